@@ -1,0 +1,140 @@
+"""Every error that sosw-celery raises on purpose, in one tree with `SoswError` at its root.
+
+This module imports nothing of the project, so that every layer may raise these without a cycle. Each error keeps its
+facts as attributes (nobody has to parse a text), takes them as positional arguments (so that it survives pickling and
+Celery's JSON result backends), and reads as one line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ConfigError",
+    "InvalidJob",
+    "ItemCorrupt",
+    "RetryLater",
+    "SoswError",
+    "StoreError",
+    "StoreUnavailable",
+    "TaskNotFound",
+    "TransitionRefused",
+]
+
+SHOWN_VALUE_LENGTH = 80
+
+
+def shorten(value: object, length: int = SHOWN_VALUE_LENGTH) -> str:
+    """Return `repr(value)`, cut to `length` characters, so that an error stays one readable line."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+class SoswError(Exception):
+    """Root of all errors of sosw-celery."""
+
+
+class ConfigError(SoswError, ValueError):
+    """A setting is wrong. Raised when the configuration is read, never later.
+
+    Parameters:
+        key: Where the setting stands, as a dotted path: `sosw.labourers.resize.duration`.
+        value: What was found there.
+        expected: What is expected, as a phrase: `a whole number of seconds, at least 1`.
+    """
+
+    def __init__(self, key: str, value: Any, expected: str) -> None:
+        super().__init__(key, value, expected)
+        self.key, self.value, self.expected = key, value, expected
+
+    def __str__(self) -> str:
+        return f"{self.key}: expected {self.expected}, got {shorten(self.value)}"
+
+
+class InvalidJob(SoswError, ValueError):
+    """A job cannot become tasks. Nothing was written.
+
+    Parameters:
+        path: Where in the job, as a dotted path: `job.sections.weddings.stores`.
+        problem: What is wrong and what is expected, as a phrase.
+        value: What was found there, already cut to a readable length; empty when there is nothing to show.
+    """
+
+    def __init__(self, path: str, problem: str, value: str = "") -> None:
+        super().__init__(path, problem, value)
+        self.path, self.problem, self.value = path, problem, value
+
+    def __str__(self) -> str:
+        shown = f" (got {self.value})" if self.value else ""
+        return f"{self.path}: {self.problem}{shown}"
+
+
+class TaskNotFound(SoswError, LookupError):
+    """No table holds a task of this id."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"no task {self.task_id!r} in the tasks, retry or closed table"
+
+
+class TransitionRefused(SoswError):
+    """Somebody else moved the task on first. An ordinary outcome: log it at info level and go on.
+
+    Parameters:
+        task_id: The task.
+        event: What was tried: `claim`, `complete`, `fail`, `retry`, `archive`.
+        found: What the table held instead, as far as it is known.
+    """
+
+    def __init__(self, task_id: str, event: str, found: str = "another state") -> None:
+        super().__init__(task_id, event, found)
+        self.task_id, self.event, self.found = task_id, event, found
+
+    def __str__(self) -> str:
+        return f"task {self.task_id}: {self.event} refused, found {self.found}"
+
+
+class StoreError(SoswError):
+    """A store (DynamoDB, Redis, S3, a directory) refused an operation or gave an answer that cannot be used.
+
+    Parameters:
+        store: Which one: `dynamodb`, `redis`, `s3`, `directory`.
+        operation: What was asked of it.
+        code: The vendor's error code, empty when there was none. The vendor's own error is chained as `__cause__`.
+    """
+
+    def __init__(self, store: str, operation: str, code: str = "") -> None:
+        super().__init__(store, operation, code)
+        self.store, self.operation, self.code = store, operation, code
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.operation} failed{f' ({self.code})' if self.code else ''}"
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, or throttled the call after all retries. Whether a write took effect is unknown:
+    repeat it, everything here is idempotent or conditional."""
+
+
+class ItemCorrupt(StoreError):
+    """An item in a store cannot be read. Trying again does not help; it has to be set aside."""
+
+
+class RetryLater(SoswError):
+    """Raise this in a worker to have the task retried; not a failure of the code.
+
+    Parameters:
+        delay_s: Seconds until the task is put back into the queue; None leaves it to the labourer's backoff.
+        reason: Kept on the task as its last error.
+    """
+
+    def __init__(self, delay_s: float | None = None, reason: str = "the worker asked for a retry") -> None:
+        super().__init__(delay_s, reason)
+        self.delay_s, self.reason = delay_s, reason
+
+    def __str__(self) -> str:
+        when = "after the usual backoff" if self.delay_s is None else f"in {self.delay_s:g} s"
+        return f"{self.reason}; again {when}"

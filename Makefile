@@ -1,0 +1,40 @@
+# Each target sets up all it needs by itself: the virtual environment, the Python packages and the local DynamoDB
+# engine. What stands already is not set up again, so the second run of a target starts at once.
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ENGINES := $(VENV)/.engines
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
+	$(BIN)/sosw-celery demo
+
+test: $(ENGINES) ## Run all tests
+	$(BIN)/python -m pytest tests
+
+lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy sosw_celery workers
+
+clean: ## Remove everything that the other targets made
+	rm -rf $(VENV) .cache .sosw .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps depend on what decides their content, so a change there brings the environment up to date.
+$(INSTALLED): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,test,dev]'
+	touch $@
+
+# Exit status 3: an engine is not to be had here and a stand-in will do its work; say so again the next time.
+$(ENGINES): $(INSTALLED) sosw_celery/local/engines.py
+	$(BIN)/python -m sosw_celery.local fetch && touch $@ || test $$? -eq 3

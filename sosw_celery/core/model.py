@@ -1,0 +1,135 @@
+"""The values that layers hand to each other: a task, its attempt, a job's progress."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["Attempt", "Hint", "JobState", "JobSummary", "Task"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a task, and so the holder of one slot: what fences every write about a running task.
+
+    Parameters:
+        number: 1 for the first start. Before the claim it is the number that the attempt will have.
+    """
+
+    labourer_id: str
+    task_id: str
+    number: int
+
+    @property
+    def holder(self) -> str:
+        """The name under which the attempt holds its slot."""
+        return f"{self.task_id}/{self.number}"
+
+    @staticmethod
+    def from_holder(labourer_id: str, holder: str) -> Attempt:
+        """Return the attempt that holds a slot under this name."""
+        task_id, _, number = holder.rpartition("/")
+        return Attempt(labourer_id, task_id, int(number))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of the tasks table (or the retry or closed one), as far as the system itself reads it.
+
+    `payload` is the JSON text that the worker gets as its event. Times are seconds since the epoch.
+    """
+
+    task_id: str
+    labourer_id: str
+    greenfield: Decimal
+    created_at: Decimal
+    payload: str = "{}"
+    job_id: str = ""
+    arn: str = ""
+    attempts: int = 0
+    failed_attempts: int = 0
+    completed_at: Decimal | None = None
+    closed_at: Decimal | None = None
+    desired_launch_time: Decimal | None = None
+    #: Everything else on the row: `stat_*`, `result_*`, `last_error`, fields of one's own.
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def next_attempt(self) -> Attempt:
+        """The attempt that a claim of this row would make."""
+        return Attempt(self.labourer_id, self.task_id, self.attempts + 1)
+
+    @property
+    def current_attempt(self) -> Attempt:
+        """The attempt that the last claim of this row made."""
+        return Attempt(self.labourer_id, self.task_id, self.attempts)
+
+
+class JobState(str, enum.Enum):
+    """How far a job is. Each state says who moves it on."""
+
+    ACCEPTED = "accepted"  # stored by delay(); a Scheduler chunks it
+    WRITING = "writing"  # chunked, parts known; Schedulers write the rows
+    SCHEDULED = "scheduled"  # every task is in the table; workers close them, the scavenger counts
+    COMPLETED = "completed"  # every task is closed, all completed
+    COMPLETED_WITH_DEAD = "completed_with_dead"  # every task is closed, some dead
+    REFUSED = "refused"  # not a valid job; nothing was scheduled; the same job_id may be submitted again
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """Where a job stands. `tasks` is None until it is chunked."""
+
+    job_id: str
+    labourer_id: str
+    state: JobState
+    tasks: int | None = None
+    written: int = 0
+    completed: int = 0
+    dead: int = 0
+    accepted_at: Decimal | None = None
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON can hold it: what `scheduler.delay(job).get()` gives."""
+        return {
+            "job_id": self.job_id,
+            "labourer_id": self.labourer_id,
+            "state": self.state.value,
+            "tasks": self.tasks,
+            "written": self.written,
+            "completed": self.completed,
+            "dead": self.dead,
+            "accepted_at": None if self.accepted_at is None else float(self.accepted_at),
+            "warnings": list(self.warnings),
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Hint:
+    """The message "this task may run", as it travels to a labourer's queue.
+
+    Source: replaces the Lambda invocation of sosw's orchestrator; the row itself stays in the table until the claim.
+    """
+
+    attempt: Attempt
+
+    def as_message(self) -> dict[str, Any]:
+        """Return the hint as the one argument of the labourer's Celery task."""
+        a = self.attempt
+        return {"task_id": a.task_id, "labourer_id": a.labourer_id, "attempt": a.number}
+
+    @staticmethod
+    def from_message(message: object) -> Hint | None:
+        """Return the hint that a message carries, or None when it is none: then a user called the task directly."""
+        if not isinstance(message, Mapping) or message.keys() != {"task_id", "labourer_id", "attempt"}:
+            return None
+        task_id, labourer_id, number = message["task_id"], message["labourer_id"], message["attempt"]
+        if not (isinstance(task_id, str) and isinstance(labourer_id, str) and isinstance(number, int)):
+            return None
+        return Hint(Attempt(labourer_id, task_id, number))

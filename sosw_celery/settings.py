@@ -1,0 +1,297 @@
+"""The `sosw` section of `celeryconfig.py` as frozen values, checked when it is read.
+
+The keys are those of sosw, so that its configuration can be pasted in; keys of our own have a unit in their name where
+a type cannot hold one (`lease_s`). An unknown key is refused with a suggestion, a wrong value with its dotted path and
+what is expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sosw_celery.errors import ConfigError, shorten
+
+__all__ = [
+    "DynamoDbConfig",
+    "JobSchema",
+    "LabourerSettings",
+    "ScheduledJob",
+    "Settings",
+    "TaskConfig",
+    "load_settings",
+]
+
+SECTION = "sosw"
+
+#: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
+LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class DynamoDbConfig(_Section):
+    """How the task tables and their fields are called (sosw's `dynamo_db_config`)."""
+
+    table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
+    index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
+    #: DynamoDB types of fields; those of the tables' own fields are fixed, others tell how extra fields are stored.
+    row_mapper: dict[str, str] = Field(default_factory=dict)
+    required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
+    #: Our name of a field -> its name in your tables. A field that is not named here keeps its name.
+    field_names: dict[str, str] = Field(default_factory=dict)
+
+
+class LabourerSettings(_Section):
+    """One type of worker: its resource limits and how its failures are treated."""
+
+    #: Kept on each task for tools that read it; the Lambda to invoke where the labourer is one.
+    arn: str = ""
+    #: Slots: how many attempts of this labourer run at once in the whole cluster.
+    max_simultaneous_invocations: int = Field(1, ge=1, le=1_000_000)
+    #: Seconds that one attempt may take; then it is killed and counts as failed.
+    duration: float = Field(900, gt=0, le=604_800)
+    #: Seconds after `duration` when a task that nobody closed counts as expired.
+    cooldown: float = Field(300, ge=0, le=604_800)
+    #: Attempts after which a task is dead; None takes the `max_attempts` of the section.
+    max_attempts: int | None = Field(None, ge=1, le=10_000)
+    #: Starts per time in the whole cluster, in Celery's notation: `10/s`, `100/m`, `1000/h`. None: not limited.
+    rate_limit: str | float | None = None
+    #: Seconds before the first retry, doubled with each further one; None takes that of the section.
+    retry_backoff: float | None = Field(None, ge=0)
+    #: Longest wait between two attempts, seconds; None takes that of the section.
+    retry_backoff_max: float | None = Field(None, ge=0)
+    #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
+    retry_jitter: bool | None = None
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate_can_be_read(cls, value: str | float | None) -> str | float | None:
+        from sosw_celery.core.rates import parse_rate  # core stands right of settings: needed for this check alone
+
+        if value is not None:
+            parse_rate(value)
+        return value
+
+
+class TaskConfig(_Section):
+    """Tables and life of tasks (sosw's `task_config`)."""
+
+    dynamo_db_config: DynamoDbConfig = Field(default_factory=DynamoDbConfig)
+    sosw_closed_tasks_table: str = Field("sosw_closed_tasks", min_length=3, max_length=255)
+    sosw_closed_tasks_labourer_status_index: str = Field("labourer_task_status_with_time", min_length=3, max_length=255)
+    sosw_retry_tasks_table: str = Field("sosw_retry_tasks", min_length=3, max_length=255)
+    sosw_retry_tasks_greenfield_index: str = Field("labourer_id_greenfield", min_length=3, max_length=255)
+    sosw_jobs_table: str = Field("sosw_jobs", min_length=3, max_length=255)
+    #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
+    greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
+    labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
+
+
+class JobSchema(_Section):
+    """The levels of a job that can be chunked, outermost first."""
+
+    #: Names (`"store"`), or pairs with options (`("city", {"plural": "cities"})`).
+    chunkable_attrs: tuple[Any, ...] = ()
+
+    @field_validator("chunkable_attrs")
+    @classmethod
+    def _levels_can_be_read(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        from sosw_celery.core.chunking import parse_levels
+
+        parse_levels(value)
+        return value
+
+
+class ScheduledJob(_Section):
+    """A job that celery beat submits: `schedule` is seconds, a crontab text, or Celery's `crontab(...)`."""
+
+    schedule: Any
+    job: dict[str, Any]
+    #: Name of the zone whose wall clock a crontab follows; None takes that of the section.
+    timezone: str | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        return value if value is None else _zone(value)
+
+
+class Settings(_Section):
+    """Everything that the `sosw` dict of `celeryconfig.py` may say."""
+
+    labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
+    task_config: TaskConfig = Field(default_factory=TaskConfig)
+
+    job_schema: JobSchema = Field(default_factory=JobSchema)
+    job_schema_variants: dict[str, JobSchema] = Field(default_factory=dict)
+    #: Pattern of a period -> function `(match, today) -> list of YYYY-MM-DD`, or its dotted path `module:function`.
+    custom_period_patterns: dict[str, Callable[..., list[str]] | str] = Field(default_factory=dict)
+    #: Zone that decides what "today" is, and the wall clock of crontabs, unless a job or an entry names its own.
+    timezone: str = "UTC"
+
+    #: Where queue files stand: the name of an S3 bucket, or `file:///a/directory`.
+    queue_bucket: str = "file:///tmp/sosw-celery-queue"
+    s3_prefix: str = "sosw/scheduler"
+    queue_file: str = "tasks_queue.txt"
+    #: Rows between two checkpoints of a Scheduler.
+    rows_to_process: int = Field(500, ge=1, le=100_000)
+    #: Rows of one part of a queue file; each part is the work of one sibling.
+    rows_per_file: int = Field(10_000, ge=1, le=1_000_000)
+    #: Seconds that one Scheduler task works before it hands over to a sibling.
+    scheduler_max_run: float = Field(600, gt=0)
+    #: Seconds before the end of that time in which no new batch is begun (sosw: remaining time of the Lambda).
+    shutdown_period: float = Field(60, ge=0)
+    #: Seconds after which the part of a silent Scheduler may be taken over.
+    part_lease_s: float = Field(30, gt=0)
+
+    max_attempts: int = Field(3, ge=1, le=10_000)
+    retry_backoff: float = Field(1.0, ge=0)
+    retry_backoff_max: float = Field(600.0, ge=0)
+    retry_jitter: bool = True
+
+    #: Redis that holds slots and leases (it may be the broker's own); every key begins with `redis_prefix`.
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_prefix: str = Field("sosw", pattern=r"^[A-Za-z0-9_.-]+$")
+    #: For an engine other than AWS's own: `http://127.0.0.1:8000`.
+    dynamodb_endpoint: str | None = None
+    s3_endpoint: str | None = None
+    aws_region: str | None = None
+
+    #: Seconds that a running attempt keeps its slot without a sign of life from its node.
+    lease_s: float = Field(20.0, ge=1)
+    #: Seconds between two signs of life.
+    renew_s: float = Field(3.0, gt=0)
+    #: Seconds that a slot waits for a worker to take up its hint.
+    hint_lease_s: float = Field(30.0, ge=1)
+    #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
+    settle_s: float = Field(5.0, ge=0)
+    #: Seconds between two dispatches of beat for each labourer, in case a message was lost.
+    safety_net_s: float = Field(5.0, gt=0)
+    #: Seconds between two sweeps of the scavenger.
+    sweep_s: float = Field(2.0, gt=0)
+
+    scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        return _zone(value)
+
+    @field_validator("queue_bucket")
+    @classmethod
+    def _bucket_is_a_place(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme == "file" and not url.netloc and url.path.startswith("/"):
+            return value
+        if "/" in value or ":" in value or not 3 <= len(value) <= 63:
+            raise ValueError("the name of an S3 bucket, or file:///a/directory")
+        return value
+
+    @field_validator("s3_prefix", "queue_file")
+    @classmethod
+    def _name_stays_inside(cls, value: str) -> str:
+        if not value or value.startswith("/") or ".." in value.split("/"):
+            raise ValueError("a relative name without '..'")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_labourers(cls, data: Any) -> Any:
+        """sosw names labourers in `task_config`; both places are read, one labourer stands in one of them."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("task_config"), Mapping):
+            return data
+        inner = data["task_config"].get("labourers") or {}
+        outer = data.get("labourers") or {}
+        if not isinstance(inner, Mapping) or not isinstance(outer, Mapping):
+            return data
+        twice = sorted(name for name in inner.keys() & outer.keys() if inner[name] != outer[name])
+        if twice:
+            raise ValueError(f"each labourer in one place: {', '.join(twice)} differ in labourers and in task_config")
+        return {**data, "labourers": {**inner, **outer}}
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Settings:
+        import re
+
+        for name in self.labourers:
+            if not re.match(LABOURER_ID_PATTERN, name):
+                raise ValueError(f"labourer names of letters, digits, '.', '_' and '-', got {shorten(name)}")
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError("renew_s of at most half of lease_s, so that one lost renewal loses no lease")
+        if self.settle_s and self.settle_s <= self.renew_s:
+            raise ValueError("settle_s longer than renew_s, so that every node reports before slots are granted")
+        return self
+
+    def max_attempts_of(self, labourer_id: str) -> int:
+        """Return after how many attempts a task of the labourer is dead."""
+        own = self.labourers[labourer_id].max_attempts
+        return self.max_attempts if own is None else own
+
+
+def load_settings(section: Mapping[str, Any]) -> Settings:
+    """Return the settings that the `sosw` dict of `celeryconfig.py` states.
+
+    Raises:
+        ConfigError: A key is unknown or a value cannot be used; names the first one found, with its dotted path.
+    """
+    if not isinstance(section, Mapping):
+        raise ConfigError(SECTION, section, "a dict of settings")
+    try:
+        return Settings.model_validate(dict(section))
+    except ValidationError as error:
+        raise _config_error(error) from None
+
+
+def greenfield_delta(settings: Settings) -> Decimal:
+    """Return the seconds that mark a task as invoked, as the exact number that goes into the table."""
+    return Decimal(settings.task_config.greenfield_invocation_delta)
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a directory's name an OSError
+        raise ValueError("the name of a time zone, as Europe/Amsterdam") from None
+    return name
+
+
+def _config_error(error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    # Keys in angle brackets or with "function-" are pydantic's own words for a union's branches.
+    steps = [str(step) for step in first["loc"] if not str(step).startswith(("function-", "callable", "is-instance"))]
+    key = ".".join([SECTION, *steps])
+    if first["type"] == "extra_forbidden":
+        return ConfigError(key, first["input"], f"a known key{_suggestion(steps)}")
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return ConfigError(key, first["input"], expected)
+
+
+def _suggestion(steps: list[str]) -> str:
+    model = _model_at(steps[:-1])
+    close = difflib.get_close_matches(steps[-1], model.model_fields, n=1) if model else []
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _model_at(steps: list[str]) -> type[BaseModel] | None:
+    """Return the section in which the key of a path stands; names of dict entries are passed over."""
+    model: type[BaseModel] | None = Settings
+    sections: dict[str, type[BaseModel]] = {
+        "labourers": LabourerSettings,
+        "task_config": TaskConfig,
+        "dynamo_db_config": DynamoDbConfig,
+        "job_schema": JobSchema,
+        "job_schema_variants": JobSchema,
+        "scheduled_jobs": ScheduledJob,
+    }
+    for step in steps:
+        model = sections.get(step, model)
+    return model

@@ -1,0 +1,1 @@
+"""One module for each thing outside: DynamoDB tables, Redis slots, queue files."""

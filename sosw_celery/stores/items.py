@@ -1,0 +1,252 @@
+"""How a task reads in DynamoDB: rows and the requests that move a task on, built by pure functions.
+
+Every write about a running task is fenced by the number of its attempt; every request carries its condition, so that
+whoever comes second is refused. Numbers travel as exact decimals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from sosw_celery.core.model import Attempt, Task
+from sosw_celery.errors import ItemCorrupt
+from sosw_celery.stores.tables import Tables
+
+__all__ = [
+    "archive_row",
+    "claim_request",
+    "close_request",
+    "delete_running",
+    "from_item",
+    "queue_query",
+    "retry_row",
+    "running_query",
+    "status_key",
+    "to_item",
+]
+
+Item = dict[str, Any]
+
+_TEXTS = ("task_id", "labourer_id", "job_id", "arn", "payload")
+_NUMBERS = ("greenfield", "created_at", "completed_at", "closed_at", "desired_launch_time")
+_COUNTS = ("attempts", "failed_attempts")
+_REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
+
+#: DynamoDB keeps 38 significant digits.
+_DIGITS = 38
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+def number(value: Decimal | int) -> dict[str, str]:
+    """Return a number as DynamoDB takes it, digit by digit."""
+    return {"N": format(value, "f") if isinstance(value, Decimal) else str(value)}
+
+
+def value_to_attribute(value: object) -> Item:
+    """Return a stat or result of a worker as an attribute; what DynamoDB cannot hold becomes text.
+
+    Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as are
+    objects of other types. So recording a result never fails for its type.
+    """
+    if value is None or isinstance(value, (str, bool, bytes)):
+        return dict(_serialize(value))
+    if isinstance(value, float):
+        return number(Decimal(repr(value))) if math.isfinite(value) and 1e-129 < abs(value) < 1e125 else _zero_or_text(value)
+    if isinstance(value, int):
+        return number(value) if len(str(abs(value))) <= _DIGITS else {"S": str(value)}
+    if isinstance(value, Decimal):
+        fits = value.is_finite() and len(value.as_tuple().digits) <= _DIGITS
+        return number(value) if fits else {"S": str(value)}
+    if isinstance(value, Mapping):
+        return {"M": {str(key): value_to_attribute(inner) for key, inner in value.items()}}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return {"L": [value_to_attribute(inner) for inner in value]}
+    return {"S": str(value)}
+
+
+def _zero_or_text(value: float) -> Item:
+    return {"N": "0"} if value == 0 else {"S": repr(value)}
+
+
+def to_item(task: Task, tables: Tables) -> Item:
+    """Return the row of a task. Empty fields are left out."""
+    f = tables.field
+    item: Item = {f(name): {"S": value} for name in _TEXTS if (value := getattr(task, name))}
+    item |= {f(name): number(value) for name in _NUMBERS if (value := getattr(task, name)) is not None}
+    item[f("attempts")] = number(task.attempts)
+    if task.failed_attempts:
+        item[f("failed_attempts")] = number(task.failed_attempts)
+    for name, value in task.extra.items():
+        item[name] = value_to_attribute(value)
+    return item
+
+
+def from_item(item: Mapping[str, Any], tables: Tables) -> Task:
+    """Return the task of a row.
+
+    Raises:
+        ItemCorrupt: A field is missing or of another type; names the row.
+    """
+    f = tables.field
+    try:
+        values: dict[str, Any] = {name: item[f(name)]["S"] for name in _TEXTS if f(name) in item}
+        values |= {name: Decimal(item[f(name)]["N"]) for name in _NUMBERS if f(name) in item}
+        values |= {name: int(item[f(name)]["N"]) for name in _COUNTS if f(name) in item}
+        own = {f(name) for name in (*_TEXTS, *_NUMBERS, *_COUNTS)}
+        return Task(**values, extra={key: _plain(value) for key, value in item.items() if key not in own})
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        name = item.get(f("task_id"), {}).get("S", "?")
+        raise ItemCorrupt("dynamodb", f"reading the row of task {name}: {error!r}") from error
+
+
+def _plain(attribute: Item) -> Any:
+    value = _deserialize(attribute)
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
+def queue_query(labourer_id: str, start: Decimal | None, end: Decimal, limit: int, tables: Tables) -> Item:
+    """Return the query for the head of a labourer's queue: at most `limit` rows from `start` to `end`, oldest first."""
+    return _greenfield_query(labourer_id, "#g BETWEEN :start AND :end", tables) | {
+        "ExpressionAttributeValues": {
+            ":l": {"S": labourer_id},
+            ":start": number(start if start is not None else Decimal(-(10**15))),
+            ":end": number(end),
+        },
+        "Limit": limit,
+    }
+
+
+def running_query(labourer_id: str, end: Decimal, tables: Tables) -> Item:
+    """Return the query for a labourer's claimed tasks (running, or completed and not yet archived), oldest first."""
+    return _greenfield_query(labourer_id, "#g > :end", tables) | {
+        "ExpressionAttributeValues": {":l": {"S": labourer_id}, ":end": number(end)},
+    }
+
+
+def _greenfield_query(labourer_id: str, condition: str, tables: Tables) -> Item:
+    return {
+        "TableName": tables.tasks,
+        "IndexName": tables.greenfield_index,
+        "KeyConditionExpression": f"#l = :l AND {condition}",
+        "ExpressionAttributeNames": {"#l": tables.field("labourer_id"), "#g": tables.field("greenfield")},
+    }
+
+
+def claim_request(attempt: Attempt, greenfield: Decimal, end: Decimal, tables: Tables) -> Item:
+    """Return the write queued -> invoked that makes a task the attempt's own and answers with the whole row.
+
+    Refused unless the task is queued, of this labourer, and this is its next attempt: so a stale or doubled message
+    costs one refused write.
+    """
+    f = tables.field
+    return {
+        "TableName": tables.tasks,
+        "Key": {f("task_id"): {"S": attempt.task_id}},
+        "UpdateExpression": "SET #g = :claimed, #a = :this",
+        "ConditionExpression": (
+            "#l = :l AND #g <= :end AND attribute_not_exists(#c) AND (attribute_not_exists(#a) OR #a = :before)"
+        ),
+        "ExpressionAttributeNames": {
+            "#l": f("labourer_id"),
+            "#g": f("greenfield"),
+            "#a": f("attempts"),
+            "#c": f("completed_at"),
+        },
+        "ExpressionAttributeValues": {
+            ":l": {"S": attempt.labourer_id},
+            ":claimed": number(greenfield),
+            ":end": number(end),
+            ":this": number(attempt.number),
+            ":before": number(attempt.number - 1),
+        },
+        "ReturnValues": "ALL_NEW",
+    }
+
+
+def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping[str, Any], tables: Tables) -> Item:
+    """Return the write that completes an attempt with its stats and results.
+
+    Parameters:
+        outcome: Attributes to set, by their names in the table: `stat_*`, `result_*`.
+    """
+    fence = _fence(attempt, end, tables)
+    names = fence["ExpressionAttributeNames"]
+    values = fence["ExpressionAttributeValues"] | {":now": number(now)}
+    assignments = ["#c = :now"]
+    for index, (name, value) in enumerate(outcome.items()):
+        names[f"#o{index}"] = name
+        values[f":o{index}"] = value_to_attribute(value)
+        assignments.append(f"#o{index} = :o{index}")
+    return {
+        "TableName": tables.tasks,
+        "Key": {tables.field("task_id"): {"S": attempt.task_id}},
+        "UpdateExpression": "SET " + ", ".join(assignments),
+        "ConditionExpression": fence["ConditionExpression"],
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def delete_running(attempt: Attempt, end: Decimal, tables: Tables) -> Item:
+    """Return the delete of a running attempt's row, for a transaction that puts it elsewhere."""
+    return {
+        "TableName": tables.tasks,
+        "Key": {tables.field("task_id"): {"S": attempt.task_id}},
+        **_fence(attempt, end, tables),
+    }
+
+
+def delete_completed(task: Task, tables: Tables) -> Item:
+    """Return the delete of a completed task's row, for the transaction that counts it."""
+    return {
+        "TableName": tables.tasks,
+        "Key": {tables.field("task_id"): {"S": task.task_id}},
+        "ConditionExpression": "#a = :this AND attribute_exists(#c)",
+        "ExpressionAttributeNames": {"#a": tables.field("attempts"), "#c": tables.field("completed_at")},
+        "ExpressionAttributeValues": {":this": number(task.attempts)},
+    }
+
+
+def _fence(attempt: Attempt, end: Decimal, tables: Tables) -> Item:
+    """The condition "this attempt is the one that runs": its number is the row's, and nobody has closed it."""
+    f = tables.field
+    return {
+        "ConditionExpression": "#a = :this AND #g > :end AND attribute_not_exists(#c)",
+        "ExpressionAttributeNames": {"#a": f("attempts"), "#g": f("greenfield"), "#c": f("completed_at")},
+        "ExpressionAttributeValues": {":this": number(attempt.number), ":end": number(end)},
+    }
+
+
+def retry_row(task: Task, due: Decimal, error: str, outcome: Mapping[str, Any]) -> Task:
+    """Return the row that waits in the retry table after a failed attempt."""
+    return replace(
+        task,
+        desired_launch_time=due,
+        failed_attempts=task.failed_attempts + 1,
+        extra={**task.extra, **outcome, "last_error": error},
+    )
+
+
+def archive_row(task: Task, now: Decimal, *, status: int, tables: Tables) -> Item:
+    """Return the row of the closed table: the task with `closed_at` and its status, 1 completed or 0 dead."""
+    item = to_item(replace(task, closed_at=now), tables)
+    item[tables.field("labourer_id_task_status")] = {"S": status_key(task.labourer_id, status)}
+    return item
+
+
+def status_key(labourer_id: str, status: int) -> str:
+    """Return the hash key of the closed table's index: `LABOURER_1` completed, `LABOURER_0` dead."""
+    return f"{labourer_id}_{status}"
+
+
+def batches(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Return the rows in slices of at most `size`."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -7,17 +7,20 @@ Celery's JSON result backends), and reads as one line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
     "ConfigError",
     "InvalidJob",
     "ItemCorrupt",
+    "JobNotFound",
     "RetryLater",
     "SoswError",
     "StoreError",
     "StoreUnavailable",
     "TaskNotFound",
+    "TransactionRefused",
     "TransitionRefused",
 ]
 
@@ -78,6 +81,33 @@ class TaskNotFound(SoswError, LookupError):
 
     def __str__(self) -> str:
         return f"no task {self.task_id!r} in the tasks, retry or closed table"
+
+
+class JobNotFound(SoswError, LookupError):
+    """No job of this id was ever accepted."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    def __str__(self) -> str:
+        return f"no job {self.job_id!r}"
+
+
+class TransactionRefused(SoswError):
+    """A transaction wrote nothing, because a condition of it failed. Stores turn it into what that means.
+
+    Parameters:
+        operation: What the transaction was for.
+        codes: Per item of the transaction `ConditionalCheckFailed` where the cause is, or `None` as text.
+    """
+
+    def __init__(self, operation: str, codes: Sequence[str]) -> None:
+        super().__init__(operation, tuple(codes))
+        self.operation, self.codes = operation, tuple(codes)
+
+    def __str__(self) -> str:
+        return f"dynamodb: {self.operation} refused by a condition ({', '.join(self.codes)})"
 
 
 class TransitionRefused(SoswError):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["cancellation_codes", "connect", "error_code", "translated"]
+__all__ = ["cancellation_codes", "connect", "error_code", "patiently", "transact", "translated"]
+
+T = TypeVar("T")
 
 #: Codes that say "not now": the call may be repeated as it is.
 RETRYABLE_CODES = frozenset(
@@ -25,10 +31,22 @@ RETRYABLE_CODES = frozenset(
         "RequestLimitExceeded",
         "ServiceUnavailable",
         "ThrottlingException",
+        "TransactionConflictException",
         "TransactionInProgressException",
         "LimitExceededException",
     }
 )
+
+#: Codes that say "another transaction was at the same item": the call did nothing and may be repeated at once.
+CONFLICT_CODES = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+
+#: The same, and the throttles, as reasons per item of a cancelled transaction; botocore does not repeat these.
+PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+#: Sends of a call that meets conflicts: with the waits below it gives up after about 4 s.
+ATTEMPTS = 14
+FIRST_WAIT_S = 0.01
+LONGEST_WAIT_S = 0.8
 
 
 def connect(*, endpoint_url: str | None, region_name: str | None, max_connections: int = 16) -> DynamoDBClient:
@@ -74,3 +92,93 @@ def translated(operation: str) -> Iterator[None]:
         raise StoreError("dynamodb", operation, type(error).__name__) from error
     except BotoCoreError as error:  # no connection, time-outs, no credentials
         raise StoreUnavailable("dynamodb", operation, type(error).__name__) from error
+
+
+def patiently(operation: str, call: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Return what `call` returns, sent again with jittered backoff while other transactions hold the same item.
+
+    For single writes to items that transactions write as well, as a job's counters. A failed condition comes through
+    as botocore's `ConditionalCheckFailedException`, for the caller to take as an ordinary outcome.
+
+    Raises:
+        StoreUnavailable: Every send met a conflict, or the store did not answer.
+        StoreError: The store refused the call.
+    """
+    with _conditions_pass(operation):
+        for wait_s in _waits():
+            try:
+                return call()
+            except ClientError as error:
+                if not _passes(error):
+                    raise
+            sleep(wait_s)
+        return call()
+
+
+def transact(
+    client: DynamoDBClient,
+    items: Sequence[TransactWriteItemTypeDef],
+    operation: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write all of `items` (at most 100, as TransactWriteItems takes them) or none.
+
+    Sent again with jittered backoff while other transactions hold one of the items. All sends of one call carry one
+    token, so a send whose answer was lost does not take effect twice.
+
+    Parameters:
+        operation: What the transaction is for, as the errors name it: `FinishPart`.
+
+    Raises:
+        TransactionRefused: A condition failed; tells which.
+        StoreUnavailable: Every send met a conflict, or the store did not answer; whether it took effect is unknown.
+        StoreError: The store refused the call.
+    """
+    token = str(uuid.uuid4())
+    try:
+        patiently(
+            operation,
+            lambda: client.transact_write_items(TransactItems=items, ClientRequestToken=token),
+            sleep=sleep,
+        )
+    except ClientError as error:  # only a failed condition comes through
+        raise TransactionRefused(operation, cancellation_codes(error)) from error
+
+
+def _waits() -> Iterator[float]:
+    """Yield the seconds before each further send: "full jitter", so that writers that collided once part."""
+    for step in range(ATTEMPTS - 1):
+        yield random.uniform(0, min(FIRST_WAIT_S * 2**step, LONGEST_WAIT_S))
+
+
+def _passes(error: ClientError) -> bool:
+    """Return whether the call was only in another transaction's way."""
+    code = error_code(error)
+    if code == "TransactionCanceledException":
+        return PASSING_REASONS.issuperset(cancellation_codes(error))
+    return code in CONFLICT_CODES
+
+
+def _condition_failed(error: ClientError) -> bool:
+    code = error_code(error)
+    if code == "TransactionCanceledException":
+        return "ConditionalCheckFailed" in cancellation_codes(error)
+    return code == "ConditionalCheckFailedException"
+
+
+@contextlib.contextmanager
+def _conditions_pass(operation: str) -> Iterator[None]:
+    """Like `translated`, but a failed condition stays botocore's, and a conflict that did not pass is "try later"."""
+    try:
+        yield
+    except ClientError as error:
+        if _condition_failed(error):
+            raise
+        if _passes(error):
+            raise StoreUnavailable("dynamodb", operation, error_code(error)) from error
+        with translated(operation):
+            raise
+    except (BotoCoreError, ParamValidationError):
+        with translated(operation):
+            raise

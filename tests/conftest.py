@@ -1,0 +1,122 @@
+"""What all tests share: real servers for the session, clean state for each test, a clean environment.
+
+The servers are the ones of the local stack, so they end with the test run, whatever ends that.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import boto3
+import hypothesis
+import pytest
+import redis
+from botocore.config import Config
+
+from sosw_celery.local import DynamoServer, EngineMissing, RedisServer, engines
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+IN_CI = os.environ.get("CI") == "true"
+
+# In CI the same examples every time, so that a red run is about the change; at home new ones, so that bugs are found.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
+
+
+def _clean_environment() -> None:
+    """Take away what a developer's shell may say about AWS, Celery and us: no test may reach a real account."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "CELERY_", "SOSW_")) and name != "SOSW_CACHE":
+            del os.environ[name]
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing",
+        AWS_DEFAULT_REGION="eu-west-1",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+        NO_PROXY="127.0.0.1,localhost",
+    )
+
+
+# Before any test module is imported: the app reads its configuration at import.
+_clean_environment()
+
+
+@pytest.fixture(autouse=True)
+def _environment_restored() -> Iterator[None]:
+    """Undo what a test does to the environment."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _missing(engine: EngineMissing) -> None:
+    """Skip where a developer lacks the engine; in CI that would hide the tests that matter most, so fail there."""
+    if IN_CI:
+        pytest.fail(str(engine))
+    pytest.skip(str(engine))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis, in memory, for the session. Use `redis_url` for an empty one."""
+    try:
+        engines.redis_server()
+    except EngineMissing as missing:
+        _missing(missing)
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of a real Redis that is empty when the test starts."""
+    with redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def dynamodb_server() -> Iterator[DynamoServer]:
+    """A real DynamoDB engine (dynoxide), in memory, for the session; moto's stand-in will not do."""
+    try:
+        engines.dynoxide()
+    except EngineMissing as missing:
+        _missing(missing)
+    with DynamoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint(dynamodb_server: DynamoServer) -> str:
+    """The address of a real DynamoDB engine. Other tests' tables are there too: use `table_prefix`."""
+    return dynamodb_server.endpoint
+
+
+@pytest.fixture(scope="session")
+def dynamodb_client(dynamodb_endpoint: str) -> Iterator[DynamoDBClient]:
+    """A client of the real DynamoDB engine, safe for threads."""
+    client = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint, config=Config(max_pool_connections=32))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def unique() -> str:
+    """Eight hexadecimal digits that no other test has."""
+    return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture
+def table_prefix(unique: str) -> str:
+    """A prefix for table names that keeps tests on one engine apart."""
+    return f"t{unique}_"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["cancellation_codes", "connect", "error_code", "patiently", "transact", "translated"]
+__all__ = ["TransactionRefused", "cancellation_codes", "connect", "error_code", "patiently", "transact", "translated"]
 
 T = TypeVar("T")
 

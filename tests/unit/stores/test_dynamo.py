@@ -13,12 +13,14 @@ from sosw_celery.stores.dynamo import patiently, transact
 
 
 def cancelled(*codes: str) -> ClientError:
+    """Return the error of a transaction that was cancelled for these reasons, one per item."""
     reasons = [{"Code": code} for code in codes]
     response: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
     return ClientError(response, "TransactWriteItems")
 
 
 def refused(code: str) -> ClientError:
+    """Return the error of a single write."""
     return ClientError({"Error": {"Code": code}}, "UpdateItem")
 
 
@@ -30,11 +32,13 @@ class Answers:
         self.tokens: list[str] = []
 
     def transact_write_items(self, *, TransactItems: Any, ClientRequestToken: str) -> dict[str, Any]:
+        """Take the next answer."""
         self.tokens.append(ClientRequestToken)
         self()
         return {}
 
     def __call__(self) -> str:
+        """Take the next answer; the last one is given for ever."""
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is not None:
             raise answer
@@ -43,11 +47,13 @@ class Answers:
 
 @pytest.fixture
 def waits() -> list[float]:
+    """The seconds that were waited, without waiting."""
     return []
 
 
 @pytest.fixture
 def sleep(waits: list[float]) -> Callable[[float], None]:
+    """A clock's sleep that only takes notes."""
     return waits.append
 
 

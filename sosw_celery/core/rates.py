@@ -1,0 +1,59 @@
+"""How often something may happen, in Celery's notation: `10/s`, `100/m`, `1000/h`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sosw_celery.errors import shorten
+
+__all__ = ["Rate", "parse_rate"]
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+EXPECTED = "a rate above 0 as '10/s', '100/m', '1000/h', or a plain number per second"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`count` times in `per_s` seconds, both above 0.
+
+    Over any t seconds at most `burst` + t / `interval_s` of them happen.
+    """
+
+    count: float
+    per_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(number) and number > 0 for number in (self.count, self.per_s)):
+            raise ValueError(f"expected a count and seconds above 0, got {self.count:g} in {self.per_s:g} s")
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one to the next when they come evenly."""
+        return self.per_s / self.count
+
+    @property
+    def burst(self) -> int:
+        """How many may come at once after a pause: what is due in a tenth of a second, at least 1.
+
+        So a fast rate does not need a decision per task, and a slow one does not start with a heap.
+        """
+        return max(1, int(self.count / self.per_s / 10))
+
+
+def parse_rate(text: str | float) -> Rate:
+    """Return the rate that a setting in Celery's notation states.
+
+    Parameters:
+        text: A number, alone (per second) or followed by `/s`, `/m` or `/h`; spaces around it do not matter.
+
+    Raises:
+        ValueError: It is none of these, or not above 0; the text says what is expected.
+    """
+    if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+        raise ValueError(f"expected {EXPECTED}, got {shorten(text)}")
+    number, slash, unit = str(text).strip().partition("/")
+    try:
+        return Rate(float(number), UNITS_S[unit] if slash else 1.0)
+    except (KeyError, ValueError):
+        raise ValueError(f"expected {EXPECTED}, got {shorten(text)}") from None

@@ -1,0 +1,18 @@
+-- Tells the scavenger what happened since its last sweep, so that an idle labourer costs no read of a table.
+--
+-- ARGV    none
+-- Atomic  purge, and all of it is one moment
+-- Returns readiness, {closes, lapses, retries noted}, {closes, lapses} of them that were swept, next retry or '', ms since
+--         the last full sweep or -1, running holders, pending holders
+
+purge()
+local full_at = redis.call('HGET', STATE, 'full_sweep_at')
+return {
+  readiness(),
+  {counter('closes'), counter('lapses'), counter('retries')},
+  {counter('closes_swept'), counter('lapses_swept')},
+  redis.call('HGET', STATE, 'next_retry_at') or '',
+  full_at and now - tonumber(full_at) or -1,
+  redis.call('ZRANGE', RUNNING, 0, -1),
+  redis.call('ZRANGE', PENDING, 0, -1),
+}

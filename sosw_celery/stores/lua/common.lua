@@ -1,0 +1,95 @@
+-- Put before every script of the slot store: names of the keys, the time, and the rules that several scripts share.
+--
+-- KEYS  1 pending zset, 2 running zset, 3 state hash, all of one labourer. `slots.py` has the table of what they hold.
+-- Times are this server's clock in whole milliseconds. A lease lives while its end lies after now.
+-- Numbers that Lua could not keep exactly (places in the queue, due times) are texts that sort as their numbers do.
+
+local PENDING, RUNNING, STATE = KEYS[1], KEYS[2], KEYS[3]
+local DISPATCH_MARKER_MS = 5000
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+-- A number as text: Lua's own way would cut milliseconds since the epoch to 14 digits.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function counter(field)
+  return tonumber(redis.call('HGET', STATE, field) or 0)
+end
+
+-- The next pass reads from the head, and a pass that is under way neither moves the cursor nor calls the queue dry.
+local function reset_cursor()
+  redis.call('HDEL', STATE, 'cursor')
+  redis.call('HINCRBY', STATE, 'work_seq', 1)
+end
+
+-- A task that may be queued still lost its lease, and stands behind the cursor.
+local function hand_back()
+  redis.call('HDEL', STATE, 'dry')
+  reset_cursor()
+end
+
+-- Drops the leases that have ended. A running one that ended so was lost with its node: the scavenger wants to know.
+local function purge()
+  local hints = redis.call('ZREMRANGEBYSCORE', PENDING, '-inf', whole(now))
+  local lost = redis.call('ZREMRANGEBYSCORE', RUNNING, '-inf', whole(now))
+  if lost > 0 then
+    redis.call('HINCRBY', STATE, 'lapses', lost)
+  end
+  if hints + lost > 0 then
+    hand_back()
+  end
+end
+
+local function used()
+  return redis.call('ZCARD', PENDING) + redis.call('ZCARD', RUNNING)
+end
+
+local function readiness()
+  local ready_at = redis.call('HGET', STATE, 'ready_at')
+  if not ready_at then
+    return 'missing'
+  end
+  return tonumber(ready_at) > now and 'settling' or 'ready'
+end
+
+local function lives(key, holder)
+  local lease_end = redis.call('ZSCORE', key, holder)
+  return lease_end and tonumber(lease_end) > now
+end
+
+-- Sets the end of a lease; never to an earlier time than it has.
+local function lease(key, holder, lease_end)
+  local present = redis.call('ZSCORE', key, holder)
+  if not present or tonumber(present) < lease_end then
+    redis.call('ZADD', key, whole(lease_end), holder)
+  end
+end
+
+-- True once, until a pass begins or the marker runs out (then the message was lost): who gets it sends a dispatch.
+local function dispatch_due()
+  if redis.call('HGET', STATE, 'dry') or counter('dispatch_until') > now then
+    return 0
+  end
+  redis.call('HSET', STATE, 'dispatch_until', whole(now + DISPATCH_MARKER_MS))
+  return 1
+end
+
+-- The rate over the whole cluster (GCRA): `tat` is the time at which the bucket would be full again. An interval of 0
+-- means no rate. A debt larger than the present rate could make (the rate was raised) is forgiven.
+local function bucket(interval_ms, burst)
+  local tat = tonumber(redis.call('HGET', STATE, 'tat') or now)
+  return math.min(math.max(tat, now), now + burst * interval_ms)
+end
+
+-- Milliseconds until the bucket has a token, 0 if it has one.
+local function token_wait(tat, interval_ms, burst)
+  local wait = tat - now - (burst - 1) * interval_ms
+  return wait < 0.001 and 0 or wait -- a double of this size cannot tell less from rounding
+end
+
+local function keep_bucket(tat)
+  redis.call('HSET', STATE, 'tat', string.format('%.3f', tat))
+end

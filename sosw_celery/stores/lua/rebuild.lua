@@ -1,0 +1,16 @@
+-- Makes a missing store ready: what the table says is running gets a lease beside what nodes reported since.
+--
+-- ARGV    1 lease in ms, 2 ms until slots are granted, then holders
+-- Atomic  all of it; nothing if the store is not missing, so that one of several rebuilds counts
+-- Returns 1 if this call did it
+
+if readiness() ~= 'missing' then
+  return 0
+end
+local lease_end = now + tonumber(ARGV[1])
+for index = 3, #ARGV do
+  lease(RUNNING, ARGV[index], lease_end)
+end
+hand_back()
+redis.call('HSET', STATE, 'ready_at', whole(now + tonumber(ARGV[2])))
+return 1

@@ -1,0 +1,514 @@
+"""The slots of each labourer and who holds them, in Redis.
+
+A labourer has `limit` slots in the whole cluster. A slot in use is a lease: a holder (the text `task_id/attempt`) and
+an end. A `pending` lease says that a hint was published and no worker took it up yet, a `running` one that a worker
+runs the attempt; both count against the limit. Every decision is one Lua script (`lua/*.lua`), so it is atomic, costs
+one round trip, and goes by one clock: the server's. Each script's header says what it takes, promises and returns.
+
+Keys of one labourer; they share a hash tag, so a cluster keeps them on one node. None of them expires by itself: give
+Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*`). Everything in them can be lost: then
+`ready_at` is missing too, nothing is granted, and `rebuild` makes them anew from the tasks table.
+
+| key                            | holds                                | until                        |
+| ------------------------------ | ------------------------------------ | ---------------------------- |
+| `PREFIX:{LABOURER_ID}:pending` | holders; score: end of the lease, ms | confirmed, released, run out |
+| `PREFIX:{LABOURER_ID}:running` | holders; score: end of the lease, ms | released, run out            |
+| `PREFIX:{LABOURER_ID}:state`   | the fields below                     | Redis is flushed             |
+
+| field            | holds                                              | until                                        |
+| ---------------- | -------------------------------------------------- | -------------------------------------------- |
+| `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
+| `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
+| `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |
+| `work_seq`       | times that rows may have come behind the cursor    | Redis is flushed                             |
+| `work_at`        | time of the last announcement, ms                  | the next one                                 |
+| `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
+| `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |
+| `next_retry_at`  | when the earliest retry is due                     | a sweep replaces it                          |
+| `retries`        | times that a retry was noted                       | Redis is flushed                             |
+| `closes`         | attempts that ended                                | Redis is flushed                             |
+| `lapses`         | running leases that ran out                        | Redis is flushed                             |
+| `closes_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
+| `lapses_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
+| `full_sweep_at`  | time of the last sweep that read everything, ms    | the next one                                 |
+
+A row is handed back when its lease runs out, or when its worker found no slot. The cursor and `next_retry_at` are texts
+that sort as their numbers do, exact to the last digit (see `sortable`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from redis import exceptions as redis_errors
+
+from sosw_celery.core.rates import Rate
+from sosw_celery.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import Pipeline
+
+__all__ = [
+    "Confirmation",
+    "Granted",
+    "PassView",
+    "Readiness",
+    "Released",
+    "Slots",
+    "SweepView",
+    "Usage",
+    "sortable",
+    "unsortable",
+]
+
+Readiness = Literal["ready", "settling", "missing"]
+
+SCRIPTS = (
+    "announce_work",
+    "begin_pass",
+    "begin_sweep",
+    "confirm",
+    "end_pass",
+    "end_sweep",
+    "holders",
+    "look",
+    "note_retry",
+    "rebuild",
+    "release",
+    "renew",
+    "renew_pending",
+    "reset_cursor",
+    "set_next_retry",
+    "take",
+)
+
+#: Errors that say "not now": the call may be repeated as it is.
+PASSING_ERRORS = (redis_errors.ConnectionError, redis_errors.TimeoutError)
+#: Connection errors by name, but no waiting cures them.
+LASTING_ERRORS = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
+#: The same among the server's answers; redis-py cuts a code that it knows off the text and makes it a class.
+PASSING_ANSWERS = (
+    redis_errors.ClusterDownError,
+    redis_errors.NoScriptError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+)
+#: Codes without a class, and those that Redis 6 puts into the text of a script's error.
+PASSING_CODES = ("-OOM ", "-READONLY ", "MISCONF ", "NOREPLICAS ")
+
+EXACT = Context(prec=60)
+#: Makes every number a positive one of as many digits.
+SORTABLE_OFFSET = Decimal(5) * 10**15
+SORTABLE_DIGITS = 16
+#: Less than any step between two rows of a queue.
+BEFORE = Decimal("0.000001")
+
+
+class Confirmation(enum.Enum):
+    """What became of a worker's wish to run the attempt of a hint."""
+
+    CONFIRMED = "confirmed"  # the pending lease is running now
+    TAKEN = "taken"  # there was no lease, a free slot was taken
+    HELD = "held"  # it is running already: drop the hint, and do not release
+    FULL = "full"  # no lease and no slot or no rate left: drop the hint, a later pass finds the row
+    UNREADY = "unready"  # missing or settling: drop the hint, a later pass finds the row
+
+
+@dataclass(frozen=True)
+class PassView:
+    """A labourer at the beginning of a dispatch pass.
+
+    Parameters:
+        ready: Slots are granted only when `ready`.
+        free: Slots that a pass may hand out, 0 unless ready.
+        cursor: Read on from this greenfield (the row at it has been handed out, others with the same number perhaps
+            not); None is the head.
+        work_seq: Hand it to `take` and `end_pass`.
+        work_age_s: Seconds since rows were last announced, None if they never were.
+        dry: No row was waiting when the last pass ended, and none was announced since.
+        rate_wait_s: Seconds until the rate allows the next task, 0 if it does so now.
+    """
+
+    ready: Readiness
+    free: int
+    pending: int
+    running: int
+    cursor: Decimal | None
+    work_seq: int
+    work_age_s: float | None
+    dry: bool
+    rate_wait_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What a pass was granted.
+
+    Parameters:
+        holders: Those that were given a lease now, in the order asked. Holders that had one already are not among them.
+        used: Slots in use after that, pending and running.
+        retry_after_s: Seconds until the rate allows the next one, 0 if it was not the rate that refused.
+    """
+
+    holders: list[str]
+    used: int
+    retry_after_s: float
+
+
+@dataclass(frozen=True)
+class Released:
+    """What is to be done after a slot was freed.
+
+    Parameters:
+        released: The holder had a lease.
+        dispatch_due: Send a dispatch for the labourer; nobody else was told to.
+        archive_due: Send an archive sweep for the labourer.
+    """
+
+    released: bool
+    dispatch_due: bool
+    archive_due: bool
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """What happened to a labourer since the last sweeps.
+
+    Parameters:
+        closes: Attempts that ended and no sweep has dealt with; a few too many are possible, too few only after Redis
+            lost data.
+        lapses: Running leases that ran out and no sweep has dealt with: their tasks are lost, look for them.
+        closes_seen, lapses_seen: Hand them to `end_sweep`.
+        retries_seen: Hand it to `set_next_retry`.
+        next_retry_at: When the earliest retry is due, seconds since the epoch; None if none is known.
+        seconds_since_full_sweep: None if there was none since Redis was empty.
+        running, pending: Holders whose lease has not ended.
+    """
+
+    ready: Readiness
+    closes: int
+    lapses: int
+    closes_seen: int
+    lapses_seen: int
+    retries_seen: int
+    next_retry_at: Decimal | None
+    seconds_since_full_sweep: float | None
+    running: frozenset[str]
+    pending: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Slots in use right now."""
+
+    pending: int
+    running: int
+    ready: Readiness
+
+
+def sortable(number: Decimal) -> str:
+    """Return a text for the number, such that texts sort as their numbers do. Exact, up to 4 * 10^15 either way.
+
+    Lua would compare and print such numbers as doubles and lose digits.
+    """
+    text = f"{EXACT.add(number, SORTABLE_OFFSET):f}"
+    whole, _, fraction = text.partition(".")
+    if len(whole) != SORTABLE_DIGITS or not whole.isdigit():
+        raise ValueError(f"expected seconds or a place in a queue, got {number}")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def unsortable(text: str) -> Decimal:
+    """Return the number that `sortable` made the text of."""
+    return EXACT.subtract(Decimal(text), SORTABLE_OFFSET)
+
+
+class Slots:
+    """Grants slots, keeps their leases, and remembers how far each labourer's queue was handed out.
+
+    Granting, confirming, renewing and releasing are idempotent per holder: repeating a call takes no second slot and
+    frees no other. Every method raises `StoreUnavailable` when Redis does not answer or cannot write now (whether the
+    call took effect is unknown: repeat it) and `StoreError` when it refuses. One object serves all threads.
+
+    Parameters:
+        redis_client: With or without `decode_responses`. Nothing is sent before the first call.
+        prefix: Begins every key.
+        archive_every: Every how many ended attempts `release` asks for an archive sweep.
+    """
+
+    def __init__(self, redis_client: Redis, *, prefix: str = "sosw", archive_every: int = 100) -> None:
+        self._redis = redis_client
+        self._prefix = prefix
+        self._archive_every = archive_every
+        self._scripts = {name: _script(redis_client, name) for name in SCRIPTS}
+
+    # Dispatch passes
+
+    def begin_pass(
+        self, labourer_id: str, *, limit: int, from_head: bool = False, rate: Rate | None = None
+    ) -> PassView:
+        """Tell what is free; from now on a release or new work makes a dispatch due again.
+
+        Parameters:
+            from_head: Also forget the cursor: the safety net's way to find rows whose hint was lost.
+            rate: Only for `rate_wait_s`; takes nothing.
+        """
+        reply = self._call("begin_pass", labourer_id, limit, int(from_head), *_rate_args(rate))
+        ready, free, pending, running, cursor, work_seq, work_age_ms, dry, wait_ms = reply
+        return PassView(
+            ready=_readiness(ready),
+            free=free,
+            pending=pending,
+            running=running,
+            cursor=_optional_number(cursor),
+            work_seq=work_seq,
+            work_age_s=_optional_seconds(work_age_ms),
+            dry=bool(dry),
+            rate_wait_s=float(wait_ms) / 1000,
+        )
+
+    def take(
+        self,
+        labourer_id: str,
+        holders: Sequence[tuple[str, Decimal]],
+        *,
+        limit: int,
+        lease_s: float,
+        rate: Rate | None = None,
+        work_seq: int | None = None,
+    ) -> Granted:
+        """Give pending leases to the first holders without one, as far as free slots and the rate go.
+
+        Atomic: two passes never get the last slot both, nor one holder twice. Nothing is granted unless ready. A
+        refusal by the rate takes no slot and one for want of slots takes no token. The cursor moves on to the last row
+        up to which all have a lease now.
+
+        Parameters:
+            holders: Holder and greenfield of rows that stand one after another in the queue, lowest greenfield first;
+                the first stretch from the view's cursor on, the next one from where the last one ended.
+            work_seq: `PassView.work_seq`. If rows were announced or handed back since, the pass may not have read them
+                all, and the cursor does not move on. None moves it in any case.
+        """
+        if not holders:
+            return Granted([], self._used(labourer_id), 0.0)
+        stretch = [text for holder, greenfield in holders for text in (holder, sortable(greenfield))]
+        seen = "" if work_seq is None else work_seq
+        reply = self._call("take", labourer_id, limit, _ms(lease_s), *_rate_args(rate), seen, *stretch)
+        used, wait_ms, *granted = reply
+        return Granted([_text(holder) for holder in granted], used, float(wait_ms) / 1000)
+
+    def end_pass(self, labourer_id: str, *, work_seq: int, dry: bool, index_lag_s: float = 5.0) -> bool:
+        """Remember whether the queue has nothing left to hand out; return whether it is known to be dry from here on.
+
+        Dry is believed only if no row was announced or handed back since the pass began, nor within `index_lag_s`
+        before now: the table's index may not have shown it.
+        """
+        return bool(self._call("end_pass", labourer_id, work_seq, int(dry), _ms(index_lag_s)))
+
+    def announce_work(self, labourer_id: str, lowest_greenfield: Decimal | None = None) -> bool:
+        """Note that rows were queued; return whether the caller is the one to send a dispatch.
+
+        Parameters:
+            lowest_greenfield: Of the new rows. The cursor goes back to before it; None leaves the cursor alone.
+        """
+        places = ("", "")
+        if lowest_greenfield is not None:
+            places = sortable(lowest_greenfield), sortable(EXACT.subtract(lowest_greenfield, BEFORE))
+        return bool(self._call("announce_work", labourer_id, *places))
+
+    def reset_cursor(self, labourer_id: str) -> None:
+        """Have the next pass read from the head of the queue."""
+        self._call("reset_cursor", labourer_id)
+
+    # A worker's steps
+
+    def confirm(
+        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
+    ) -> Confirmation:
+        """Let the holder run, if it has a pending lease or a slot is free.
+
+        Never said CONFIRMED or TAKEN twice while the lease lives: of two workers with the same hint one gets HELD. So
+        does the one whose first answer was lost on the way; its lease then runs out and the task is found again.
+        """
+        reply = self._call("confirm", labourer_id, holder, limit, _ms(lease_s), *_rate_args(rate))
+        return Confirmation(_text(reply))
+
+    def renew(self, holders_by_labourer: Mapping[str, Sequence[str]], *, lease_s: float) -> set[tuple[str, str]]:
+        """Lengthen the running leases of a node; return the (labourer_id, holder) whose lease is gone.
+
+        Those must stop running: their slot may be another's by now. While the store is missing or settling no lease is
+        reported as gone; a missing one is made anew, because what nodes report is then what is known.
+
+        One round trip for all labourers (and one to see that Redis has the script); each labourer is atomic by itself.
+        """
+        asked = [(labourer_id, list(holders)) for labourer_id, holders in holders_by_labourer.items() if holders]
+        if not asked:
+            return set()
+        with _translated("renew"):
+            pipeline = self._redis.pipeline(transaction=False)
+            for labourer_id, holders in asked:
+                self._scripts["renew"](self._keys(labourer_id), [_ms(lease_s), *holders], pipeline)
+            replies = pipeline.execute()
+        return {(asked[index][0], _text(holder)) for index, reply in enumerate(replies) for holder in reply}
+
+    def extend(self, labourer_id: str, holder: str, *, lease_s: float) -> bool:
+        """Lengthen one running lease, as `renew` does; return whether the holder has it (still)."""
+        return not self.renew({labourer_id: [holder]}, lease_s=lease_s)
+
+    def release(self, labourer_id: str, holder: str) -> Released:
+        """Free the holder's slot, pending or running; say what is due next.
+
+        A dispatch is due when a slot became free, the queue is not known to be dry and no dispatch message is on its
+        way; whoever is told so has to send it (if that fails, the next one is due after 5 s).
+        """
+        return Released(*map(bool, self._call("release", labourer_id, holder, self._archive_every)))
+
+    # Safety net and scavenger
+
+    def renew_pending(self, labourer_id: str, *, lease_s: float) -> int:
+        """Lengthen every pending lease that has not ended; return how many there are."""
+        return int(self._call("renew_pending", labourer_id, _ms(lease_s)))
+
+    def rebuild(self, labourer_id: str, holders: Sequence[str], *, lease_s: float, settle_s: float) -> bool:
+        """Make a missing store ready, `settle_s` from now; return False, having done nothing, if it is not missing.
+
+        Parameters:
+            holders: The attempts that the tasks table says are running. They get leases beside those that nodes
+                reported since the store went missing.
+            settle_s: Seconds in which nodes may report more. Longer than the time between two renewals, unless nothing
+                can be running.
+        """
+        settle_ms = _ms(settle_s) if settle_s > 0 else 0
+        return bool(self._call("rebuild", labourer_id, _ms(lease_s), settle_ms, *holders))
+
+    def note_retry(self, labourer_id: str, due: Decimal) -> None:
+        """Note that a task waits for its retry, due at these seconds since the epoch; the earliest one is kept."""
+        self._call("note_retry", labourer_id, sortable(due))
+
+    def set_next_retry(self, labourer_id: str, due: Decimal | None, *, retries_seen: int | None = None) -> None:
+        """Replace the earliest due time by what the retry table holds; None if it holds nothing.
+
+        Parameters:
+            retries_seen: From the `SweepView` before the table was read: if a retry was noted since, an earlier time
+                that is known stays. None replaces it in any case.
+        """
+        text = "" if due is None else sortable(due)
+        self._call("set_next_retry", labourer_id, text, "" if retries_seen is None else retries_seen)
+
+    def begin_sweep(self, labourer_id: str) -> SweepView:
+        """Tell what happened since the last sweeps: an idle labourer needs no look into the tables."""
+        ready, counts, swept, next_retry, full_age_ms, running, pending = self._call("begin_sweep", labourer_id)
+        closes_seen, lapses_seen, retries_seen = counts
+        return SweepView(
+            ready=_readiness(ready),
+            closes=closes_seen - swept[0],
+            lapses=lapses_seen - swept[1],
+            closes_seen=closes_seen,
+            lapses_seen=lapses_seen,
+            retries_seen=retries_seen,
+            next_retry_at=_optional_number(next_retry),
+            seconds_since_full_sweep=_optional_seconds(full_age_ms),
+            running=frozenset(map(_text, running)),
+            pending=frozenset(map(_text, pending)),
+        )
+
+    def end_sweep(self, labourer_id: str, closes_seen: int, *, full: bool, lapses_seen: int | None = None) -> None:
+        """Note what a sweep has dealt with. Two sweeps at once, or one that ends twice, do no harm.
+
+        Parameters:
+            closes_seen: `SweepView.closes_seen`: every attempt that had ended by then is archived.
+            full: The sweep read the tables from end to end, whatever the counters said.
+            lapses_seen: `SweepView.lapses_seen` if the sweep looked for lost tasks, else None.
+        """
+        self._call("end_sweep", labourer_id, closes_seen, "" if lapses_seen is None else lapses_seen, int(full))
+
+    # Looking
+
+    def look(self, labourer_id: str) -> Usage:
+        """Count the leases that have not ended, changing nothing."""
+        pending, running, ready = self._call("look", labourer_id)
+        return Usage(pending, running, _readiness(ready))
+
+    def holders(self, labourer_id: str) -> tuple[dict[str, float], dict[str, float]]:
+        """List who holds pending and who running leases, with the seconds left, the first to end first."""
+        pending, running = self._call("holders", labourer_id)
+        return _seconds_left(pending), _seconds_left(running)
+
+    def forget(self, labourer_id: str) -> None:
+        """Delete everything known of the labourer; for tests and tools, while none of its tasks runs."""
+        with _translated("forget"):
+            self._redis.delete(*self._keys(labourer_id))
+
+    def _used(self, labourer_id: str) -> int:
+        usage = self.look(labourer_id)
+        return usage.pending + usage.running
+
+    def _keys(self, labourer_id: str) -> list[str]:
+        base = f"{self._prefix}:{{{labourer_id}}}"
+        return [f"{base}:pending", f"{base}:running", f"{base}:state"]
+
+    def _call(self, name: str, labourer_id: str, *args: str | int | float) -> Any:
+        with _translated(name):
+            return self._scripts[name](self._keys(labourer_id), args, None)
+
+
+_RunScript = Callable[[Sequence[str], Sequence[Any], "Pipeline | None"], Any]
+
+
+def _script(client: Redis, name: str) -> _RunScript:
+    """Return the script, sent by its hash and loaded again by itself where Redis does not know it."""
+    folder = resources.files("sosw_celery.stores") / "lua"
+    text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
+    return cast(_RunScript, client.register_script(text))
+
+
+@contextlib.contextmanager
+def _translated(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except redis_errors.RedisError as error:
+        kind = StoreUnavailable if _passes(error) else StoreError
+        raise kind("redis", operation, type(error).__name__) from error
+
+
+def _passes(error: redis_errors.RedisError) -> bool:
+    if isinstance(error, redis_errors.ResponseError):
+        return isinstance(error, PASSING_ANSWERS) or any(code in str(error) for code in PASSING_CODES)
+    return isinstance(error, PASSING_ERRORS) and not isinstance(error, LASTING_ERRORS)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _rate_args(rate: Rate | None) -> tuple[float, int]:
+    return (0, 1) if rate is None else (rate.interval_s * 1000, rate.burst)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _readiness(value: str | bytes) -> Readiness:
+    return cast(Readiness, _text(value))
+
+
+def _optional_number(value: str | bytes) -> Decimal | None:
+    return unsortable(_text(value)) if value else None
+
+
+def _optional_seconds(milliseconds: int) -> float | None:
+    return None if milliseconds < 0 else milliseconds / 1000
+
+
+def _seconds_left(flat: Sequence[Any]) -> dict[str, float]:
+    return {_text(holder): left / 1000 for holder, left in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,0 +1,689 @@
+"""The rules of slots and leases, on the twin and on a real Redis.
+
+Where a rule is about a lease that ran out, most tests set its end into the past by hand: exact, and without waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sosw_celery.core.rates import Rate
+from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.stores.slots import Confirmation, Granted, Released, Slots, Usage, sortable, unsortable
+
+LABOURER = "resize"
+ONE_PER_HOUR = Rate(1, 3600)
+
+Row = tuple[str, Decimal]
+
+
+def rows(*greenfields: float | str) -> list[Row]:
+    """Queued rows, each with its greenfield in its name."""
+    return [(f"task{number}/1", Decimal(number)) for number in greenfields]
+
+
+def names(*greenfields: float | str) -> list[str]:
+    """The holders of these rows."""
+    return [holder for holder, _ in rows(*greenfields)]
+
+
+def take(slots: Slots, *greenfields: float | str, limit: int = 10, lease_s: float = 60, **options: Any) -> Granted:
+    """Ask slots for these rows."""
+    return slots.take(LABOURER, rows(*greenfields), limit=limit, lease_s=lease_s, **options)
+
+
+def confirm(slots: Slots, holder: str, limit: int = 10, lease_s: float = 60, **options: Any) -> Confirmation:
+    """Have a worker confirm the holder."""
+    return slots.confirm(LABOURER, holder, limit=limit, lease_s=lease_s, **options)
+
+
+def renew(slots: Slots, *holders: str, lease_s: float = 60) -> set[str]:
+    """Have a node renew these holders; return the lost ones."""
+    return {holder for _, holder in slots.renew({LABOURER: holders}, lease_s=lease_s)}
+
+
+def cursor(slots: Slots) -> Decimal | None:
+    """Where the next pass would read on."""
+    return slots.begin_pass(LABOURER, limit=10).cursor
+
+
+def key(what: str, labourer_id: str = LABOURER) -> str:
+    """The name of one of the labourer's keys."""
+    return f"sosw:{{{labourer_id}}}:{what}"
+
+
+def run_out(client: redis.Redis, holder: str) -> None:
+    """Set the end of the holder's lease into the past."""
+    for what in ("pending", "running"):
+        client.zadd(key(what), {holder: 1}, xx=True)
+
+
+def set_state(client: redis.Redis, **fields: int) -> None:
+    """Set times or counters of the state by hand."""
+    client.hset(key("state"), mapping=fields)  # type: ignore[arg-type]  # the stub's dict is invariant
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition is true."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true within 10 s"
+        time.sleep(0.005)
+
+
+# Granting
+
+
+def test_take_grants_first_rows_up_to_the_limit(slots: Slots) -> None:
+    """The first rows of the queue get the free slots, in order, and no more than there are."""
+    assert take(slots, 1, 2, 3, limit=2) == Granted(names(1, 2), used=2, retry_after_s=0)
+    assert slots.look(LABOURER) == Usage(pending=2, running=0, ready="ready")
+
+
+def test_take_again_grants_nothing_twice(slots: Slots) -> None:
+    """Rows with a lease, pending or running, take no second slot, and the rows after them get the free ones."""
+    take(slots, 1, 2)
+    confirm(slots, "task1/1")
+    assert take(slots, 1, 2, 3, 3).holders == names(3)
+    assert slots.look(LABOURER) == Usage(2, 1, "ready")
+
+
+def test_take_of_nothing_tells_the_use(slots: Slots) -> None:
+    """An empty stretch is granted nothing."""
+    take(slots, 1)
+    assert take(slots) == Granted([], used=1, retry_after_s=0)
+
+
+def test_a_lowered_limit_takes_no_lease_away(slots: Slots) -> None:
+    """When the limit sinks below the use, nothing is free, nobody loses a lease, and pending ones may start."""
+    take(slots, 1, 2, 3)
+    assert take(slots, 4, limit=1) == Granted([], used=3, retry_after_s=0)
+    assert slots.begin_pass(LABOURER, limit=1).free == 0
+    assert confirm(slots, "task1/1", limit=1) is Confirmation.CONFIRMED
+
+
+def test_labourers_do_not_share_slots(slots: Slots) -> None:
+    """One labourer's leases do not count for another, and each has to be made ready by itself."""
+    take(slots, 1, 2, limit=2)
+    assert slots.take("crop", rows(1), limit=2, lease_s=60).holders == []
+    slots.rebuild("crop", [], lease_s=60, settle_s=0)
+    assert slots.take("crop", rows(1), limit=2, lease_s=60).holders == names(1)
+
+
+def test_keys_of_a_labourer_share_a_hash_tag(slots_redis: redis.Redis) -> None:
+    """All keys begin with the prefix and carry the labourer as hash tag, so that a cluster keeps them together."""
+    slots = Slots(slots_redis, prefix="mine")
+    slots.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=0)
+    take(slots, 1)
+    found = {name if isinstance(name, str) else name.decode() for name in slots_redis.scan_iter()}
+    assert found == {"mine:{resize}:pending", "mine:{resize}:running", "mine:{resize}:state"}
+    slots.forget(LABOURER)
+    assert slots_redis.dbsize() == 0
+
+
+# Confirming
+
+
+def test_confirm_moves_the_pending_lease(slots: Slots) -> None:
+    """A hint's worker turns the pending lease into a running one; the use stays the same."""
+    take(slots, 1, limit=1)
+    assert confirm(slots, "task1/1", limit=1) is Confirmation.CONFIRMED
+    assert slots.look(LABOURER) == Usage(pending=0, running=1, ready="ready")
+
+
+def test_confirm_twice_is_held(slots: Slots) -> None:
+    """The second worker with the same hint is told that it is running, and nothing changes."""
+    take(slots, 1)
+    confirm(slots, "task1/1")
+    before = slots.holders(LABOURER)[1].keys()
+    assert confirm(slots, "task1/1") is Confirmation.HELD
+    assert slots.holders(LABOURER)[1].keys() == before
+
+
+def test_confirm_without_lease_takes_a_free_slot_or_is_refused(slots: Slots) -> None:
+    """A late hint runs if a slot is free, else it is dropped and the next pass reads from the head."""
+    take(slots, 1, 2, limit=2)
+    assert confirm(slots, "late/1", limit=3) is Confirmation.TAKEN
+    assert confirm(slots, "later/1", limit=3) is Confirmation.FULL
+    assert cursor(slots) is None
+    assert slots.look(LABOURER) == Usage(2, 1, "ready")
+
+
+def test_confirm_after_the_pending_lease_ran_out(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A hint that came too late does not keep its slot from another."""
+    take(slots, 1, limit=1)
+    run_out(slots_redis, "task1/1")
+    assert take(slots, 2, limit=1).holders == names(2)
+    assert confirm(slots, "task1/1", limit=1) is Confirmation.FULL
+
+
+# Time
+
+
+def test_leases_run_out_by_the_servers_clock(slots: Slots) -> None:
+    """A lease that nobody renews is free after its time, and so counts no more."""
+    take(slots, 1, limit=2, lease_s=0.05)
+    confirm(slots, "x/1", limit=2, lease_s=0.1)
+    wait_until(lambda: slots.look(LABOURER) == Usage(0, 0, "ready"))
+    assert renew(slots, "x/1") == {"x/1"}
+    assert take(slots, 1, 2, limit=2).holders == names(1, 2)
+
+
+def test_holders_tells_the_seconds_left(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Leases that have not ended are listed with the seconds left, the first to end first; looking changes nothing."""
+    take(slots, 1, 2, lease_s=30)
+    confirm(slots, "a/1", lease_s=20)
+    confirm(slots, "b/1", lease_s=10)
+    confirm(slots, "gone/1")
+    run_out(slots_redis, "gone/1")
+    pending, running = slots.holders(LABOURER)
+    assert list(running) == ["b/1", "a/1"]
+    assert set(pending) == set(names(1, 2))
+    assert all(25 < left <= 30 for left in pending.values())
+    assert 15 < running["a/1"] <= 20
+    assert slots.look(LABOURER) == Usage(2, 2, "ready")
+    assert slots_redis.zscore(key("running"), "gone/1") == 1
+
+
+# Renewing
+
+
+def test_renew_lengthens_and_never_shortens(slots: Slots) -> None:
+    """A running lease gets the new length, unless it was longer."""
+    confirm(slots, "a/1", lease_s=5)
+    assert renew(slots, "a/1", lease_s=100) == set()
+    assert slots.holders(LABOURER)[1]["a/1"] > 90
+    assert renew(slots, "a/1", lease_s=1) == set()
+    assert slots.holders(LABOURER)[1]["a/1"] > 90
+
+
+def test_renew_never_resurrects(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A lease that ran out, was released, is pending only or never was is reported as lost, and stays so."""
+    for holder in ("out/1", "released/1", "kept/1"):
+        confirm(slots, holder)
+    take(slots, 1)
+    run_out(slots_redis, "out/1")
+    slots.release(LABOURER, "released/1")
+    lost = {"out/1", "released/1", "never/1", "task1/1"}
+    assert renew(slots, "kept/1", *lost) == lost
+    assert renew(slots, "kept/1", *lost) == lost
+    assert slots.look(LABOURER) == Usage(1, 1, "ready")
+
+
+def test_renew_of_several_labourers(slots: Slots) -> None:
+    """One call renews all that a node runs and names each lost one with its labourer; empty lists cost nothing."""
+    slots.rebuild("crop", [], lease_s=60, settle_s=0)
+    confirm(slots, "a/1")
+    lost = slots.renew({LABOURER: ["a/1", "b/1"], "crop": ["a/1"], "idle": []}, lease_s=60)
+    assert lost == {(LABOURER, "b/1"), ("crop", "a/1")}
+    assert slots.renew({}, lease_s=60) == slots.renew({"idle": []}, lease_s=60) == set()
+
+
+def test_extend(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A running lease is lengthened once more by hand; one that is gone is not."""
+    confirm(slots, "a/1", lease_s=5)
+    assert slots.extend(LABOURER, "a/1", lease_s=300)
+    assert slots.holders(LABOURER)[1]["a/1"] > 290
+    run_out(slots_redis, "a/1")
+    assert not slots.extend(LABOURER, "a/1", lease_s=300)
+
+
+def test_renew_pending(slots: Slots, slots_redis: redis.Redis) -> None:
+    """All pending leases that have not ended get the new length; one that ended stays so."""
+    take(slots, 1, 2, 3, lease_s=5)
+    run_out(slots_redis, "task2/1")
+    confirm(slots, "a/1", lease_s=5)
+    take(slots, 2, lease_s=5)
+    run_out(slots_redis, "task2/1")
+    assert slots.renew_pending(LABOURER, lease_s=100) == 2
+    pending, running = slots.holders(LABOURER)
+    assert set(pending) == set(names(1, 3))
+    assert min(pending.values()) > 90
+    assert running["a/1"] <= 5
+
+
+# A missing store
+
+
+def test_nothing_is_granted_while_missing(missing: Slots) -> None:
+    """On a fresh or flushed Redis nobody gets a slot, whatever is free."""
+    view = missing.begin_pass(LABOURER, limit=5)
+    assert (view.ready, view.free) == ("missing", 0)
+    assert take(missing, 1) == Granted([], 0, 0)
+    assert confirm(missing, "a/1") is Confirmation.UNREADY
+    assert missing.look(LABOURER) == Usage(0, 0, "missing")
+
+
+def test_announced_work_does_not_make_a_missing_store_ready(missing: Slots) -> None:
+    """Whatever else is noted on an empty Redis, only a rebuild makes it ready."""
+    missing.announce_work(LABOURER, Decimal(1))
+    missing.note_retry(LABOURER, Decimal(1))
+    missing.release(LABOURER, "a/1")
+    missing.end_pass(LABOURER, work_seq=1, dry=True)
+    missing.end_sweep(LABOURER, 1, full=True)
+    assert missing.begin_pass(LABOURER, limit=5).ready == "missing"
+
+
+def test_renewals_while_missing_are_kept_by_the_rebuild(missing: Slots) -> None:
+    """What nodes report before the rebuild is nobody's loss, and counts beside what the table says."""
+    assert renew(missing, "a/1", "b/1") == set()
+    assert confirm(missing, "a/1") is Confirmation.HELD
+    assert missing.rebuild(LABOURER, ["b/1", "c/1"], lease_s=60, settle_s=0)
+    assert set(missing.holders(LABOURER)[1]) == {"a/1", "b/1", "c/1"}
+    assert take(missing, 1, 2, limit=4).holders == names(1)
+
+
+def test_nodes_report_while_settling(missing: Slots, slots_redis: redis.Redis) -> None:
+    """In the settle time nothing is granted and a missing or ended lease comes back; after it this is over."""
+    missing.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=60)
+    run_out(slots_redis, "a/1")
+    assert renew(missing, "a/1", "b/1") == set()
+    assert missing.extend(LABOURER, "c/1", lease_s=60)
+    view = missing.begin_pass(LABOURER, limit=5)
+    assert (view.ready, view.free, view.running) == ("settling", 0, 3)
+    assert take(missing, 1) == Granted([], 3, 0)
+    assert confirm(missing, "new/1") is Confirmation.UNREADY
+    assert confirm(missing, "a/1") is Confirmation.HELD
+    set_state(slots_redis, ready_at=1)
+    assert renew(missing, "a/1", "d/1") == {"d/1"}
+    assert take(missing, 1, limit=4).holders == names(1)
+
+
+def test_settle_time_ends(missing: Slots) -> None:
+    """After the settle time slots are granted without another call."""
+    missing.rebuild(LABOURER, [], lease_s=60, settle_s=0.05)
+    wait_until(lambda: missing.look(LABOURER).ready == "ready")
+    assert take(missing, 1).holders == names(1)
+
+
+def test_rebuild_counts_once(missing: Slots) -> None:
+    """Of two rebuilds the first counts: the second one's older knowledge adds nothing."""
+    assert missing.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=60)
+    assert not missing.rebuild(LABOURER, ["a/1", "b/1"], lease_s=60, settle_s=0)
+    assert missing.look(LABOURER) == Usage(0, 1, "settling")
+
+
+def test_flush_then_rebuild(slots: Slots, slots_redis: redis.Redis) -> None:
+    """After a flush the running attempts keep their slots, the cursor is gone, and grants go on as before."""
+    take(slots, 1, 2, 3)
+    confirm(slots, "task1/1")
+    confirm(slots, "task2/1")
+    slots_redis.flushall()
+    assert renew(slots, "task1/1") == set()
+    slots.rebuild(LABOURER, names(1, 2), lease_s=60, settle_s=0)
+    assert cursor(slots) is None
+    assert renew(slots, "task1/1", "task2/1") == set()
+    assert take(slots, 3, 4, limit=3).holders == names(3)
+
+
+# Releasing
+
+
+def test_release_frees_the_slot_once(slots: Slots) -> None:
+    """A running or pending lease is gone; releasing again, or what never was, changes nothing."""
+    take(slots, 1, 2, limit=2)
+    confirm(slots, "task1/1", limit=2)
+    assert slots.release(LABOURER, "task1/1").released
+    assert slots.release(LABOURER, "task2/1").released
+    assert not slots.release(LABOURER, "task2/1").released
+    assert not slots.release(LABOURER, "never/1").released
+    assert slots.look(LABOURER) == Usage(0, 0, "ready")
+
+
+def test_one_dispatch_for_a_burst_of_releases(slots: Slots) -> None:
+    """Only the first release since the last pass is told to dispatch, and none whose lease was gone."""
+    for holder in ("a/1", "b/1", "c/1"):
+        confirm(slots, holder)
+    due = [slots.release(LABOURER, holder).dispatch_due for holder in ("gone/1", "a/1", "b/1")]
+    assert due == [False, True, False]
+    slots.begin_pass(LABOURER, limit=10)
+    assert slots.release(LABOURER, "c/1").dispatch_due
+
+
+def test_lost_dispatch_message(slots: Slots, slots_redis: redis.Redis) -> None:
+    """The marker holds for a few seconds only, so a lost dispatch message does not silence the labourer."""
+    confirm(slots, "a/1")
+    confirm(slots, "b/1")
+    slots.release(LABOURER, "a/1")
+    marker = slots_redis.hget(key("state"), "dispatch_until")
+    assert 3 < float(marker or 0) / 1000 - time.time() <= 5.1
+    set_state(slots_redis, dispatch_until=1)
+    assert slots.release(LABOURER, "b/1").dispatch_due
+
+
+def test_no_dispatch_for_a_dry_queue(slots: Slots) -> None:
+    """Releases of a labourer without waiting rows ask for no dispatch until there is work."""
+    confirm(slots, "a/1")
+    confirm(slots, "b/1")
+    assert slots.end_pass(LABOURER, work_seq=slots.begin_pass(LABOURER, limit=10).work_seq, dry=True)
+    assert not slots.release(LABOURER, "a/1").dispatch_due
+    assert slots.announce_work(LABOURER, None)
+    assert not slots.announce_work(LABOURER, None)
+    assert not slots.release(LABOURER, "b/1").dispatch_due
+
+
+def test_archive_is_due_every_so_many_ends(slots: Slots) -> None:
+    """Every third end since the last archive sweep asks for one, counted also when the lease had run out before."""
+    due = [slots.release(LABOURER, f"a{number}/1").archive_due for number in range(7)]
+    assert due == [False, False, True, False, False, True, False]
+    slots.end_sweep(LABOURER, slots.begin_sweep(LABOURER).closes_seen, full=False)
+    due = [slots.release(LABOURER, f"b{number}/1").archive_due for number in range(3)]
+    assert due == [False, False, True]
+
+
+# The rate
+
+
+def test_rate_refuses_without_taking_a_slot(slots: Slots) -> None:
+    """When the rate refuses, no slot is taken and the time of the next token is told."""
+    granted = take(slots, 1, 2, rate=ONE_PER_HOUR)
+    assert (granted.holders, granted.used) == (names(1), 1)
+    assert 3590 < granted.retry_after_s <= 3600
+    assert confirm(slots, "a/1", rate=ONE_PER_HOUR) is Confirmation.FULL
+    assert slots.look(LABOURER).pending == 1
+    assert 3590 < slots.begin_pass(LABOURER, limit=5, rate=ONE_PER_HOUR).rate_wait_s <= 3600
+    assert slots.begin_pass(LABOURER, limit=5).rate_wait_s == 0
+
+
+def test_full_refuses_without_taking_a_token(slots: Slots) -> None:
+    """When no slot is free, the token is still there for whoever gets one."""
+    take(slots, 1)
+    assert take(slots, 2, limit=1, rate=ONE_PER_HOUR) == Granted([], 1, 0)
+    assert confirm(slots, "a/1", limit=1, rate=ONE_PER_HOUR) is Confirmation.FULL
+    assert slots.begin_pass(LABOURER, limit=1, rate=ONE_PER_HOUR).rate_wait_s == 0
+    assert take(slots, 2, limit=2, rate=ONE_PER_HOUR).holders == names(2)
+
+
+def test_a_start_takes_one_token(slots: Slots) -> None:
+    """Confirming what a pass was granted, or renewing it, takes no second token; a slot taken by a worker takes one."""
+    assert take(slots, 1, rate=ONE_PER_HOUR).holders == names(1)
+    assert confirm(slots, "task1/1", rate=ONE_PER_HOUR) is Confirmation.CONFIRMED
+    assert renew(slots, "task1/1") == set()
+    slots.forget(LABOURER)
+    slots.rebuild(LABOURER, [], lease_s=60, settle_s=0)
+    assert confirm(slots, "a/1", rate=ONE_PER_HOUR) is Confirmation.TAKEN
+    assert confirm(slots, "b/1", rate=ONE_PER_HOUR) is Confirmation.FULL
+
+
+def test_rate_over_time(slots: Slots) -> None:
+    """Over any time, no more start than the burst and what the rate gives in it, and no fewer when somebody asks."""
+    rate = Rate(100)
+    begin, granted = time.monotonic(), 0
+    while time.monotonic() < begin + 0.5:
+        granted += len(take(slots, *range(1000, 1020), limit=10_000, rate=rate).holders)
+        for holder in slots.holders(LABOURER)[0]:
+            slots.release(LABOURER, holder)
+    took_s = time.monotonic() - begin
+    # One second is the slack for clocks that tell less than a millisecond, and for the last call.
+    assert rate.burst + 0.5 * 100 - 8 <= granted <= rate.burst + took_s * 100 + 1
+
+
+def test_raised_rate_forgives_the_old_debt(slots: Slots) -> None:
+    """After the setting is raised nobody waits longer than the new rate can make them."""
+    take(slots, 1, rate=ONE_PER_HOUR)
+    assert slots.begin_pass(LABOURER, limit=9, rate=Rate(50)).rate_wait_s <= 0.02
+
+
+# The cursor
+
+
+def test_cursor_follows_the_rows_handed_out(slots: Slots) -> None:
+    """The cursor stands at the last row up to which all have a lease, granted now or before."""
+    assert cursor(slots) is None
+    confirm(slots, "task2.5/1")
+    take(slots, 1, 2, "2.5", 4, 5, limit=4)
+    assert cursor(slots) == 4
+    take(slots, 4, 5, limit=9)
+    assert cursor(slots) == 5
+    take(slots, 1, limit=9)
+    assert cursor(slots) == 5
+
+
+def test_cursor_stays_below_a_refused_row(slots: Slots) -> None:
+    """Rows of the same greenfield are either all behind the cursor or all ahead; one that another pass skipped too."""
+    take(slots, 1, limit=3)
+    slots.take(LABOURER, [("a/1", Decimal(2)), ("b/1", Decimal(2))], limit=2, lease_s=60)
+    assert cursor(slots) == 1
+    take(slots, 7, limit=3)
+    assert cursor(slots) == 7
+    take(slots, 4, limit=3)
+    assert cursor(slots) is None
+
+
+def test_cursor_is_exact(slots: Slots) -> None:
+    """Greenfields that differ in the last of 38 digits are told apart, and come back digit by digit."""
+    near = "1732320000.0000000000000000000000000001"
+    take(slots, near, "1732320000.0000000000000000000000000002", limit=1)
+    assert str(cursor(slots)) == near
+
+
+def test_pass_from_the_head_forgets_the_cursor(slots: Slots) -> None:
+    """The safety net reads all again, and what it cannot hand out is not skipped by the pass after it."""
+    take(slots, 1, 2, 3)
+    view = slots.begin_pass(LABOURER, limit=10)
+    assert slots.begin_pass(LABOURER, limit=10, from_head=True).cursor is None
+    take(slots, 4, work_seq=view.work_seq)  # the first pass is still under way
+    assert cursor(slots) is None
+    slots.reset_cursor(LABOURER)
+    assert cursor(slots) is None
+
+
+def test_announced_rows_move_the_cursor_back(slots: Slots) -> None:
+    """A row at or before the cursor is ahead of it once announced; rows at the tail do not move it."""
+    take(slots, 5)
+    slots.announce_work(LABOURER, None)
+    slots.announce_work(LABOURER, Decimal(6))
+    assert cursor(slots) == 5
+    slots.announce_work(LABOURER, Decimal(5))
+    assert cursor(slots) == Decimal("4.999999")
+    slots.announce_work(LABOURER, Decimal(-3))
+    assert cursor(slots) == Decimal("-3.000001")
+
+
+def test_rows_announced_during_a_pass_are_not_skipped(slots: Slots) -> None:
+    """A pass that read before a row came does not move the cursor past it."""
+    view = slots.begin_pass(LABOURER, limit=10)
+    take(slots, 1, 2, work_seq=view.work_seq)
+    slots.announce_work(LABOURER, Decimal("2.5"))
+    assert take(slots, 3, work_seq=view.work_seq).holders == names(3)
+    assert cursor(slots) == 2
+
+
+def test_lost_leases_send_the_next_pass_to_the_head(slots: Slots, slots_redis: redis.Redis) -> None:
+    """When a hint's lease ran out, its row stands behind the cursor: the cursor and "dry" are forgotten."""
+    take(slots, 1, 2)
+    view = slots.begin_pass(LABOURER, limit=10)
+    assert slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+    assert slots.begin_pass(LABOURER, limit=10).dry
+    run_out(slots_redis, "task1/1")
+    late = slots.begin_pass(LABOURER, limit=10)
+    assert (late.cursor, late.dry) == (None, False)
+    assert not slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+
+
+# Passes and work
+
+
+def test_begin_pass_counts(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A pass sees live leases only, what is free, and how old the last announcement is."""
+    take(slots, 1, 2, 3)
+    confirm(slots, "task1/1")
+    run_out(slots_redis, "task2/1")
+    view = slots.begin_pass(LABOURER, limit=5)
+    assert (view.ready, view.free, view.pending, view.running) == ("ready", 3, 1, 1)
+    assert view.work_age_s is None
+    slots.announce_work(LABOURER, None)
+    later = slots.begin_pass(LABOURER, limit=5)
+    assert later.work_age_s is not None
+    assert 0 <= later.work_age_s < 5
+    assert later.work_seq > view.work_seq
+
+
+def test_dry_is_not_believed_too_early(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Dry counts only if nothing was announced since the pass began, nor so lately that the index may lag."""
+    seen = slots.begin_pass(LABOURER, limit=5).work_seq
+    slots.announce_work(LABOURER, None)
+    set_state(slots_redis, work_at=1)
+    assert not slots.end_pass(LABOURER, work_seq=seen, dry=True)
+    slots.announce_work(LABOURER, None)
+    seen = slots.begin_pass(LABOURER, limit=5).work_seq
+    assert not slots.end_pass(LABOURER, work_seq=seen, dry=True)
+    set_state(slots_redis, work_at=1)
+    assert slots.end_pass(LABOURER, work_seq=seen, dry=True)
+    assert not slots.end_pass(LABOURER, work_seq=seen, dry=False)
+    assert not slots.begin_pass(LABOURER, limit=5).dry
+
+
+# Sweeps
+
+
+def test_idle_labourer_has_nothing_to_sweep(slots: Slots) -> None:
+    """A labourer that nothing happened to shows zeros and empty sets."""
+    view = slots.begin_sweep(LABOURER)
+    assert (view.ready, view.closes, view.lapses) == ("ready", 0, 0)
+    assert (view.next_retry_at, view.seconds_since_full_sweep) == (None, None)
+    assert view.running == view.pending == frozenset()
+
+
+def test_sweep_sees_what_happened_since_the_last_one(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Ends and lost leases are seen until a sweep dealt with them; those that come meanwhile are for the next one."""
+    take(slots, 1)
+    for holder in ("a/1", "b/1", "lost/1"):
+        confirm(slots, holder)
+    slots.release(LABOURER, "a/1")
+    run_out(slots_redis, "lost/1")
+    view = slots.begin_sweep(LABOURER)
+    assert (view.closes, view.lapses) == (1, 1)
+    assert (view.running, view.pending) == (frozenset({"b/1"}), frozenset(names(1)))
+    slots.release(LABOURER, "b/1")
+    slots.end_sweep(LABOURER, view.closes_seen, full=False)
+    assert (slots.begin_sweep(LABOURER).closes, slots.begin_sweep(LABOURER).lapses) == (1, 1)
+    slots.end_sweep(LABOURER, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
+    again = slots.begin_sweep(LABOURER)
+    assert (again.closes, again.lapses) == (1, 0)
+    assert again.seconds_since_full_sweep is not None
+    assert 0 <= again.seconds_since_full_sweep < 5
+
+
+def test_sweeps_overlap(slots: Slots) -> None:
+    """A sweep that saw less, or saw a Redis that was flushed since, takes nothing from what a later one knows."""
+    slots.release(LABOURER, "a/1")
+    early = slots.begin_sweep(LABOURER)
+    slots.release(LABOURER, "b/1")
+    late = slots.begin_sweep(LABOURER)
+    slots.end_sweep(LABOURER, late.closes_seen, full=False)
+    slots.end_sweep(LABOURER, early.closes_seen, full=False)
+    assert slots.begin_sweep(LABOURER).closes == 0
+    slots.forget(LABOURER)
+    slots.end_sweep(LABOURER, late.closes_seen, full=False)
+    slots.release(LABOURER, "c/1")
+    assert slots.begin_sweep(LABOURER).closes == 1
+
+
+def test_earliest_retry_is_kept(slots: Slots) -> None:
+    """Of all noted retries the earliest counts, exactly, until a sweep says what the retry table holds."""
+    for due in ("1732320009.5", "1732320000.123456", "1732320001"):
+        slots.note_retry(LABOURER, Decimal(due))
+    assert slots.begin_sweep(LABOURER).next_retry_at == Decimal("1732320000.123456")
+    slots.set_next_retry(LABOURER, Decimal(1732320009))
+    assert slots.begin_sweep(LABOURER).next_retry_at == 1732320009
+    slots.set_next_retry(LABOURER, None)
+    assert slots.begin_sweep(LABOURER).next_retry_at is None
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [(None, 50), (Decimal(70), 50), (Decimal(20), 20)],
+    ids=["nothing", "a later one", "an earlier one"],
+)
+def test_retry_noted_during_a_sweep_is_not_forgotten(slots: Slots, found: Decimal | None, kept: int) -> None:
+    """What a sweep read before a retry came does not replace it, whatever it found."""
+    view = slots.begin_sweep(LABOURER)
+    slots.note_retry(LABOURER, Decimal(50))
+    slots.set_next_retry(LABOURER, found, retries_seen=view.retries_seen)
+    assert slots.begin_sweep(LABOURER).next_retry_at == kept
+    slots.set_next_retry(LABOURER, Decimal(80), retries_seen=slots.begin_sweep(LABOURER).retries_seen)
+    assert slots.begin_sweep(LABOURER).next_retry_at == 80
+
+
+# Scripts and errors
+
+
+def test_scripts_are_loaded_again(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A server that forgot the scripts (a restart, SCRIPT FLUSH) is told them again, in a pipeline too."""
+    slots_redis.script_flush()
+    assert confirm(slots, "a/1") is Confirmation.TAKEN
+    slots_redis.script_flush()
+    assert renew(slots, "a/1") == set()
+
+
+def test_answers_are_plain_values(slots: Slots) -> None:
+    """Whether the client answers in bytes or text, holders are text and flags are bools."""
+    take(slots, 1)
+    confirm(slots, "a/1")
+    assert slots.release(LABOURER, "a/1") == Released(released=True, dispatch_due=True, archive_due=False)
+    assert all(isinstance(value, bool) for value in vars(slots.release(LABOURER, "a/1")).values())
+    assert [type(holder) for holder in slots.begin_sweep(LABOURER).pending] == [str]
+
+
+def test_no_server_is_unavailable() -> None:
+    """Without an answer every call raises StoreUnavailable, which names the operation and keeps the cause."""
+    slots = Slots(redis.Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    calls: dict[str, Callable[[], object]] = {
+        "confirm": lambda: confirm(slots, "a/1"),
+        "renew": lambda: renew(slots, "a/1"),
+        "forget": lambda: slots.forget(LABOURER),
+    }
+    for operation, call in calls.items():
+        with pytest.raises(StoreUnavailable) as raised:
+            call()
+        assert (raised.value.store, raised.value.operation) == ("redis", operation)
+        assert isinstance(raised.value.__cause__, redis.ConnectionError)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("maxmemory", 1), ("min-replicas-to-write", 1)])
+def test_a_server_that_cannot_write_now_is_unavailable(redis_url: str, setting: str, value: int) -> None:
+    """A real server that refuses to write for now raises StoreUnavailable, and nothing was changed."""
+    with redis.Redis.from_url(redis_url) as client:
+        slots = Slots(client)
+        slots.rebuild(LABOURER, ["a/1"], lease_s=10, settle_s=0)
+        client.config_set(setting, value)
+        try:
+            with pytest.raises(StoreUnavailable):
+                renew(slots, "a/1", lease_s=60)
+        finally:
+            client.config_set(setting, 0)
+        assert slots.holders(LABOURER)[1]["a/1"] <= 10
+
+
+def test_a_wrong_key_type_is_an_error(slots_redis: redis.Redis) -> None:
+    """What waiting cannot cure is a StoreError, not an outage."""
+    slots_redis.set(key("running"), "not a zset")
+    with pytest.raises(StoreError) as raised:
+        Slots(slots_redis).begin_pass(LABOURER, limit=1)
+    assert not isinstance(raised.value, StoreUnavailable)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "5e15", "-4.1e15", "1e40"])
+def test_only_numbers_in_reach_are_sortable(text: str) -> None:
+    """What would not sort is refused before it is stored."""
+    with pytest.raises(ValueError, match="expected seconds or a place"):
+        sortable(Decimal(text))
+
+
+def test_sortable_texts_sort_as_numbers() -> None:
+    """The texts are in the order of the numbers, equal numbers have equal texts, and the way back is exact."""
+    numbers = [Decimal(text) for text in ("-1e14", "-7.5", "-7", "-0.1", "0", "0.05", "0.1", "9", "10", "1732320000.5")]
+    texts = [sortable(number) for number in numbers]
+    assert texts == sorted(texts)
+    assert [unsortable(text) for text in texts] == numbers
+    assert sortable(Decimal("1.50")) == sortable(Decimal("1.5"))
+    assert sortable(Decimal("1.0")) == sortable(Decimal("1"))

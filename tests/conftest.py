@@ -51,12 +51,14 @@ _clean_environment()
 
 @pytest.fixture(autouse=True)
 def _environment_restored() -> Iterator[None]:
-    """Undo what a test does to the environment."""
+    """Undo what a test does to the environment, change by change: threads may be reading the rest."""
     before = dict(os.environ)
     yield
-    if os.environ != before:
-        os.environ.clear()
-        os.environ.update(before)
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _missing(engine: EngineMissing) -> None:

@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import IO, ClassVar, cast
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sosw_celery.errors import SoswError
 from sosw_celery.local import engines, supervise
@@ -28,6 +30,7 @@ __all__ = ["LOOPBACK", "DynamoServer", "RedisServer", "Server", "ServerFailed", 
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
+PROBE_TIMEOUT_S = 0.5
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.005
 # Between the choice of a free port and the server's bind another process may take it: then another port is tried.
@@ -206,7 +209,9 @@ class RedisServer(Server):
 
     def answers(self) -> bool:
         """Return whether the Redis at `port` is ours and has loaded its data."""
-        client = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=START_TIMEOUT_S)
+        client = redis.Redis(
+            host=LOOPBACK, port=self.port, socket_timeout=PROBE_TIMEOUT_S, retry=Retry(NoBackoff(), retries=0)
+        )
         try:
             return bool(client.ping()) and client.info("server")["process_id"] == self.pid
         except (redis.ConnectionError, redis.TimeoutError):  # not there yet, or loading
@@ -242,9 +247,9 @@ class DynamoServer(Server):
 
     def answers(self) -> bool:
         """Return whether the engine has written that it listens at `port`, and something answers there."""
-        if f":{self.port}" not in self._log_tail():
+        if self.endpoint not in self._log_tail():
             return False
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=START_TIMEOUT_S)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", "/")
             connection.getresponse()

@@ -33,9 +33,11 @@ EXIT_IN_USE = 75
 OWNER_LOCK = "owner.lock"
 SERVER_LOCK = "server.lock"
 
-# A predecessor whose owner has just died may still be stopping its server.
-TAKE_OVER_TIMEOUT_S = 8.0
 STOP_TIMEOUT_S = 3.0
+# A predecessor whose owner has died may still be stopping its server.
+TAKE_OVER_TIMEOUT_S = STOP_TIMEOUT_S + 5.0
+# One whose owner seems to live is given the time in which its end would show.
+PATIENCE_S = 1.0
 PARENT_CHECK_S = 1.0
 LOCK_RETRY_S = 0.01
 
@@ -78,14 +80,16 @@ def _take_over(data_dir: Path, owner: int) -> list[IO[str]]:
         TimeoutError: A live owner uses the data.
     """
     owner_lock = _open_lock(data_dir / OWNER_LOCK)
-    _await_lock(owner_lock)
+    if not try_lock(owner_lock):
+        predecessor = int(owner_lock.read() or 0)
+        _await_lock(owner_lock, PATIENCE_S if _lives(predecessor) else TAKE_OVER_TIMEOUT_S)
     _write(owner_lock, owner)
     server_lock = _open_lock(data_dir / SERVER_LOCK)
     if not try_lock(server_lock):
         # Whoever holds the lock is the server whose id stands in the file; its supervisor is gone.
         with contextlib.suppress(ProcessLookupError):  # only a process that it had forked holds the lock still
             os.kill(int(server_lock.read()), signal.SIGKILL)
-        _await_lock(server_lock)
+        _await_lock(server_lock, TAKE_OVER_TIMEOUT_S)
     return [owner_lock, server_lock]
 
 
@@ -103,8 +107,18 @@ def try_lock(file: IO[str]) -> bool:
     return True
 
 
-def _await_lock(file: IO[str]) -> None:
-    deadline = time.monotonic() + TAKE_OVER_TIMEOUT_S
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives and is somebody else's
+        return True
+    return True
+
+
+def _await_lock(file: IO[str], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
     while not try_lock(file):
         if time.monotonic() > deadline:
             raise TimeoutError(file.name)

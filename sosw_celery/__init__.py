@@ -1,1 +1,38 @@
-"""sosw-celery: one business job becomes a hundred thousand Celery tasks, none lost, never more than N at once."""
+"""sosw-celery: one business job becomes a hundred thousand Celery tasks, none lost, never more than N at once.
+
+    from sosw_celery import scheduler, Worker
+
+The names are loaded when they are first asked for, so that `sosw_celery.core` can be used without Celery.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sosw_celery.celery import app
+    from sosw_celery.errors import InvalidJob, RetryLater, SoswError
+    from sosw_celery.services.scheduler import Scheduler
+    from sosw_celery.tasks import scheduler
+    from sosw_celery.worker import Worker
+
+__all__ = ["InvalidJob", "RetryLater", "Scheduler", "SoswError", "Worker", "app", "errors", "scheduler"]
+
+_HOMES = {
+    "app": "sosw_celery.celery",
+    "scheduler": "sosw_celery.tasks",
+    "Scheduler": "sosw_celery.services.scheduler",
+    "Worker": "sosw_celery.worker",
+    "InvalidJob": "sosw_celery.errors",
+    "RetryLater": "sosw_celery.errors",
+    "SoswError": "sosw_celery.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("sosw_celery.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -8,25 +8,34 @@ what is expected.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sosw_celery.core.chunking import parse_levels
+from sosw_celery.core.rates import Rate, parse_rate
+from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.errors import ConfigError, shorten
 
 __all__ = [
     "DynamoDbConfig",
     "JobSchema",
+    "Labourer",
     "LabourerSettings",
     "ScheduledJob",
     "Settings",
     "TaskConfig",
+    "greenfield_delta",
     "load_settings",
 ]
+
+T = TypeVar("T")
 
 SECTION = "sosw"
 
@@ -75,8 +84,6 @@ class LabourerSettings(_Section):
     @field_validator("rate_limit")
     @classmethod
     def _rate_can_be_read(cls, value: str | float | None) -> str | float | None:
-        from sosw_celery.core.rates import parse_rate  # core stands right of settings: needed for this check alone
-
         if value is not None:
             parse_rate(value)
         return value
@@ -105,8 +112,6 @@ class JobSchema(_Section):
     @field_validator("chunkable_attrs")
     @classmethod
     def _levels_can_be_read(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        from sosw_celery.core.chunking import parse_levels
-
         parse_levels(value)
         return value
 
@@ -220,8 +225,6 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Settings:
-        import re
-
         for name in self.labourers:
             if not re.match(LABOURER_ID_PATTERN, name):
                 raise ValueError(f"labourer names of letters, digits, '.', '_' and '-', got {shorten(name)}")
@@ -231,10 +234,44 @@ class Settings(_Section):
             raise ValueError("settle_s longer than renew_s, so that every node reports before slots are granted")
         return self
 
-    def max_attempts_of(self, labourer_id: str) -> int:
-        """Return after how many attempts a task of the labourer is dead."""
-        own = self.labourers[labourer_id].max_attempts
-        return self.max_attempts if own is None else own
+    def labourer(self, labourer_id: str) -> Labourer:
+        """Return what is configured for a labourer, with the section's values where its own are not stated.
+
+        A labourer that is not configured (a task of it may be in the table all the same) has the defaults: one slot.
+        """
+        own = self.labourers.get(labourer_id, LabourerSettings())
+        return Labourer(
+            id=labourer_id,
+            slots=own.max_simultaneous_invocations,
+            rate=None if own.rate_limit is None else parse_rate(own.rate_limit),
+            duration_s=own.duration,
+            cooldown_s=own.cooldown,
+            retry_policy=RetryPolicy(
+                max_attempts=_first(own.max_attempts, self.max_attempts),
+                backoff_s=_first(own.retry_backoff, self.retry_backoff),
+                backoff_max_s=_first(own.retry_backoff_max, self.retry_backoff_max),
+                jitter=_first(own.retry_jitter, self.retry_jitter),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Labourer:
+    """A labourer as the services see it: every value stated.
+
+    Parameters:
+        slots: How many of its attempts run at once in the whole cluster.
+        rate: How often one may start in the whole cluster; None is not limited.
+        duration_s: Seconds that an attempt may take before it is killed.
+        cooldown_s: Seconds after that when a task that nobody closed counts as expired.
+    """
+
+    id: str
+    slots: int
+    rate: Rate | None
+    duration_s: float
+    cooldown_s: float
+    retry_policy: RetryPolicy
 
 
 def load_settings(section: Mapping[str, Any]) -> Settings:
@@ -249,6 +286,10 @@ def load_settings(section: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(dict(section))
     except ValidationError as error:
         raise _config_error(error) from None
+
+
+def _first(own: T | None, common: T) -> T:
+    return common if own is None else own
 
 
 def greenfield_delta(settings: Settings) -> Decimal:

@@ -7,7 +7,7 @@ whoever comes second is refused. Numbers travel as exact decimals.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -38,11 +38,14 @@ _NUMBERS = ("greenfield", "created_at", "completed_at", "closed_at", "desired_la
 _COUNTS = ("attempts", "failed_attempts")
 _REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
 
+#: Field of a claimed row: who claimed it, unique for each claim.
+CLAIMED_BY = "claimed_by"
+
 #: DynamoDB keeps 38 significant digits.
 _DIGITS = 38
 
 _serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
 
 
 def number(value: Decimal | int) -> dict[str, str]:
@@ -140,17 +143,18 @@ def _greenfield_query(labourer_id: str, condition: str, tables: Tables) -> Item:
     }
 
 
-def claim_request(attempt: Attempt, greenfield: Decimal, end: Decimal, tables: Tables) -> Item:
+def claim_request(attempt: Attempt, claimer: str, greenfield: Decimal, end: Decimal, tables: Tables) -> Item:
     """Return the write queued -> invoked that makes a task the attempt's own and answers with the whole row.
 
     Refused unless the task is queued, of this labourer, and this is its next attempt: so a stale or doubled message
-    costs one refused write.
+    costs one refused write. The refusal brings the row, in which `claimed_by` tells whether it was oneself whose first
+    answer was lost.
     """
     f = tables.field
     return {
         "TableName": tables.tasks,
         "Key": {f("task_id"): {"S": attempt.task_id}},
-        "UpdateExpression": "SET #g = :claimed, #a = :this",
+        "UpdateExpression": "SET #g = :claimed, #a = :this, #by = :claimer",
         "ConditionExpression": (
             "#l = :l AND #g <= :end AND attribute_not_exists(#c) AND (attribute_not_exists(#a) OR #a = :before)"
         ),
@@ -159,15 +163,18 @@ def claim_request(attempt: Attempt, greenfield: Decimal, end: Decimal, tables: T
             "#g": f("greenfield"),
             "#a": f("attempts"),
             "#c": f("completed_at"),
+            "#by": CLAIMED_BY,
         },
         "ExpressionAttributeValues": {
             ":l": {"S": attempt.labourer_id},
+            ":claimer": {"S": claimer},
             ":claimed": number(greenfield),
             ":end": number(end),
             ":this": number(attempt.number),
             ":before": number(attempt.number - 1),
         },
         "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
 
 
@@ -192,6 +199,7 @@ def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping
         "ConditionExpression": fence["ConditionExpression"],
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
 
 

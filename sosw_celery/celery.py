@@ -1,0 +1,48 @@
+"""The Celery app, where `celery -A sosw_celery` looks for it.
+
+Reads the module that `CELERY_CONFIG_MODULE` names, `celeryconfig` by default. What is set below are defaults that keep
+the promises of the system; `celeryconfig` may override them, at its own risk where a comment says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import import_modules
+
+from sosw_celery.wiring import QUEUES
+
+__all__ = ["app"]
+
+DEFAULTS: dict[str, Any] = {
+    # A task is acknowledged after it was closed; a hint that comes twice is refused by the claim.
+    "task_acks_late": True,
+    # Hints that a busy worker keeps to itself would idle their slots.
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    # A lost child's task is dispatched again as its next attempt; requeuing the message would loop on a poisoned one.
+    "task_reject_on_worker_lost": False,
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "accept_content": ["json"],
+    "task_ignore_result": True,
+    "task_routes": {name: {"queue": queue} for name, queue in QUEUES.items()},
+    "broker_connection_retry_on_startup": True,
+    "result_expires": 86_400,
+    "beat_scheduler": "sosw_celery.beat:SoswBeat",
+}
+
+
+
+def _import_tasks(**_: object) -> None:
+    importlib.import_module("sosw_celery.tasks")
+
+
+app = Celery("sosw_celery")
+app.add_defaults(lambda: DEFAULTS)
+app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
+# Not a default of `imports`, which a configuration would replace.
+import_modules.connect(_import_tasks, sender=app, weak=False)

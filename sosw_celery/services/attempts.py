@@ -1,0 +1,197 @@
+"""One attempt from its hint to its close: slot, claim, and the outcome that is written exactly once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sosw_celery.clock import Clock
+from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.core.retrying import Dead, Retry, decide
+from sosw_celery.errors import RetryLater, TransitionRefused
+from sosw_celery.settings import Settings
+from sosw_celery.stores.slots import Confirmation, Released, Slots
+from sosw_celery.stores.task_table import Failure, TaskTable
+
+__all__ = ["Attempts", "Outcome", "Run", "describe"]
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of an error's text that are kept on the row.
+ERROR_BYTES = 2048
+#: Bytes of stats and results that are kept on the row: with the payload it has to stay under DynamoDB's 400 KB.
+OUTCOME_BYTES = 200_000
+
+
+@dataclass
+class Run:
+    """One attempt while it runs: its task, and what the worker's code has counted and found so far."""
+
+    task: Task
+    stats: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def attempt(self) -> Attempt:
+        """What fences the close of this run."""
+        return self.task.current_attempt
+
+    def event(self) -> dict[str, Any]:
+        """Return what the worker's code is called with: the payload, and the task's ids where it has none of its own.
+
+        Raises:
+            ValueError: The payload is not the JSON text of an object.
+        """
+        payload = json.loads(self.task.payload)
+        if not isinstance(payload, dict):
+            raise ValueError(f"expected the JSON text of an object, got {type(payload).__name__}")
+        ids = {"task_id": self.task.task_id, "labourer_id": self.task.labourer_id, "job_id": self.task.job_id}
+        return {**ids, "attempts": self.task.attempts, **payload}
+
+    def outcome(self, returned: object = None) -> Outcome:
+        """Return the stats and results so far, with what the code returned: a dict's entries, else as `value`."""
+        extra = returned if isinstance(returned, Mapping) else {} if returned is None else {"value": returned}
+        return Outcome(stats=dict(self.stats), result={**self.result, **extra})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt leaves on its row: each stat as `stat_NAME`, each result as `result_NAME`."""
+
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the row; results too large for it are replaced by a word about their size."""
+        attributes = {f"stat_{name}": value for name, value in self.stats.items()}
+        attributes |= {f"result_{name}": value for name, value in self.result.items()}
+        size = len(json.dumps(attributes, default=str))
+        if size <= OUTCOME_BYTES:
+            return attributes
+        return {"result_dropped": f"{size} bytes of stats and results exceed the {OUTCOME_BYTES} that a row can keep"}
+
+
+def describe(error: BaseException | str) -> str:
+    """Return the type and message of an error, cut to what a row keeps."""
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return text.encode("utf-8", "replace")[:ERROR_BYTES].decode("utf-8", "ignore")
+
+
+class Attempts:
+    """Begins and ends attempts. Every end is fenced by the attempt's number; the slot is free after it.
+
+    Parameters:
+        node: Who claims, for the row's `claimed_by`.
+        dispatch: Sends a dispatch for a labourer.
+        sweep: Sends a sweep for a labourer.
+        job_ended: Called with a job's id after one of its tasks died.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        task_table: TaskTable,
+        slots: Slots,
+        *,
+        node: str,
+        dispatch: Callable[[str], None],
+        sweep: Callable[[str], None],
+        job_ended: Callable[[str], object],
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._task_table = task_table
+        self._slots = slots
+        self._node = node
+        self._dispatch = dispatch
+        self._sweep = sweep
+        self._job_ended = job_ended
+        self._clock = clock
+        self._chance = chance
+
+    def begin(self, hint: Hint) -> Run | None:
+        """Take up a hint: slot first, then the claim. Return None when the attempt is not ours to run.
+
+        Raises:
+            StoreUnavailable: Nothing runs; the lease ends by itself and the task is found again.
+        """
+        attempt = hint.attempt
+        labourer = self._settings.labourer(attempt.labourer_id)
+        confirmation = self._slots.confirm(
+            attempt.labourer_id,
+            attempt.holder,
+            limit=labourer.slots,
+            lease_s=self._settings.lease_s,
+            rate=labourer.rate,
+        )
+        if confirmation not in (Confirmation.CONFIRMED, Confirmation.TAKEN):
+            logger.info("hint dropped: slot %s", confirmation.value, extra={"holder": attempt.holder})
+            return None
+        try:
+            return Run(self._task_table.claim(attempt, now=self._clock(), node=self._node))
+        except TransitionRefused as refused:
+            logger.info("hint dropped: %s", refused)
+            self.free(attempt)
+            return None
+
+    def complete(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
+
+        Raises:
+            StoreUnavailable: Whether the close took effect is unknown; repeat it.
+        """
+        try:
+            self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
+        except TransitionRefused as refused:
+            logger.info("close refused: %s", refused)
+        self.free(attempt)
+
+    def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
+        """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.
+
+        Raises:
+            StoreUnavailable: Whether the end took effect is unknown; repeat it.
+        """
+        wanted = error.delay_s if isinstance(error, RetryLater) else None
+        policy = self._settings.labourer(attempt.labourer_id).retry_policy
+        verdict = decide(policy, attempt.number, self._chance(), wanted)
+        return self._end(attempt, verdict, error, outcome)
+
+    def bury(self, attempt: Attempt, error: BaseException | str) -> None:
+        """End the attempt as dead, whatever tries are left: the task cannot run at all."""
+        self._end(attempt, Dead(), error, None)
+
+    def free(self, attempt: Attempt) -> None:
+        """Give the attempt's slot back, and send the dispatch or the sweep that this makes due."""
+        released: Released = self._slots.release(attempt.labourer_id, attempt.holder)
+        if released.dispatch_due:
+            self._dispatch(attempt.labourer_id)
+        if released.archive_due:
+            self._sweep(attempt.labourer_id)
+
+    def hold(self, attempt: Attempt, *, lease_s: float) -> None:
+        """Keep the slot of an attempt that has ended but could not be closed yet."""
+        self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
+
+    def _end(
+        self, attempt: Attempt, verdict: Retry | Dead, error: BaseException | str, outcome: Outcome | None
+    ) -> Retry | Dead | None:
+        failure = Failure(describe(error), (outcome or Outcome()).attributes())
+        try:
+            row = self._task_table.fail(attempt, verdict, failure, now=self._clock())
+        except TransitionRefused as refused:
+            logger.info("failure refused: %s", refused)
+            self.free(attempt)
+            return None
+        if isinstance(verdict, Retry) and row.desired_launch_time is not None:
+            self._slots.note_retry(attempt.labourer_id, row.desired_launch_time)
+        elif row.job_id:
+            self._job_ended(row.job_id)
+        self.free(attempt)
+        return verdict

@@ -1,0 +1,135 @@
+"""Sweeps up behind workers: archives what is completed, finds what is lost or expired, brings retries back.
+
+Every sweep is idempotent and may run beside others; each answers to a way in which a process can die.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+
+from sosw_celery.clock import Clock
+from sosw_celery.core.greenfield import claimed_at
+from sosw_celery.core.model import Task
+from sosw_celery.services.attempts import Attempts
+from sosw_celery.settings import Labourer, Settings
+from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.slots import Slots, SweepView
+from sosw_celery.stores.task_table import TaskTable
+
+__all__ = ["Scavenger"]
+
+logger = logging.getLogger(__name__)
+
+#: Completed tasks that are gathered before they are archived together.
+ARCHIVE_BATCH = 500
+#: Retries that one sweep brings back; more wait for the next one.
+RETRY_BATCH = 200
+
+
+class Scavenger:
+    """Moves on what no worker will.
+
+    Parameters:
+        dispatch: Sends a dispatch for a labourer.
+        resume_jobs: Has a Scheduler go on with jobs whose own died; called with the time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        task_table: TaskTable,
+        job_table: JobTable,
+        slots: Slots,
+        attempts: Attempts,
+        *,
+        dispatch: Callable[[str], None],
+        resume_jobs: Callable[[Decimal], object],
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._task_table = task_table
+        self._job_table = job_table
+        self._slots = slots
+        self._attempts = attempts
+        self._dispatch = dispatch
+        self._resume_jobs = resume_jobs
+        self._clock = clock
+
+    def sweep(self, labourer_id: str, *, thorough: bool = False) -> None:
+        """Archive, find lost and expired tasks, and bring due retries back.
+
+        Parameters:
+            thorough: Read the tables even if nothing is known to have happened since the last sweep.
+        """
+        view = self._slots.begin_sweep(labourer_id)
+        now = self._clock()
+        if thorough or view.closes or view.lapses or self._is_overdue(view, labourer_id):
+            self._sweep_claimed(labourer_id, now)
+            self._slots.end_sweep(labourer_id, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
+        if thorough or (view.next_retry_at is not None and view.next_retry_at <= now):
+            self._bring_back(labourer_id, now, view)
+
+    def sweep_jobs(self) -> None:
+        """Finish jobs whose tasks are all closed, and have unfinished ones gone on with."""
+        now = self._clock()
+        for job_id in self._job_table.unfinished():
+            self._job_table.finish_if_done(job_id, now=now)
+        self._resume_jobs(now)
+
+    def _is_overdue(self, view: SweepView, labourer_id: str) -> bool:
+        """Whether tasks run and nobody has looked for expired ones for as long as the first could have expired."""
+        labourer = self._settings.labourer(labourer_id)
+        since = view.seconds_since_full_sweep
+        return bool(view.running) and (since is None or since > min(60.0, labourer.duration_s + labourer.cooldown_s))
+
+    def _sweep_claimed(self, labourer_id: str, now: Decimal) -> None:
+        completed: list[Task] = []
+        running: list[Task] = []
+        for task in self._task_table.running(labourer_id, now=now):
+            (running if task.completed_at is None else completed).append(task)
+            if len(completed) >= ARCHIVE_BATCH:
+                self._archive(completed)
+                completed = []
+        self._archive(completed)
+        self._end_lost(self._settings.labourer(labourer_id), running, now)
+
+    def _archive(self, completed: Sequence[Task]) -> None:
+        if not completed:
+            return
+        self._task_table.archive(completed, now=self._clock())
+        self._finish_jobs(task.job_id for task in completed)
+
+    def _finish_jobs(self, job_ids: Iterable[str]) -> None:
+        for job_id in {job_id for job_id in job_ids if job_id}:
+            self._job_table.finish_if_done(job_id, now=self._clock())
+
+    def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
+        """Fail attempts whose lease is gone (their node died), or that outlived `duration` + `cooldown`.
+
+        Leases are read after the rows: an attempt has its lease before its claim and until after its close, so one that
+        runs has it now. The fence of the write refuses what the index showed too late.
+        """
+        if not running:
+            return
+        view = self._slots.begin_sweep(labourer.id)
+        if view.ready != "ready":  # Redis came back empty: nodes have yet to report what they run
+            return
+        delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
+        longest = Decimal(repr(labourer.duration_s + labourer.cooldown_s))
+        for task in running:
+            attempt = task.current_attempt
+            if attempt.holder not in view.running:
+                self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
+            elif now - claimed_at(task.greenfield, delta) > longest:
+                self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
+
+    def _bring_back(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
+        due, next_due = self._task_table.due(labourer_id, now=now, limit=RETRY_BATCH)
+        if due and self._task_table.requeue(due, now=now):
+            # The head of the queue has moved: the next pass reads from there.
+            self._slots.reset_cursor(labourer_id)
+            if self._slots.announce_work(labourer_id):
+                self._dispatch(labourer_id)
+        self._slots.set_next_retry(labourer_id, next_due, retries_seen=view.retries_seen)

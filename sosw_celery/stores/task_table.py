@@ -1,0 +1,467 @@
+"""The tables of tasks: queued and running ones, those that wait for a retry, and closed ones.
+
+Every method is one of the moves of a task's life, or a look at it. A move that somebody else made first raises
+`TransitionRefused`; that is an ordinary outcome. A move that this very caller made before, whose answer was lost, counts
+as made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sosw_celery.core import greenfield
+from sosw_celery.core.model import Attempt, Task
+from sosw_celery.core.retrying import Dead, Retry
+from sosw_celery.errors import ItemCorrupt, StoreUnavailable, TaskNotFound, TransactionRefused, TransitionRefused
+from sosw_celery.stores import items
+from sosw_celery.stores.dynamo import transact, translated
+from sosw_celery.stores.items import Item
+from sosw_celery.stores.tables import Tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+__all__ = ["Failure", "Found", "TaskTable"]
+
+#: Limits of DynamoDB's batch calls.
+WRITES_PER_BATCH = 25
+READS_PER_BATCH = 100
+#: Deletes in one archiving transaction; the rest of DynamoDB's 100 is for the counters of their jobs.
+ARCHIVED_PER_TRANSACTION = 50
+
+#: Tries for what a batch call left unprocessed, with full jitter up to these seconds.
+BATCH_TRIES = 12
+BATCH_BACKOFF_MAX_S = 5.0
+
+JobCounters = Callable[[str, int, int], Item]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed and what it leaves behind.
+
+    Parameters:
+        error: Type and message, already cut.
+        outcome: `stat_*` and `result_*` attributes of the attempt.
+    """
+
+    error: str
+    outcome: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A task and the table that holds it: `tasks`, `retry` or `closed`; `dead` tells how a closed one ended."""
+
+    task: Task
+    where: str
+    dead: bool = False
+
+
+class TaskTable:
+    """The task tables of one configuration. Safe to share between threads.
+
+    Parameters:
+        delta: Seconds that mark a task as invoked (`greenfield_invocation_delta`).
+        job_counters: Builds the update that adds completed and dead tasks to a job, for the same transaction.
+        parallel: Batch calls under way at once.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        tables: Tables,
+        *,
+        delta: Decimal,
+        job_counters: JobCounters,
+        parallel: int = 4,
+    ) -> None:
+        self.client = client
+        self.tables = tables
+        self.delta = delta
+        self._job_counters = job_counters
+        self._parallel = parallel
+
+    # ---- writing the queue
+
+    def write(self, tasks: Sequence[Task]) -> None:
+        """Put rows into the tasks table, whatever stood there before. Idempotent.
+
+        Raises:
+            StoreUnavailable: Some rows may be missing; write them all again.
+        """
+        self._put_all(self.tables.tasks, [items.to_item(task, self.tables) for task in tasks])
+
+    def existing(self, labourer_id: str, task_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that any table holds. Reads are consistent."""
+        f = self.tables.field
+        by_id = [{f("task_id"): {"S": task_id}} for task_id in task_ids]
+        of_labourer = [{f("labourer_id"): {"S": labourer_id}, **key} for key in by_id]
+        found: set[str] = set()
+        for table, keys in (
+            (self.tables.tasks, by_id),
+            (self.tables.retry, of_labourer),
+            (self.tables.closed, by_id),
+        ):
+            found |= {item[f("task_id")]["S"] for item in self._get_all(table, keys)}
+        return found
+
+    # ---- looking
+
+    def find(self, task_id: str, labourers: Sequence[str] = ()) -> Found:
+        """Return a task wherever it is; the retry table is asked for each of the labourers.
+
+        Raises:
+            TaskNotFound: No table holds it.
+        """
+        f = self.tables.field
+        key = {f("task_id"): {"S": task_id}}
+        if item := self._get(self.tables.tasks, key):
+            return Found(items.from_item(item, self.tables), "tasks")
+        if item := self._get(self.tables.closed, key):
+            status = item.get(f("labourer_id_task_status"), {}).get("S", "")
+            return Found(items.from_item(item, self.tables), "closed", dead=status.endswith("_0"))
+        for labourer_id in labourers:
+            if item := self._get(self.tables.retry, {f("labourer_id"): {"S": labourer_id}, **key}):
+                return Found(items.from_item(item, self.tables), "retry")
+        raise TaskNotFound(task_id)
+
+    def queued(self, labourer_id: str, *, now: Decimal, start: Decimal | None, limit: int) -> list[Task]:
+        """Return the first `limit` queued tasks from the greenfield `start` on, oldest first, as the index shows them.
+
+        Fewer only at the end of the queue. Rows that cannot be read are set aside as dead, so that the queue goes on
+        behind them.
+        """
+        query = items.queue_query(labourer_id, start, greenfield.queue_end(now), limit, self.tables)
+        return list(itertools.islice(self._tasks_of(query, now), limit))
+
+    def running(self, labourer_id: str, *, now: Decimal) -> Iterator[Task]:
+        """Yield the claimed tasks, oldest claim first, as the index shows them: running ones, and completed ones that
+        are not archived yet."""
+        yield from self._tasks_of(items.running_query(labourer_id, greenfield.queue_end(now), self.tables), now)
+
+    def count_queued(self, labourer_id: str, *, now: Decimal, at_most: int | None = None) -> int:
+        """Return the length of a queue; reads the whole of it, or stops once `at_most` is reached."""
+        query = items.queue_query(labourer_id, None, greenfield.queue_end(now), 1, self.tables)
+        return self._count(query, at_most)
+
+    def count_running(self, labourer_id: str, *, now: Decimal) -> int:
+        """Return how many tasks are claimed: running, or completed and not archived yet."""
+        return self._count(items.running_query(labourer_id, greenfield.queue_end(now), self.tables), None)
+
+    def count_waiting(self, labourer_id: str) -> int:
+        """Return how many tasks wait for a retry."""
+        query = {
+            "TableName": self.tables.retry,
+            "KeyConditionExpression": "#l = :l",
+            "ExpressionAttributeNames": {"#l": self.tables.field("labourer_id")},
+            "ExpressionAttributeValues": {":l": {"S": labourer_id}},
+        }
+        return self._count(query, None)
+
+    def closed(self, labourer_id: str, *, status: int, since: Decimal = Decimal(0)) -> Iterator[Task]:
+        """Yield closed tasks of a labourer, 1 completed or 0 dead, in the order in which they were closed."""
+        query: Item = {
+            "TableName": self.tables.closed,
+            "IndexName": self.tables.closed_index,
+            "KeyConditionExpression": "#s = :s AND #t >= :t",
+            "ExpressionAttributeNames": {
+                "#s": self.tables.field("labourer_id_task_status"),
+                "#t": self.tables.field("closed_at"),
+            },
+            "ExpressionAttributeValues": {
+                ":s": {"S": items.status_key(labourer_id, status)},
+                ":t": items.number(since),
+            },
+        }
+        for rows in self._pages(query):
+            yield from (items.from_item(row, self.tables) for row in rows["Items"])
+
+    # ---- moves of one task
+
+    def claim(self, attempt: Attempt, *, now: Decimal, node: str) -> Task:
+        """Make the task this attempt's own (queued -> invoked) and return its row.
+
+        Parameters:
+            node: Who claims; kept on the row.
+
+        Raises:
+            TransitionRefused: The task is not queued, or this attempt is not its next one.
+        """
+        claimer = f"{node}/{secrets.token_hex(6)}"
+        request = items.claim_request(
+            attempt, claimer, greenfield.claimed(now, self.delta), greenfield.queue_end(now), self.tables
+        )
+        with translated("UpdateItem"):
+            try:
+                row: Mapping[str, Any] = self.client.update_item(**request)["Attributes"]
+            except self.client.exceptions.ConditionalCheckFailedException as refusal:
+                row = refusal.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
+                if row.get(items.CLAIMED_BY) != {"S": claimer}:
+                    raise TransitionRefused(attempt.task_id, "claim", self._state_of(row, now)) from None
+        return items.from_item(row, self.tables)
+
+    def complete(self, attempt: Attempt, *, now: Decimal, outcome: Mapping[str, Any]) -> None:
+        """Close the attempt as completed with its stats and results (invoked -> completed).
+
+        Raises:
+            TransitionRefused: Another attempt was made, or the task has left the table.
+        """
+        request = items.close_request(attempt, now, greenfield.queue_end(now), outcome, self.tables)
+        with translated("UpdateItem"):
+            try:
+                self.client.update_item(**request)
+            except self.client.exceptions.ConditionalCheckFailedException as refusal:
+                row: Mapping[str, Any] = refusal.response.get("Item", {})  # type: ignore[assignment]
+                if not self._completed_by(attempt, row):
+                    raise TransitionRefused(attempt.task_id, "complete", self._state_of(row, now)) from None
+
+    def fail(self, attempt: Attempt, verdict: Retry | Dead, failure: Failure, *, now: Decimal) -> Task:
+        """End the attempt as failed, in one transaction: into the retry table, or into the closed one as dead.
+
+        Returns the row as it stands there.
+
+        Raises:
+            TransitionRefused: The attempt does not run (any more).
+        """
+        key = {self.tables.field("task_id"): {"S": attempt.task_id}}
+        row = self._get(self.tables.tasks, key)
+        if row is None:
+            raise TransitionRefused(attempt.task_id, "fail", "no row in the tasks table")
+        task = items.from_item(row, self.tables)
+        if task.attempts != attempt.number or task.completed_at is not None:
+            raise TransitionRefused(attempt.task_id, "fail", self._state_of(row, now))
+        delay = Decimal(repr(verdict.delay_s)) if isinstance(verdict, Retry) else Decimal(0)
+        failed = items.retry_row(task, (now + delay).quantize(greenfield.MICROSECOND), failure.error, failure.outcome)
+        delete: Item = {"Delete": items.delete_running(attempt, greenfield.queue_end(now), self.tables)}
+        put = self._wait(failed) if isinstance(verdict, Retry) else self._bury(failed, now)
+        try:
+            self._transact([delete, *put], "fail")
+        except TransactionRefused:
+            raise TransitionRefused(attempt.task_id, "fail", "another attempt or a closed task") from None
+        return failed
+
+    # ---- moves of many tasks
+
+    def archive(self, tasks: Sequence[Task], *, now: Decimal) -> int:
+        """Move completed tasks to the closed table and add them to their jobs' counters; return how many were moved.
+
+        Idempotent, and exact whatever dies in between: a row is first put into the closed table, then its delete and
+        its count are one transaction.
+        """
+        moved = 0
+        for batch in items.batches(tasks, ARCHIVED_PER_TRANSACTION):
+            rows = [items.archive_row(task, now, status=1, tables=self.tables) for task in batch]
+            self._put_all(self.tables.closed, rows)
+            moved += self._delete_counted(batch)
+        return moved
+
+    def due(self, labourer_id: str, *, now: Decimal, limit: int) -> tuple[list[Task], Decimal | None]:
+        """Return the tasks whose wait for a retry is over, first due first, and when the next one is due."""
+        query: Item = {
+            "TableName": self.tables.retry,
+            "IndexName": self.tables.retry_index,
+            "KeyConditionExpression": "#l = :l",
+            "ExpressionAttributeNames": {"#l": self.tables.field("labourer_id")},
+            "ExpressionAttributeValues": {":l": {"S": labourer_id}},
+            "Limit": limit + 1,
+        }
+        with translated("Query"):
+            answer = self.client.query(**query)
+        waiting = [items.from_item(item, self.tables) for item in answer["Items"]]
+        due = [task for task in waiting if (task.desired_launch_time or 0) <= now][:limit]
+        later = waiting[len(due) :]
+        return due, (later[0].desired_launch_time if later else None)
+
+    def requeue(self, tasks: Sequence[Task], *, now: Decimal) -> int:
+        """Put retried tasks of one labourer at the head of its queue, in the order given; return how many."""
+        if not tasks:
+            return 0
+        oldest = self.queued(tasks[0].labourer_id, now=now, start=None, limit=1)
+        positions = greenfield.retry_positions(oldest[0].greenfield if oldest else None, now, len(tasks))
+        return sum(self._requeue(task, position) for task, position in zip(tasks, positions, strict=True))
+
+    # ---- inside
+
+    def _requeue(self, task: Task, position: Decimal) -> bool:
+        f = self.tables.field
+        queued = replace(task, greenfield=position, desired_launch_time=None)
+        not_there = {
+            "ConditionExpression": "attribute_not_exists(#id)",
+            "ExpressionAttributeNames": {"#id": f("task_id")},
+        }
+        put = {"TableName": self.tables.tasks, "Item": items.to_item(queued, self.tables), **not_there}
+        delete = {
+            "TableName": self.tables.retry,
+            "Key": self._retry_key(task),
+            "ConditionExpression": "#a = :a",
+            "ExpressionAttributeNames": {"#a": f("attempts")},
+            "ExpressionAttributeValues": {":a": items.number(task.attempts)},
+        }
+        try:
+            self._transact([{"Delete": delete}, {"Put": put}], "retry")
+        except TransactionRefused:
+            return False  # another scavenger was first
+        return True
+
+    def _wait(self, failed: Task) -> list[Item]:
+        return [{"Put": {"TableName": self.tables.retry, "Item": items.to_item(failed, self.tables)}}]
+
+    def _bury(self, failed: Task, now: Decimal) -> list[Item]:
+        dead = replace(failed, desired_launch_time=None)
+        put = {"TableName": self.tables.closed, "Item": items.archive_row(dead, now, status=0, tables=self.tables)}
+        counters = [{"Update": self._job_counters(dead.job_id, 0, 1)}] if dead.job_id else []
+        return [{"Put": put}, *counters]
+
+    def _delete_counted(self, tasks: Sequence[Task]) -> int:
+        """Delete completed rows and count them; those that another scavenger has taken meanwhile are left to it."""
+        while tasks:
+            counts = Counter(task.job_id for task in tasks if task.job_id)
+            deletes = [{"Delete": items.delete_completed(task, self.tables)} for task in tasks]
+            counters = [{"Update": self._job_counters(job_id, count, 0)} for job_id, count in counts.items()]
+            try:
+                self._transact([*deletes, *counters], "archive")
+            except TransactionRefused as refused:
+                still_ours = [
+                    task for task, code in zip(tasks, refused.codes) if code != "ConditionalCheckFailed"
+                ]
+                if len(still_ours) == len(tasks):
+                    raise
+                tasks = still_ours
+                continue
+            return len(tasks)
+        return 0
+
+    def _readable(self, rows: Sequence[Mapping[str, Any]], now: Decimal) -> Iterator[Task]:
+        for row in rows:
+            try:
+                yield items.from_item(row, self.tables)
+            except ItemCorrupt as problem:
+                self._set_aside(row, str(problem), now)
+
+    def _set_aside(self, row: Mapping[str, Any], reason: str, now: Decimal) -> None:
+        """Move a row that cannot be read into the closed table as dead, as it is, with the reason."""
+        f = self.tables.field
+        labourer_id = row[f("labourer_id")]["S"]
+        dead = {
+            **row,
+            "last_error": {"S": reason},
+            f("closed_at"): items.number(now),
+            f("labourer_id_task_status"): {"S": items.status_key(labourer_id, 0)},
+        }
+        key = {f("task_id"): row[f("task_id")]}
+        job_id = row.get(f("job_id"), {}).get("S", "")
+        counters = [{"Update": self._job_counters(job_id, 0, 1)}] if job_id else []
+        delete = {
+            "TableName": self.tables.tasks,
+            "Key": key,
+            "ConditionExpression": "attribute_exists(#id)",
+            "ExpressionAttributeNames": {"#id": f("task_id")},
+        }
+        try:
+            put = {"Put": {"TableName": self.tables.closed, "Item": dead}}
+            self._transact([{"Delete": delete}, put, *counters], "set aside")
+        except TransactionRefused:
+            return  # somebody else has set it aside
+
+    def _transact(self, writes: Sequence[Any], operation: str) -> None:
+        transact(self.client, writes, operation)
+
+    def _completed_by(self, attempt: Attempt, row: Mapping[str, Any]) -> bool:
+        return bool(row) and (
+            row.get(self.tables.field("attempts")) == items.number(attempt.number)
+            and self.tables.field("completed_at") in row
+        )
+
+    def _state_of(self, row: Mapping[str, Any], now: Decimal) -> str:
+        """Return in words what a refused write met, for its log line."""
+        if not row:
+            return "no row in the tasks table"
+        f = self.tables.field
+        attempts = row.get(f("attempts"), {}).get("N", "0")
+        if f("completed_at") in row:
+            return f"completed by attempt {attempts}"
+        queued = Decimal(row[f("greenfield")]["N"]) <= greenfield.queue_end(now)
+        return f"queued after attempt {attempts}" if queued else f"running as attempt {attempts}"
+
+    def _retry_key(self, task: Task) -> Item:
+        f = self.tables.field
+        return {f("labourer_id"): {"S": task.labourer_id}, f("task_id"): {"S": task.task_id}}
+
+    def _get(self, table: str, key: Item) -> Item | None:
+        with translated("GetItem"):
+            return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+
+    def _count(self, query: Item, at_most: int | None) -> int:
+        query = {**query, "Select": "COUNT"}
+        query.pop("Limit", None)
+        total = 0
+        for page in self._pages(query):
+            total += page["Count"]
+            if at_most is not None and total >= at_most:
+                break
+        return total
+
+    def _tasks_of(self, query: Item, now: Decimal) -> Iterator[Task]:
+        for page in self._pages(query):
+            yield from self._readable(page["Items"], now)
+
+    def _pages(self, query: Item) -> Iterator[Any]:
+        """Yield the answers to a query, page by page as they are asked for."""
+        query = dict(query)
+        while True:
+            with translated("Query"):
+                page = self.client.query(**query)
+            yield page
+            if "LastEvaluatedKey" not in page:
+                return
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _get_all(self, table: str, keys: Sequence[Item]) -> Iterator[Item]:
+        for batch in items.batches(keys, READS_PER_BATCH):
+            request: Item = {table: {"Keys": list(batch), "ConsistentRead": True}}
+            for wait in self._patiently("BatchGetItem"):
+                with translated("BatchGetItem"):
+                    answer = self.client.batch_get_item(RequestItems=request)
+                yield from answer["Responses"].get(table, [])
+                request = answer.get("UnprocessedKeys") or {}
+                if not request:
+                    break
+                wait()
+
+    def _put_all(self, table: str, rows: Sequence[Item]) -> None:
+        """Put rows in batches, several at once; what DynamoDB leaves unprocessed is sent again with backoff."""
+        batches = items.batches(rows, WRITES_PER_BATCH)
+        if len(batches) <= 1 or self._parallel <= 1:
+            for batch in batches:
+                self._put_batch(table, batch)
+            return
+        with ThreadPoolExecutor(min(self._parallel, len(batches))) as pool:
+            # list() waits for all and raises the first error.
+            list(pool.map(lambda batch: self._put_batch(table, batch), batches))
+
+    def _put_batch(self, table: str, rows: Sequence[Item]) -> None:
+        request: Any = {table: [{"PutRequest": {"Item": row}} for row in rows]}
+        for wait in self._patiently("BatchWriteItem"):
+            with translated("BatchWriteItem"):
+                request = self.client.batch_write_item(RequestItems=request).get("UnprocessedItems")
+            if not request:
+                return
+            wait()
+
+    @staticmethod
+    def _patiently(operation: str) -> Iterator[Callable[[], None]]:
+        """Yield, for each try, the wait to make when something was left over; raise when no try is left."""
+        for attempt in range(BATCH_TRIES):
+            ceiling = min(0.05 * 2**attempt, BATCH_BACKOFF_MAX_S)
+            yield lambda ceiling=ceiling: time.sleep(random.uniform(0, ceiling))  # type: ignore[misc]
+        raise StoreUnavailable("dynamodb", operation, "UnprocessedItems")

@@ -1,0 +1,70 @@
+"""The Celery tasks of the system itself: each is its sentence and one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from sosw_celery import signals
+from sosw_celery.celery import app
+from sosw_celery.errors import StoreUnavailable
+from sosw_celery.leases import LeaseKeeper, PoolKeeper
+from sosw_celery.scheduler_task import SchedulerTask
+from sosw_celery.services.orchestrator import Dispatched
+from sosw_celery.wiring import DISPATCH, SWEEP, WORKER_ASSISTANT, services_of
+
+__all__ = ["dispatch", "dispatch_all", "scheduler", "sweep", "sweep_all", "worker_assistant"]
+
+#: Importing the receivers connects them.
+RECEIVERS = signals
+
+app.steps["worker"].update((LeaseKeeper, PoolKeeper))
+
+scheduler: Task[..., Any] = app.register_task(SchedulerTask())
+
+
+@app.task(name=DISPATCH)
+def dispatch(labourer_id: str) -> None:
+    """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
+    _again_if_due(labourer_id, services_of(app).orchestrator.dispatch(labourer_id))
+
+
+@app.task(name="sosw.dispatch_all")
+def dispatch_all(thorough: bool = False) -> None:
+    """Dispatch for every labourer, in case a message was lost."""
+    services = services_of(app)
+    for labourer_id in services.settings.labourers:
+        _again_if_due(labourer_id, services.orchestrator.tend(labourer_id, thorough=thorough))
+
+
+@app.task(name=SWEEP)
+def sweep(labourer_id: str) -> None:
+    """Archive a labourer's completed tasks, end its lost ones and bring its retries back."""
+    services_of(app).scavenger.sweep(labourer_id)
+
+
+@app.task(name="sosw.sweep_all")
+def sweep_all(thorough: bool = False) -> None:
+    """Sweep every labourer; a thorough sweep also goes on with unfinished jobs."""
+    services = services_of(app)
+    for labourer_id in services.settings.labourers:
+        services.scavenger.sweep(labourer_id, thorough=thorough)
+    services.scavenger.sweep_jobs()
+
+
+@app.task(
+    name=WORKER_ASSISTANT,
+    autoretry_for=(StoreUnavailable,),
+    retry_backoff=1,
+    retry_backoff_max=30,
+    max_retries=None,
+)
+def worker_assistant(message: dict[str, Any]) -> None:
+    """Close an attempt for a worker that could not do so itself."""
+    services_of(app).worker_assistant.handle(message)
+
+
+def _again_if_due(labourer_id: str, dispatched: Dispatched) -> None:
+    if dispatched.again_after_s:
+        services_of(app).send_dispatch(labourer_id, countdown_s=dispatched.again_after_s)

@@ -1,0 +1,243 @@
+"""Builds stores and services from the settings: lazily, once per process, and anew after a fork.
+
+Nothing connects before its first use, so commands that need no server start without one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import redis
+
+from sosw_celery import clock
+from sosw_celery.core.model import Hint
+from sosw_celery.services.attempts import Attempts
+from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.services.scavenger import Scavenger
+from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.services.worker_assistant import WorkerAssistant
+from sosw_celery.settings import Settings, greenfield_delta, load_settings
+from sosw_celery.stores import dynamo
+from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.queue_file import QueueFiles, queue_files_from
+from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.tables import Tables
+from sosw_celery.stores.task_table import TaskTable
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["DISPATCH", "Services", "services_of", "settings_of"]
+
+#: Names of the Celery tasks that services send to each other, and their queues.
+DISPATCH = "sosw.dispatch"
+SWEEP = "sosw.sweep"
+SCHEDULER = "scheduler"
+WORKER_ASSISTANT = "worker_assistant"
+QUEUES = {
+    SCHEDULER: "sosw_scheduler",
+    DISPATCH: "sosw_orchestrator",
+    "sosw.dispatch_all": "sosw_orchestrator",
+    SWEEP: "sosw_scavenger",
+    "sosw.sweep_all": "sosw_scavenger",
+    WORKER_ASSISTANT: "sosw_worker_assistant",
+}
+
+#: Messages of one network call when hints are published.
+HINTS_PER_CALL = 200
+#: Seconds until a message that asks for a pass or a sweep is dropped: beat sends another long before. Far more than
+#: clocks may differ, because the receiver compares the time with its own.
+MESSAGE_EXPIRES_S = 900
+
+
+class Services:
+    """Everything that one process needs, each built when it is first asked for."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self.settings = settings
+        self.node = f"{socket.gethostname()}/{os.getpid()}"
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Names of the tables."""
+        return Tables.from_settings(self.settings)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        """The one client of DynamoDB."""
+        return dynamo.connect(endpoint_url=self.settings.dynamodb_endpoint, region_name=self.settings.aws_region)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """The one client of S3; asked for only where the queue bucket is one."""
+        return boto3.client("s3", endpoint_url=self.settings.s3_endpoint, region_name=self.settings.aws_region)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """The one client of Redis. Calls give up after seconds, so that a lost Redis is noticed before a lease ends."""
+        return redis.Redis.from_url(
+            self.settings.redis_url, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
+        )
+
+    @cached_property
+    def slots(self) -> Slots:
+        """Who runs."""
+        return Slots(self.redis, prefix=self.settings.redis_prefix)
+
+    @cached_property
+    def job_table(self) -> JobTable:
+        """Where jobs stand."""
+        return JobTable(self.dynamodb, self.tables)
+
+    @cached_property
+    def task_table(self) -> TaskTable:
+        """The truth about every task."""
+        return TaskTable(
+            self.dynamodb,
+            self.tables,
+            delta=greenfield_delta(self.settings),
+            job_counters=self.job_table.counters_update,
+        )
+
+    @cached_property
+    def queue_files(self) -> QueueFiles:
+        """Where chunked rows wait to be written."""
+        return queue_files_from(self.settings, lambda: self.s3)
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """Turns jobs into rows."""
+        return Scheduler(
+            self.settings,
+            task_table=self.task_table,
+            job_table=self.job_table,
+            queue_files=self.queue_files,
+            announce=self._announce,
+            spawn=self._spawn,
+            clock=clock.now,
+        )
+
+    @cached_property
+    def orchestrator(self) -> Orchestrator:
+        """Hands tasks out."""
+        return Orchestrator(
+            self.settings,
+            self.task_table,
+            self.slots,
+            publish=self._publish,
+            depth=self._depth,
+            clock=clock.now,
+        )
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """Begins and ends attempts."""
+        return Attempts(
+            self.settings,
+            self.task_table,
+            self.slots,
+            node=self.node,
+            dispatch=self.send_dispatch,
+            sweep=self._send_sweep,
+            job_ended=lambda job_id: self.job_table.finish_if_done(job_id, now=clock.now()),
+            clock=clock.now,
+        )
+
+    @cached_property
+    def worker_assistant(self) -> WorkerAssistant:
+        """Closes attempts for workers that cannot."""
+        return WorkerAssistant(self.attempts)
+
+    @cached_property
+    def scavenger(self) -> Scavenger:
+        """Sweeps up."""
+        return Scavenger(
+            self.settings,
+            self.task_table,
+            self.job_table,
+            self.slots,
+            self.attempts,
+            dispatch=self.send_dispatch,
+            resume_jobs=lambda now: self.scheduler.resume_unfinished(now),
+            clock=clock.now,
+        )
+
+    def send_dispatch(self, labourer_id: str, countdown_s: float | None = None) -> None:
+        """Ask an orchestrator for a pass over the labourer's queue, now or in some seconds."""
+        self._send(DISPATCH, labourer_id, countdown=countdown_s)
+
+    def hand_over(self, message: Mapping[str, Any]) -> None:
+        """Have the WorkerAssistant close an attempt."""
+        self._app.send_task(WORKER_ASSISTANT, [dict(message)], queue=QUEUES[WORKER_ASSISTANT])
+
+    def _send_sweep(self, labourer_id: str) -> None:
+        self._send(SWEEP, labourer_id)
+
+    def _send(self, name: str, labourer_id: str, **options: Any) -> None:
+        self._app.send_task(
+            name, [labourer_id], queue=QUEUES[name], ignore_result=True, expires=MESSAGE_EXPIRES_S, **options
+        )
+
+    def _announce(self, labourer_id: str, lowest_greenfield: Any) -> None:
+        if self.slots.announce_work(labourer_id, lowest_greenfield):
+            self.send_dispatch(labourer_id)
+
+    def _spawn(self, envelope: Mapping[str, Any]) -> None:
+        self._app.send_task(SCHEDULER, [dict(envelope)], queue=QUEUES[SCHEDULER], ignore_result=True)
+
+    def _publish(self, hints: Sequence[Hint]) -> None:
+        with self._app.producer_or_acquire() as producer, producer.batch(max_size=HINTS_PER_CALL):
+            for hint in hints:
+                attempt = hint.attempt
+                self._app.send_task(
+                    attempt.labourer_id,
+                    [hint.as_message()],
+                    task_id=attempt.holder.replace("/", "."),
+                    queue=attempt.labourer_id,
+                    time_limit=math.ceil(self.settings.labourer(attempt.labourer_id).duration_s),
+                    ignore_result=True,
+                    producer=producer,
+                )
+
+    def _depth(self, queue: str) -> int:
+        with self._app.connection_for_read() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+
+
+_lock = threading.Lock()
+_built: dict[int, tuple[int, Services]] = {}
+
+
+def services_of(app: Celery) -> Services:
+    """Return this process's services for the app; a forked child gets its own, with connections of its own."""
+    pid, services = _built.get(id(app), (0, None))
+    if services is not None and pid == os.getpid():
+        return services
+    with _lock:
+        pid, services = _built.get(id(app), (0, None))
+        if services is None or pid != os.getpid():
+            settings = services.settings if services is not None else load_settings(app.conf.get("sosw") or {})
+            services = Services(app, settings)
+            _built[id(app)] = (os.getpid(), services)
+        return services
+
+
+def settings_of(app: Celery) -> Settings:
+    """Return the checked `sosw` section of the app's configuration.
+
+    Raises:
+        ConfigError: It cannot be used; names the key.
+    """
+    return services_of(app).settings
+
+

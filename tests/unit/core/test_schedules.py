@@ -230,7 +230,7 @@ def test_a_crontab_that_is_rare_is_found_years_back() -> None:
         (crontab(), "* * * * *", True, True),
         (crontab(minute="*/20", hour=3), "0,20,40 3 * * *", True, True),
         (crontab(minute=0, hour="*/4"), "0 0,4,8,12,16,20 * * *", True, True),
-        (crontab(minute=0, hour=range(24)), "0 * * * *", True, True),
+        (crontab(minute=0, hour=list(range(24))), "0 * * * *", True, True),
         (crontab(minute=5, hour=[1, 2], day_of_week="fri-mon"), "5 1,2 * * 0,1,5,6", False, True),
         (crontab("0", "0", day_of_month="2-30/7", month_of_year="jan"), "0 0 2,9,16,23,30 1 *", False, True),
     ],

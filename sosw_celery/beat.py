@@ -1,0 +1,187 @@
+"""Celery beat for scheduled jobs: `celery -A sosw_celery beat` runs this scheduler.
+
+It plans three kinds of entries:
+
+- one for each entry of `scheduled_jobs`: it submits the entry's job with a job id made of the entry's name and the
+  tick's planned time, so any number of beats may run side by side and each tick still becomes one job;
+- the safety net: a dispatch for every labourer each `safety_net_s` seconds, a sweep each `sweep_s` seconds;
+- whatever stands in Celery's own `beat_schedule`, as Celery does it.
+
+What was sent last is remembered in Celery's schedule file (`-s`, `beat_schedule_filename`). A tick counts as sent once
+the Scheduler has the job; until then it is tried again, also after a restart. Of the ticks missed while no beat ran,
+the latest is made up for. Without the file (a new container with no volume) a new beat waits for the next tick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery.beat import PersistentScheduler
+from celery.schedules import BaseSchedule, schedstate
+from celery.utils.log import get_logger
+
+from sosw_celery import clock
+from sosw_celery.core.schedules import EPOCH, Schedule, parse_schedule, tick_job_id
+from sosw_celery.errors import ConfigError, InvalidJob
+from sosw_celery.settings import ScheduledJob, Settings
+from sosw_celery.wiring import QUEUES, SCHEDULER, settings_of
+
+__all__ = ["SoswBeat", "TickSchedule", "beat_entries"]
+
+logger = get_logger(__name__)
+
+DISPATCH_ALL = "sosw.dispatch_all"
+SWEEP_ALL = "sosw.sweep_all"
+
+#: Seconds until a tick that could not be sent is tried again.
+RESEND_S = 5.0
+
+
+class TickSchedule(BaseSchedule):
+    """The schedule of one scheduled job, in the form that Celery's beat asks for.
+
+    Parameters:
+        name: The entry's name in `scheduled_jobs`.
+        plan: Its planned times.
+    """
+
+    def __init__(self, name: str, plan: Schedule) -> None:
+        super().__init__()
+        self.name = name
+        self.plan = plan
+
+    def now(self) -> datetime:
+        """Return the time in UTC, whatever zone the app is set to."""
+        return EPOCH + timedelta(microseconds=int(clock.now() * 1_000_000))
+
+    def remaining_estimate(self, last_run_at: datetime) -> timedelta:
+        """Return the time until the first tick after `last_run_at`; negative when it is overdue."""
+        return self.plan.next_after(last_run_at) - self.now()
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Return whether a tick was planned since `last_run_at`, and the seconds until the next one."""
+        now = self.now()
+        is_due = self.plan.next_after(last_run_at) <= now
+        return schedstate(is_due=is_due, next=(self.plan.next_after(now) - now).total_seconds())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TickSchedule):
+            return (self.name, self.plan) == (other.name, other.plan)
+        return NotImplemented
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return TickSchedule, (self.name, self.plan)
+
+    def __repr__(self) -> str:
+        return f"<ticks of {self.name}: {self.plan}>"
+
+
+def beat_entries(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the entries that the settings ask for, as Celery's `beat_schedule` has them.
+
+    Raises:
+        ConfigError: An entry of `scheduled_jobs` cannot be used; names the key.
+    """
+    entries = {
+        SWEEP_ALL: _safety_net(SWEEP_ALL, settings.sweep_s),
+        DISPATCH_ALL: _safety_net(DISPATCH_ALL, settings.safety_net_s),
+    }
+    for name, entry in settings.scheduled_jobs.items():
+        entries[f"sosw.scheduled_jobs.{name}"] = _job_entry(name, entry, settings.timezone)
+    return entries
+
+
+def _safety_net(task: str, every_s: float) -> dict[str, Any]:
+    # A message that nobody took before the next one is due is worth nothing, so they do not pile up.
+    return {"task": task, "schedule": every_s, "options": {"queue": QUEUES[task], "expires": every_s}}
+
+
+def _job_entry(name: str, entry: ScheduledJob, default_zone: str) -> dict[str, Any]:
+    key = f"sosw.scheduled_jobs.{name}"
+    if not isinstance(entry.job.get("lambda_name"), str):
+        raise ConfigError(f"{key}.job", entry.job, "a job with its lambda_name")
+    if "job_id" in entry.job:
+        raise ConfigError(f"{key}.job.job_id", entry.job["job_id"], "no job_id: each tick gets its own")
+    plan = parse_schedule(entry.schedule, entry.timezone or default_zone, key)
+    return {
+        "task": SCHEDULER,
+        "schedule": TickSchedule(name, plan),
+        "args": (entry.job,),
+        "options": {"queue": QUEUES[SCHEDULER]},
+    }
+
+
+class SoswBeat(PersistentScheduler):
+    """Celery's scheduler with its schedule file, and with ticks that are sent once and not lost."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: Entries whose tick could not be sent -> when to try again, by the monotonic clock.
+        self._unsent: dict[str, float] = {}
+        super().__init__(*args, **kwargs)
+
+    def merge_inplace(self, b: Mapping[str, Any]) -> None:
+        """Bring the remembered entries in line with the configuration: ours, and Celery's own `beat_schedule`."""
+        entries = {**beat_entries(settings_of(self.app)), **b}
+        for name, entry in entries.items():
+            remembered = self.schedule.get(name)
+            # With another schedule there is nothing to make up for: what it would have planned was never promised.
+            if isinstance(entry, dict) and remembered and _is_other(remembered.schedule, entry["schedule"]):
+                del self.schedule[name]
+        super().merge_inplace(entries)
+
+    def reserve(self, entry: Any) -> Any:
+        """Return the entry's next form. That of a scheduled job still has its tick to send."""
+        reserved: Any = super().reserve(entry)
+        if isinstance(entry.schedule, TickSchedule):
+            reserved.last_run_at = entry.last_run_at
+        return reserved
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send what is due. An entry that cannot be sent stops no other one; a tick of a job is tried again."""
+        if not isinstance(entry.schedule, TickSchedule):
+            super().apply_entry(entry, producer=producer)
+            return
+        planned = entry.schedule.plan.latest_at_or_before(entry.schedule.now())
+        if planned is not None:
+            self._send_tick(entry, entry.schedule.name, planned, producer)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send one entry that is due, and the ticks whose time has come again; return the seconds to sleep."""
+        delay = super().tick(*args, **kwargs)
+        for name, due in list(self._unsent.items()):
+            if due <= time.monotonic():
+                self.apply_entry(self.schedule[name], producer=self.producer)
+        return max(0.0, min([delay, *(due - time.monotonic() for due in self._unsent.values())]))
+
+    def _send_tick(self, entry: Any, name: str, planned: datetime, producer: Any) -> None:
+        job_id = tick_job_id(name, planned)
+        try:
+            self._submit(entry, {**entry.args[0], "job_id": job_id}, producer)
+        except InvalidJob:
+            # Trying again would not help; the next tick may, after the job was corrected.
+            logger.exception("beat.tick_refused entry=%s job_id=%s", name, job_id)
+        except Exception:
+            # The border: whatever broker or table said, the other entries go on and this tick comes again.
+            logger.exception("beat.tick_unsent entry=%s job_id=%s again_in_s=%s", name, job_id, RESEND_S)
+            self._unsent[entry.name] = time.monotonic() + RESEND_S
+            return
+        else:
+            logger.info("beat.tick_sent entry=%s job_id=%s", name, job_id)
+        self._unsent.pop(entry.name, None)
+        self.schedule[entry.name].last_run_at = planned
+        self.sync()
+
+    def _submit(self, entry: Any, job: dict[str, Any], producer: Any) -> None:
+        options = {**entry.options, "headers": {"celery_beat_task": True}, "producer": producer}
+        task = self.app.tasks.get(entry.task)
+        if task is not None:
+            task.apply_async((job,), **options)  # the task's own way to be sent: the job is accepted before the message
+        else:
+            self.send_task(entry.task, (job,), **options)
+
+
+def _is_other(remembered: Any, schedule: Any) -> bool:
+    return isinstance(schedule, TickSchedule) and remembered != schedule

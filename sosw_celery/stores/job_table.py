@@ -1,0 +1,692 @@
+"""The table of jobs: what was accepted, how far it is, and who works on which part of it.
+
+Items of one job, by their `job_id`:
+
+    JOB                 state and counters; small, because every added count pays for its size
+    JOB#body#SUBMIT#0   the job itself as gzipped JSON, in pieces
+    JOB#part#00000      rows, checkpoint, owner and lease of one part
+    JOB#warnings        what its chunking warned of, if it did
+
+An accepted job survives everything: its body is stored before its item, and its item before anybody is told of it. Its
+`unfinished` puts it into a sparse index: "1" while its rows are not all written, "2" until its tasks are all closed.
+
+Moves that somebody else made first raise `TransitionRefused`, or return what their docstrings say.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+import random
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sosw_celery.core.job_plan import Span, spans
+from sosw_celery.core.model import JobState, JobSummary
+from sosw_celery.errors import ItemCorrupt, JobNotFound, StoreUnavailable, TransitionRefused
+from sosw_celery.stores.dynamo import TransactionRefused, patiently, transact, translated
+from sosw_celery.stores.items import batches, number
+from sosw_celery.stores.tables import Tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+__all__ = ["RUNNING", "SCHEDULING", "JobRecord", "JobTable", "Part"]
+
+Item = dict[str, Any]
+
+#: Bytes of one piece of a body: an item may have 400 KB.
+PIECE_BYTES = 350 * 1024
+#: Warnings kept of one job, and characters of each: together less than an item may hold.
+MOST_WARNINGS = 100
+LONGEST_WARNING = 500
+#: Characters of an error that are kept.
+LONGEST_ERROR = 2000
+#: Keys of one BatchGetItem, and rounds of reading what it left over.
+READS_PER_BATCH = 100
+BATCH_TRIES = 10
+
+#: Values of `unfinished`: rows are still to be written; tasks are still to be closed.
+SCHEDULING, RUNNING = "1", "2"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job's own item.
+
+    Parameters:
+        today: What the job's periods count from, fixed when it was accepted.
+        generation: Which chunking of the job is under way, or was the last; 0 before the first.
+        lease_until: When the one who chunks it has to have given a sign of life.
+        sent_at: When messages about it were sent last.
+        resent: How often they were sent again because it was silent.
+        warned: How many warnings its chunking left.
+    """
+
+    job_id: str
+    labourer_id: str
+    state: JobState
+    accepted_at: Decimal
+    today: datetime.date
+    generation: int = 0
+    tasks: int | None = None
+    parts: int = 0
+    rows_per_part: int = 0
+    completed: int = 0
+    dead: int = 0
+    lease_until: Decimal | None = None
+    sent_at: Decimal = Decimal(0)
+    resent: int = 0
+    warned: int = 0
+    error: str = ""
+
+    @property
+    def is_being_scheduled(self) -> bool:
+        """Whether rows of it are still to be written."""
+        return self.state in (JobState.ACCEPTED, JobState.WRITING)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a job, as its owner holds it.
+
+    Parameters:
+        written: Rows of it that are in the tasks table for certain.
+        batch_rows: Rows that are written between two checkpoints, whoever the owner is: so at most as many rows behind
+            `written` may be in the table already.
+        claims: How often it was claimed; 1 tells that nobody can have written a row of it before.
+    """
+
+    job_id: str
+    number: int
+    first_row: int
+    rows: int
+    batch_rows: int
+    written: int = 0
+    owner: str = ""
+    claims: int = 0
+
+    @property
+    def key(self) -> str:
+        """The name of the part's item."""
+        return _part_key(self.job_id, self.number)
+
+    @property
+    def next_row(self) -> int:
+        """The number of the first row behind the checkpoint."""
+        return self.first_row + self.written
+
+    @property
+    def end_row(self) -> int:
+        """The number behind its last row."""
+        return self.first_row + self.rows
+
+
+class JobTable:
+    """The jobs of one configuration. Safe to share between threads. Reads are consistent, but for `unfinished`."""
+
+    def __init__(self, client: DynamoDBClient, tables: Tables) -> None:
+        self.client = client
+        self.tables = tables
+
+    # ---- accepting
+
+    def accept(self, job_id: str, job: Mapping[str, Any], labourer_id: str, now: Decimal, today: datetime.date) -> bool:
+        """Store a job for good, unless one of this id is known. Idempotent.
+
+        Returns True when it is newly accepted, False when it was known; then that one stays as it is. A refused one
+        counts as not known.
+
+        Parameters:
+            job: JSON can hold it, without NaN and infinities; the order of its keys is kept.
+        """
+        text = json.dumps(job, separators=(",", ":"), allow_nan=False)
+        packed = gzip.compress(text.encode(), compresslevel=6, mtime=0)
+        pieces = [packed[start : start + PIECE_BYTES] for start in range(0, len(packed), PIECE_BYTES)]
+        # A name of its own for each submit: two of one job_id at the same time cannot mix their bodies up.
+        submit = secrets.token_hex(6)
+        for index, piece in enumerate(pieces):
+            self._put("accept", {"job_id": {"S": _body_key(job_id, submit, index)}, "piece": {"B": piece}})
+        job_item = {
+            "job_id": {"S": job_id},
+            "labourer_id": {"S": labourer_id},
+            "state": {"S": JobState.ACCEPTED.value},
+            "accepted_at": number(now),
+            "sent_at": number(now),
+            "today": {"S": today.isoformat()},
+            "unfinished": {"S": SCHEDULING},
+            "submit": {"S": submit},
+            "pieces": number(len(pieces)),
+        }
+        accepted, before = self._put_unless_known(job_item)
+        if before:  # the body of whoever did not win is of no use any more
+            self._drop_body(job_id, before if accepted else job_item)
+        return accepted
+
+    def body(self, job_id: str) -> dict[str, Any]:
+        """Return the job as it was accepted.
+
+        Raises:
+            JobNotFound: No job of this id was accepted.
+            ItemCorrupt: Its body cannot be read.
+        """
+        item = self._job_item(job_id)
+        submit, count = item["submit"]["S"], int(item["pieces"]["N"])
+        try:
+            pieces = [self._item(_body_key(job_id, submit, index))["piece"]["B"] for index in range(count)]
+            job: dict[str, Any] = json.loads(gzip.decompress(b"".join(pieces)))
+        except (KeyError, ValueError, OSError, EOFError, zlib.error) as error:
+            raise ItemCorrupt("dynamodb", f"reading the body of job {job_id}: {error!r}") from error
+        return job
+
+    # ---- looking
+
+    def record(self, job_id: str) -> JobRecord:
+        """Return the job's own item.
+
+        Raises:
+            JobNotFound: No job of this id was accepted.
+        """
+        return self._record(self._job_item(job_id))
+
+    def get(self, job_id: str) -> JobSummary:
+        """Return where the job stands.
+
+        Raises:
+            JobNotFound: No job of this id was accepted.
+        """
+        record = self.record(job_id)
+        return JobSummary(
+            job_id=job_id,
+            labourer_id=record.labourer_id,
+            state=record.state,
+            tasks=record.tasks,
+            written=self._written(record),
+            completed=record.completed,
+            dead=record.dead,
+            accepted_at=record.accepted_at,
+            warnings=self._warnings(job_id) if record.warned else (),
+            error=record.error,
+        )
+
+    def unfinished(self, limit: int = 1000, *, stages: Sequence[str] = (SCHEDULING, RUNNING)) -> list[str]:
+        """Return ids of jobs that have not ended, at most `limit` of each stage, the first accepted coming first.
+
+        The index may be a moment behind: look at a job's record before acting on it.
+
+        Parameters:
+            stages: `SCHEDULING`: not all rows are written. `RUNNING`: they are, but not all tasks are closed.
+        """
+        return [job_id for stage in stages for job_id in islice(self._unfinished(stage), limit)]
+
+    def open_parts(self, job_id: str, now: Decimal) -> list[int]:
+        """Return the numbers of the parts that are not written and that nobody holds."""
+        record = self.record(job_id)
+        return [
+            int(item["part"]["N"])
+            for item in self._part_items(record)
+            if "done" not in item and not ("lease_until" in item and Decimal(item["lease_until"]["N"]) >= now)
+        ]
+
+    # ---- chunking: one Scheduler at a time
+
+    def claim_chunking(self, job_id: str, owner: str, now: Decimal, lease_s: float) -> JobRecord | None:
+        """Make `owner` the one who chunks the job, and return its item with a generation of its own.
+
+        None: somebody else is at it and gives signs of life, or the job is chunked already, or refused.
+        """
+        item = self._update(
+            "claim job",
+            job_id,
+            "SET #owner = :owner, #lease_until = :until ADD #generation :one",
+            "#state = :accepted AND (attribute_not_exists(#lease_until) OR #lease_until < :now OR #owner = :owner)",
+            {
+                ":owner": {"S": owner},
+                ":until": _until(now, lease_s),
+                ":now": number(now),
+                ":one": number(1),
+                ":accepted": {"S": JobState.ACCEPTED.value},
+            },
+        )
+        return None if item is None else self._record(item)
+
+    def renew_chunking(self, job_id: str, owner: str, now: Decimal, lease_s: float) -> None:
+        """Give a sign of life of the one who chunks.
+
+        Raises:
+            TransitionRefused: Somebody else chunks it now, or has done so.
+        """
+        self._update_or_refuse(
+            "renew",
+            job_id,
+            "SET #lease_until = :until",
+            "#state = :accepted AND #owner = :owner",
+            {
+                ":until": _until(now, lease_s),
+                ":owner": {"S": owner},
+                ":accepted": {"S": JobState.ACCEPTED.value},
+            },
+        )
+
+    def release_chunking(self, job_id: str, owner: str) -> None:
+        """Leave the chunking to anybody; nothing happens unless `owner` has it."""
+        self._update(
+            "release job",
+            job_id,
+            "REMOVE #lease_until",
+            "#state = :accepted AND #owner = :owner",
+            {":owner": {"S": owner}, ":accepted": {"S": JobState.ACCEPTED.value}},
+        )
+
+    def refuse(self, job_id: str, error: str, warnings: Sequence[str] = ()) -> None:
+        """End the job as not valid (accepted -> refused). Idempotent; its id is free for another submit.
+
+        Raises:
+            TransitionRefused: Its rows are being written or are in the table.
+        """
+        self._put_warnings(job_id, warnings)
+        self._update_or_refuse(
+            "refuse",
+            job_id,
+            "SET #state = :refused, #error = :error, #warned = :warned REMOVE #unfinished, #lease_until, #owner",
+            "#state IN (:accepted, :refused)",
+            {
+                ":refused": {"S": JobState.REFUSED.value},
+                ":accepted": {"S": JobState.ACCEPTED.value},
+                ":error": {"S": error[:LONGEST_ERROR]},
+                ":warned": number(len(warnings)),
+            },
+        )
+
+    def begin_writing(
+        self,
+        claimed: JobRecord,
+        owner: str,
+        *,
+        now: Decimal,
+        tasks: int,
+        rows_per_part: int,
+        batch_rows: int,
+        warnings: Sequence[str] = (),
+    ) -> JobRecord:
+        """Fix the job's parts (accepted -> writing) and return its item. Idempotent.
+
+        From here on anybody may claim a part. The parts are stored before the state, so each can be found.
+
+        Parameters:
+            claimed: What `claim_chunking` gave to this owner.
+
+        Raises:
+            TransitionRefused: Somebody else chunks the job now, or has done so.
+        """
+        parts = list(spans(tasks, rows_per_part))
+        for index, span in enumerate(parts):
+            self._put_part(claimed, index, span, batch_rows)
+        self._put_warnings(claimed.job_id, warnings)
+        item = self._update(
+            "begin writing",
+            claimed.job_id,
+            "SET #state = :writing, #tasks = :tasks, #parts = :parts, #parts_done = :zero,"
+            " #rows_per_part = :rows_per_part, #warned = :warned, #sent_at = :now REMOVE #owner, #lease_until, #resent",
+            "#state = :accepted AND #owner = :owner AND #generation = :generation",
+            {
+                ":writing": {"S": JobState.WRITING.value},
+                ":accepted": {"S": JobState.ACCEPTED.value},
+                ":owner": {"S": owner},
+                ":generation": number(claimed.generation),
+                ":tasks": number(tasks),
+                ":parts": number(len(parts)),
+                ":rows_per_part": number(rows_per_part),
+                ":zero": number(0),
+                ":now": number(now),
+                ":warned": number(len(warnings)),
+            },
+        )
+        now_there = self.record(claimed.job_id) if item is None else self._record(item)
+        if now_there.generation != claimed.generation or now_there.state is JobState.ACCEPTED:
+            raise TransitionRefused(claimed.job_id, "begin writing", f"generation {now_there.generation}")
+        return now_there
+
+    # ---- writing: one owner for each part
+
+    def claim_part(self, job_id: str, part: int, owner: str, now: Decimal, lease_s: float) -> Part | None:
+        """Make the part the owner's and return it; None when somebody else holds it, or it is written, or none such."""
+        item = self._update(
+            "claim part",
+            _part_key(job_id, part),
+            "SET #owner = :owner, #lease_until = :until ADD #claims :one",
+            "attribute_exists(#part) AND attribute_not_exists(#done)"
+            " AND (attribute_not_exists(#lease_until) OR #lease_until < :now OR #owner = :owner)",
+            {":owner": {"S": owner}, ":until": _until(now, lease_s), ":now": number(now), ":one": number(1)},
+        )
+        if item is None:
+            return None
+        return Part(
+            job_id=job_id,
+            number=part,
+            owner=owner,
+            **{name: _count(item, name) for name in ("first_row", "rows", "batch_rows", "written", "claims")},
+        )
+
+    def checkpoint(self, part: Part, written: int, now: Decimal, lease_s: float) -> Part:
+        """Note that the first `written` rows of the part are in the table, renew its lease, and return it.
+
+        Raises:
+            TransitionRefused: Somebody else holds the part now; stop writing it.
+        """
+        self._update_or_refuse(
+            "checkpoint",
+            part.key,
+            "SET #written = :written, #lease_until = :until",
+            _OWNED,
+            {":written": number(written), ":until": _until(now, lease_s), ":owner": {"S": part.owner}},
+        )
+        return replace(part, written=written)
+
+    def renew_part(self, part: Part, now: Decimal, lease_s: float) -> None:
+        """Give a sign of life of the part's owner.
+
+        Raises:
+            TransitionRefused: Somebody else holds the part now; stop writing it.
+        """
+        self._update_or_refuse(
+            "renew",
+            part.key,
+            "SET #lease_until = :until",
+            _OWNED,
+            {":until": _until(now, lease_s), ":owner": {"S": part.owner}},
+        )
+
+    def release_part(self, part: Part) -> None:
+        """Leave the part to anybody; nothing happens unless its owner has it."""
+        self._update("release part", part.key, "REMOVE #owner, #lease_until", _OWNED, {":owner": {"S": part.owner}})
+
+    def finish_part(self, part: Part) -> bool:
+        """End the part as written and count it, in one transaction; return whether all rows of the job are written.
+
+        Raises:
+            TransitionRefused: Somebody else holds the part now.
+        """
+        done = self._request(
+            part.key,
+            "SET #done = :one, #written = #rows REMOVE #owner, #lease_until",
+            _OWNED,
+            {":one": number(1), ":owner": {"S": part.owner}},
+        )
+        counted = self._request(part.job_id, "ADD #parts_done :one", "attribute_exists(#state)", {":one": number(1)})
+        try:
+            transact(self.client, [{"Update": done}, {"Update": counted}], "finish part")  # type: ignore[typeddict-item]
+        except TransactionRefused:
+            raise TransitionRefused(part.key, "finish", "another owner") from None
+        return self.finish_writing(part.job_id)
+
+    def finish_writing(self, job_id: str) -> bool:
+        """Note that all rows are written (writing -> scheduled), if they are; return whether they are. Idempotent."""
+        item = self._update(
+            "finish writing",
+            job_id,
+            "SET #state = :scheduled, #unfinished = :running REMOVE #resent",
+            "#state = :writing AND #parts_done = #parts",
+            {
+                ":scheduled": {"S": JobState.SCHEDULED.value},
+                ":writing": {"S": JobState.WRITING.value},
+                ":running": {"S": RUNNING},
+            },
+        )
+        return item is not None or not self.record(job_id).is_being_scheduled
+
+    # ---- closing
+
+    def counters_update(self, job_id: str, completed: int, dead: int) -> Item:
+        """Return the update that adds closed tasks to the job, for the transaction that closes them.
+
+        It has no condition: a task is closed also when its job's item is gone.
+        """
+        values = {":completed": number(completed), ":dead": number(dead)}
+        return self._request(job_id, "ADD #completed :completed, #dead :dead", "", values)
+
+    def finish_if_done(self, job_id: str, now: Decimal) -> bool:
+        """End the job (scheduled -> completed, or completed with dead) if all its tasks are closed.
+
+        Returns whether it has ended, by this or before. Idempotent.
+        """
+        record = self.record(job_id)
+        if record.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD):
+            return True
+        if record.state is not JobState.SCHEDULED or record.completed + record.dead != record.tasks:
+            return False
+        ended = JobState.COMPLETED_WITH_DEAD if record.dead else JobState.COMPLETED
+        self._update(
+            "finish job",
+            job_id,
+            "SET #state = :ended, #finished_at = :now REMOVE #unfinished",
+            "#state = :scheduled",
+            {
+                ":ended": {"S": ended.value},
+                ":scheduled": {"S": JobState.SCHEDULED.value},
+                ":now": number(now),
+            },
+        )
+        return True
+
+    # ---- lost messages
+
+    def note_resent(self, record: JobRecord, now: Decimal) -> bool:
+        """Note that messages about a silent job are being sent again; False when somebody else did, or it moved on."""
+        seen = "#resent = :seen" if record.resent else "attribute_not_exists(#resent)"
+        values = {":now": number(now), ":one": number(1), ":state": {"S": record.state.value}}
+        if record.resent:
+            values[":seen"] = number(record.resent)
+        item = self._update(
+            "resend", record.job_id, "SET #sent_at = :now ADD #resent :one", f"{seen} AND #state = :state", values
+        )
+        return item is not None
+
+    # ---- inside
+
+    def _put_unless_known(self, item: Item) -> tuple[bool, Item]:
+        """Put a job's item unless one is there that was not refused; return whether, and the one that was there."""
+        request = {
+            "TableName": self.tables.jobs,
+            "Item": self._to_table(item),
+            **self._condition("attribute_not_exists(#state) OR #state = :refused"),
+            "ExpressionAttributeValues": {":refused": {"S": JobState.REFUSED.value}},
+            "ReturnValues": "ALL_OLD",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            answer = patiently("accept", lambda: self.client.put_item(**request))
+        except self.client.exceptions.ConditionalCheckFailedException as refusal:
+            there: Item = self._from_table(refusal.response.get("Item", {}))  # type: ignore[arg-type]
+            if there.get("submit") == item["submit"]:
+                return True, {}  # it was we, and the answer was lost
+            return False, there
+        return True, self._from_table(answer.get("Attributes", {}))
+
+    def _drop_body(self, job_id: str, item: Item) -> None:
+        if "submit" not in item:
+            return
+        for index in range(int(item["pieces"]["N"])):
+            key = self._key(_body_key(job_id, item["submit"]["S"], index))
+            with translated("DeleteItem"):
+                self.client.delete_item(TableName=self.tables.jobs, Key=key)
+
+    def _put_part(self, claimed: JobRecord, index: int, span: Span, batch_rows: int) -> None:
+        """Store a part of this chunking; parts of an older one give way, of a newer one stay."""
+        item = {
+            "job_id": {"S": _part_key(claimed.job_id, index)},
+            "part": number(index),
+            "generation": number(claimed.generation),
+            "first_row": number(span.first_row),
+            "rows": number(span.rows),
+            "batch_rows": number(batch_rows),
+            "written": number(0),
+        }
+        request = {
+            "TableName": self.tables.jobs,
+            "Item": self._to_table(item),
+            **self._condition("attribute_not_exists(#part) OR #generation < :generation"),
+            "ExpressionAttributeValues": {":generation": item["generation"]},
+        }
+        with translated("PutItem"):
+            try:
+                self.client.put_item(**request)
+            except self.client.exceptions.ConditionalCheckFailedException:
+                return  # put before, or by a newer chunking: the state's own condition decides
+
+    def _put_warnings(self, job_id: str, warnings: Sequence[str]) -> None:
+        if warnings:
+            kept = [{"S": warning[:LONGEST_WARNING]} for warning in warnings[:MOST_WARNINGS]]
+            self._put("warnings", {"job_id": {"S": f"{job_id}#warnings"}, "warnings": {"L": kept}})
+
+    def _warnings(self, job_id: str) -> tuple[str, ...]:
+        item = self._item(f"{job_id}#warnings")
+        return tuple(warning["S"] for warning in item.get("warnings", {}).get("L", []))
+
+    def _written(self, record: JobRecord) -> int:
+        if record.state is JobState.WRITING:
+            return sum(_count(item, "written") for item in self._part_items(record))
+        return 0 if record.is_being_scheduled else (record.tasks or 0)
+
+    def _part_items(self, record: JobRecord) -> Iterator[Item]:
+        keys = [self._key(_part_key(record.job_id, index)) for index in range(record.parts)]
+        for batch in batches(keys, READS_PER_BATCH):
+            items = list(self._items(batch))
+            yield from sorted(items, key=lambda item: int(item["part"]["N"]))
+
+    def _items(self, keys: Sequence[Item]) -> Iterator[Item]:
+        table = self.tables.jobs
+        request: Item = {table: {"Keys": list(keys), "ConsistentRead": True}}
+        for step in range(BATCH_TRIES):
+            with translated("BatchGetItem"):
+                answer = self.client.batch_get_item(RequestItems=request)
+            yield from (self._from_table(item) for item in answer["Responses"].get(table, []))
+            request = answer.get("UnprocessedKeys") or {}
+            if not request:
+                return
+            time.sleep(random.uniform(0, min(0.05 * 2**step, 2.0)))
+        raise StoreUnavailable("dynamodb", "BatchGetItem", "UnprocessedKeys")
+
+    def _unfinished(self, stage: str) -> Iterator[str]:
+        query: Item = {
+            "TableName": self.tables.jobs,
+            "IndexName": self.tables.unfinished_index,
+            "KeyConditionExpression": "#unfinished = :stage",
+            "ExpressionAttributeNames": {"#unfinished": self.tables.field("unfinished")},
+            "ExpressionAttributeValues": {":stage": {"S": stage}},
+        }
+        while True:
+            with translated("Query"):
+                answer = self.client.query(**query)
+            yield from (item[self.tables.field("job_id")]["S"] for item in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _record(self, item: Item) -> JobRecord:
+        try:
+            return JobRecord(
+                job_id=item["job_id"]["S"],
+                labourer_id=item["labourer_id"]["S"],
+                state=JobState(item["state"]["S"]),
+                accepted_at=Decimal(item["accepted_at"]["N"]),
+                today=datetime.date.fromisoformat(item["today"]["S"]),
+                tasks=_count(item, "tasks") if "tasks" in item else None,
+                lease_until=_time(item, "lease_until"),
+                sent_at=_time(item, "sent_at") or Decimal(0),
+                error=item.get("error", {}).get("S", ""),
+                **{name: _count(item, name) for name in _COUNTS},
+            )
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise ItemCorrupt("dynamodb", f"reading job {item.get('job_id')}: {error!r}") from error
+
+    def _job_item(self, job_id: str) -> Item:
+        item = self._item(job_id)
+        if "state" not in item:
+            raise JobNotFound(job_id)
+        return item
+
+    def _item(self, key: str) -> Item:
+        with translated("GetItem"):
+            answer = self.client.get_item(TableName=self.tables.jobs, Key=self._key(key), ConsistentRead=True)
+        return self._from_table(answer.get("Item", {}))
+
+    def _put(self, operation: str, item: Item) -> None:
+        with translated(operation):
+            self.client.put_item(TableName=self.tables.jobs, Item=self._to_table(item))
+
+    def _update(self, operation: str, key: str, update: str, condition: str, values: Item) -> Item | None:
+        """Update an item and return it as it is then; None when the condition failed."""
+        request = self._request(key, update, condition, values)
+        try:
+            answer = patiently(operation, lambda: self.client.update_item(**request, ReturnValues="ALL_NEW"))
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return self._from_table(answer["Attributes"])
+
+    def _update_or_refuse(self, operation: str, key: str, update: str, condition: str, values: Item) -> None:
+        if self._update(operation, key, update, condition, values) is None:
+            raise TransitionRefused(key, operation, "another owner or state")
+
+    def _request(self, key: str, update: str, condition: str, values: Item) -> Item:
+        """Return an UpdateItem; `#name` in its texts stands for our field `name`, however the table calls it."""
+        request: Item = {
+            "TableName": self.tables.jobs,
+            "Key": self._key(key),
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": self._names(update, condition),
+            "ExpressionAttributeValues": values,
+        }
+        return request | {"ConditionExpression": condition} if condition else request
+
+    def _condition(self, condition: str) -> Item:
+        return {"ConditionExpression": condition, "ExpressionAttributeNames": self._names(condition)}
+
+    def _names(self, *expressions: str) -> dict[str, str]:
+        used = re.findall(r"#(\w+)", " ".join(expressions))
+        return {f"#{name}": self.tables.field(name) for name in used}
+
+    def _key(self, key: str) -> Item:
+        return {self.tables.field("job_id"): {"S": key}}
+
+    def _to_table(self, item: Item) -> Item:
+        return {self.tables.field(name): value for name, value in item.items()}
+
+    def _from_table(self, item: Mapping[str, Any]) -> Item:
+        ours = {theirs: name for name, theirs in self.tables.field_names.items()}
+        return {ours.get(name, name): value for name, value in item.items()}
+
+
+#: The condition under which an owner may write about its part.
+_OWNED = "#owner = :owner AND attribute_not_exists(#done)"
+
+#: Numbers of a job's item that are 0 when they are not there.
+_COUNTS = ("generation", "parts", "rows_per_part", "completed", "dead", "resent", "warned")
+
+
+def _part_key(job_id: str, part: int) -> str:
+    return f"{job_id}#part#{part:05d}"
+
+
+def _body_key(job_id: str, submit: str, index: int) -> str:
+    return f"{job_id}#body#{submit}#{index}"
+
+
+def _until(now: Decimal, lease_s: float) -> Item:
+    return number((now + Decimal(repr(lease_s))).quantize(Decimal("0.001")))
+
+
+def _count(item: Item, name: str) -> int:
+    return int(item.get(name, {}).get("N", "0"))
+
+
+def _time(item: Item, name: str) -> Decimal | None:
+    return Decimal(item[name]["N"]) if name in item else None

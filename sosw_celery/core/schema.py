@@ -1,0 +1,318 @@
+"""The levels of a job and the words that speak of them.
+
+A schema is a list of levels, outermost first: `["section", "store", "product"]`. A level is spelled in the singular or
+the plural wherever a job names it: as the key of its values (`stores`), in the flag that asks for a task per value
+(`isolate_stores`) and in the flag that asks for batches (`max_stores_per_batch`). Tasks always get the plural.
+
+`Vocabulary` knows what each key of a job means under a schema, `Scope` which flags count at one place in a job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from sosw_celery.core.suggest import did_you_mean
+from sosw_celery.errors import ConfigError, InvalidJob, shorten
+
+__all__ = [
+    "NO_FLAGS",
+    "Level",
+    "Meaning",
+    "Scope",
+    "Vocabulary",
+    "Word",
+    "choose_schema",
+    "get_index_from_list",
+    "get_next_chunkable_attr",
+    "parse_levels",
+    "parse_size",
+    "parse_switch",
+    "plural",
+    "single_or_plural",
+]
+
+SCHEMA_KEY = "sosw.job_schema.chunkable_attrs"
+LEVEL_EXPECTED = 'names as "store", or pairs as ("city", {"plural": "cities"})'
+
+#: Attributes with a meaning of their own, which therefore cannot name a level.
+RESERVED = frozenset(
+    {"lambda_name", "labourer_id", "job_id", "job_schema_name", "timezone", "period", "date_list", "st_date", "en_date"}
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a schema. Frozen, and equal by its two spellings."""
+
+    name: str
+    plural: str
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The keys under which a job may give values of this level."""
+        return (self.plural,) if self.name == self.plural else (self.name, self.plural)
+
+    @property
+    def isolate_flags(self) -> tuple[str, ...]:
+        """The flags that ask for one task per value."""
+        return tuple(f"isolate_{spelling}" for spelling in self.spellings)
+
+    @property
+    def batch_flags(self) -> tuple[str, ...]:
+        """The flags that ask for batches of values."""
+        return tuple(f"max_{spelling}_per_batch" for spelling in self.spellings)
+
+
+def parse_levels(chunkable_attrs: Iterable[Any], key: str = SCHEMA_KEY) -> tuple[Level, ...]:
+    """Return the levels of a schema as it is configured.
+
+    Parameters:
+        chunkable_attrs: Names (`"store"`), pairs with options (`("store", {})`, `("city", {"plural": "cities"})`) or
+            levels that have been parsed already, in any mixture.
+        key: Where this stands in the configuration, for errors.
+
+    Raises:
+        ConfigError: An entry of another shape, a name that is empty, reserved, or ends in "s" without a plural of its
+            own, or a word that two levels would share.
+    """
+    if isinstance(chunkable_attrs, (str, bytes, Mapping)) or not isinstance(chunkable_attrs, Iterable):
+        raise ConfigError(key, chunkable_attrs, f"a list of {LEVEL_EXPECTED}")
+    levels = tuple(_parse_level(entry, f"{key}[{index}]") for index, entry in enumerate(chunkable_attrs))
+    _refuse_shared_words(levels, key)
+    return levels
+
+
+def choose_schema(job: Mapping[str, Any], schema: Any, variants: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the `chunkable_attrs` that apply to a job.
+
+    A job with a `job_schema_name` gets the variant of that name. Any other job gets the variant `default` where there
+    is one, else the schema itself, which is also what the name `default` means where no variant has it.
+
+    Parameters:
+        schema, variants: Each schema as a list of levels, or as a mapping or an object that has `chunkable_attrs`.
+
+    Raises:
+        InvalidJob: There is no schema of this name.
+    """
+    name = job.get("job_schema_name")
+    if name is None or name == "":
+        name = "default"
+    if isinstance(name, str) and name in variants:
+        return _attrs_of(variants[name])
+    if name == "default":
+        return _attrs_of(schema)
+    known = sorted({"default", *variants})
+    hint = did_you_mean(name, known) if isinstance(name, str) else ""
+    raise InvalidJob("job.job_schema_name", f"unknown schema, expected one of {', '.join(known)}{hint}", shorten(name))
+
+
+def parse_switch(value: Any, path: str) -> bool:
+    """Return what a flag says: true or false, as a boolean, as 1 or 0, or as text in any case. Nothing means false.
+
+    Raises:
+        InvalidJob: It says something else.
+    """
+    if isinstance(value, bool) or value is None:
+        return bool(value)
+    word = value.lower() if isinstance(value, str) else value
+    if word in ("true", "yes", "1", 1):
+        return True
+    if word in ("false", "no", "0", "", 0):
+        return False
+    raise InvalidJob(path, "expected true or false (or yes, no, 1, 0)", shorten(value))
+
+
+def parse_size(value: Any, path: str) -> int:
+    """Return a batch size; 0 stands for none, which is also what null and false say.
+
+    Raises:
+        InvalidJob: Neither that nor a positive whole number or its text.
+    """
+    if value is None or value is False:
+        return 0
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    if isinstance(value, (int, float)) and value is not True and value >= 0 and value == value // 1:
+        return int(value)
+    raise InvalidJob(path, "expected a positive whole number of values per batch", shorten(value))
+
+
+class Meaning(Enum):
+    """What a key of a job is."""
+
+    VALUES = "values of a level"
+    ISOLATE = "asks for a task per value of a level"
+    BATCH = "asks for batches of values of a level"
+    STRAY_FLAG = "looks like a flag, but names no level"
+
+
+class Word(NamedTuple):
+    """A key that is more than an attribute. `level` is the index of the level it speaks of, -1 for a stray flag."""
+
+    meaning: Meaning
+    level: int
+
+
+#: The look of a flag. What looks like one but names no level is worth a warning.
+FLAG_PATTERN = re.compile("isolate_.+|max_.+_per_batch")
+
+#: Keys that are remembered by a vocabulary; a job may have any number of different ones.
+REMEMBERED_KEYS = 10_000
+
+
+class Vocabulary(dict[str, "Word | None"]):
+    """What each key of a job means under a schema: `vocabulary[key]` is a `Word`, or None for an ordinary attribute.
+
+    A dict that fills itself, because every key of every node of a job is looked up in it.
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        super().__init__()
+        self.levels = levels
+        for index, level in enumerate(levels):
+            self.update(dict.fromkeys(level.spellings, Word(Meaning.VALUES, index)))
+            self.update(dict.fromkeys(level.isolate_flags, Word(Meaning.ISOLATE, index)))
+            self.update(dict.fromkeys(level.batch_flags, Word(Meaning.BATCH, index)))
+        self.flags = [key for key, word in self.items() if word and word.meaning is not Meaning.VALUES]
+
+    def __missing__(self, key: str) -> Word | None:
+        word = Word(Meaning.STRAY_FLAG, -1) if FLAG_PATTERN.fullmatch(key) else None
+        if len(self) < REMEMBERED_KEYS:
+            self[key] = word
+        return word
+
+    def level_of(self, attr: str) -> int:
+        """Return the index of the level that an attribute spells.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        word = self[attr]
+        if word is None or word.meaning is not Meaning.VALUES:
+            raise ValueError(f"no level {attr!r}{did_you_mean(attr, [level.name for level in self.levels])}")
+        return word.level
+
+
+class Scope:
+    """The flags that count at one place in a job: for each level, those of the nearest scope above that has them.
+
+    Parameters:
+        isolated: Index of a level -> whether each of its values is to be a task of its own.
+        batches: Index of a level -> the most plain values that a task may have; 0 for any number.
+
+    `sizes` combines them: for each level that is to be split, the number of plain values per task. A batch size
+    decides over isolation.
+    """
+
+    __slots__ = ("batches", "isolated", "sizes")
+
+    def __init__(self, isolated: Mapping[int, bool], batches: Mapping[int, int]) -> None:
+        self.isolated = isolated
+        self.batches = batches
+        self.sizes = {level: 1 for level, wanted in isolated.items() if wanted}
+        self.sizes.update({level: size for level, size in batches.items() if size})
+
+    def inside(self, outer: Scope) -> Scope:
+        """Return the scope of a node that has these flags itself and stands in the outer scope."""
+        return Scope({**outer.isolated, **self.isolated}, {**outer.batches, **self.batches})
+
+
+#: The scope of a job without any flags.
+NO_FLAGS = Scope({}, {})
+
+
+# The names that the seed of this project, the class Scheduler of sosw, gives to its helpers.
+
+
+def single_or_plural(attr: str, levels: Iterable[Level] = ()) -> set[str]:
+    """Return both spellings of an attribute: those of its level, else with and without one "s" at the end."""
+    for level in levels:
+        if attr in level.spellings:
+            return set(level.spellings)
+    singular = attr.removesuffix("s")
+    return {singular, f"{singular}s"}
+
+
+def plural(attr: str, levels: Iterable[Level] = ()) -> str:
+    """Return the plural of an attribute in either spelling: that of its level, else with one "s" at the end."""
+    for level in levels:
+        if attr in level.spellings:
+            return level.plural
+    return f"{attr.removesuffix('s')}s"
+
+
+def get_next_chunkable_attr(attr: str, levels: Sequence[Level]) -> str | None:
+    """Return the name of the level after the one that `attr` spells, None for the last and for an unknown one."""
+    for level, following in pairwise(levels):
+        if attr in level.spellings:
+            return following.name
+    return None
+
+
+def get_index_from_list(attr: str, data: Collection[Any], levels: Iterable[Level] = ()) -> int:
+    """Return the position of an attribute, in either spelling, in a list or among the keys of a dict.
+
+    Raises:
+        InvalidJob: Both spellings are there.
+        ValueError: None is, or these are not a text and something to look through.
+    """
+    if not isinstance(attr, str):
+        raise ValueError(f"expected the name of an attribute, got {shorten(attr)}")
+    if not isinstance(data, Iterable):
+        raise ValueError(f"expected something to find {attr!r} in, got {shorten(data)}")
+    spellings = single_or_plural(attr, levels)
+    found = {item: index for index, item in enumerate(data) if isinstance(item, str) and item in spellings}
+    if len(found) > 1:
+        raise InvalidJob(attr, "expected one spelling, found the singular and the plural", shorten(data))
+    if not found:
+        raise ValueError(f"no {attr!r} in {shorten(data)}")
+    return next(iter(found.values()))
+
+
+def _parse_level(entry: Any, key: str) -> Level:
+    if isinstance(entry, Level):
+        return entry
+    name, options = _name_and_options(entry, key)
+    if not name:
+        raise ConfigError(key, entry, "a name that is not empty")
+    unknown = sorted(set(options) - {"plural"}, key=str)
+    if unknown:
+        raise ConfigError(f"{key}.{unknown[0]}", options[unknown[0]], "no other option than plural")
+    own_plural = options.get("plural")
+    if own_plural is None and name.endswith("s"):
+        raise ConfigError(key, entry, 'a singular, or the plural beside it as in ("bus", {"plural": "buses"})')
+    if own_plural is not None and not (isinstance(own_plural, str) and own_plural):
+        raise ConfigError(f"{key}.plural", own_plural, "the plural as text")
+    return Level(name, own_plural or f"{name}s")
+
+
+def _name_and_options(entry: Any, key: str) -> tuple[str, Mapping[Any, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, (list, tuple)) and 1 <= len(entry) <= 2:
+        name, options = (*entry, None)[:2]
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, options or {}
+    raise ConfigError(key, entry, LEVEL_EXPECTED)
+
+
+def _refuse_shared_words(levels: Sequence[Level], key: str) -> None:
+    taken: dict[str, str] = dict.fromkeys(RESERVED, "an attribute of every job")
+    for level in levels:
+        for word in {*level.spellings, *level.isolate_flags, *level.batch_flags}:
+            if word in taken:
+                raise ConfigError(key, word, f"words of their own for {level.name!r}; this one is {taken[word]}")
+            taken[word] = f"a word of {level.name!r}"
+
+
+def _attrs_of(schema: Any) -> Sequence[Any]:
+    if isinstance(schema, Mapping):
+        schema = schema.get("chunkable_attrs")
+    elif hasattr(schema, "chunkable_attrs"):
+        schema = schema.chunkable_attrs
+    return schema or ()

@@ -1,0 +1,35 @@
+"""What sosw makes of a job, we make of it too, wherever sosw does not surprise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.core.golden import load, play, unmarked
+
+VECTORS = [vector for suite in ("chunking", "direct", "dates", "helpers") for vector in unmarked(suite)]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
+def test_matches_sosw(vector: dict[str, Any]) -> None:
+    """An unmarked vector gives exactly the recorded result, in order; where sosw fails, we refuse."""
+    expected = vector["expect"]
+    if "error" in expected:
+        with pytest.raises(ValueError, match="."):
+            play(vector)
+    elif "tasks" in expected:
+        assert play(vector) == expected["tasks"]
+    else:
+        assert play(vector) == expected["result"]
+
+
+def test_all_vectors_are_here() -> None:
+    """No suite lost a vector on its way into the repository."""
+    assert {suite: len(load(suite)) for suite in ("chunking", "direct", "dates", "helpers", "tasks")} == {
+        "chunking": 221,
+        "direct": 33,
+        "dates": 428,
+        "helpers": 107,
+        "tasks": 115,
+    }

@@ -21,7 +21,8 @@ from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.settings import load_settings
 
 JOB = {"lambda_name": "resize", "stores": ["a", "b"]}
-QUIET = {"safety_net_s": 86_400.0 * 365, "sweep_s": 86_400.0 * 365}
+#: The safety net's entries, replaced by ones that are not due while a test looks at scheduled jobs.
+QUIET = {name: {"task": "quiet", "schedule": 86_400.0 * 3650} for name in beat_entries(load_settings({}))}
 
 
 def utc(text: str) -> datetime:
@@ -100,10 +101,11 @@ def make_beat(
             name: {"job": JOB, **(job if isinstance(job, dict) else {"schedule": job})} for name, job in jobs.items()
         }
         app.conf.update(
-            result_expires=None, sosw={"scheduled_jobs": entries, **QUIET}, beat_schedule=beat_schedule or {}
+            result_expires=None, sosw={"scheduled_jobs": entries}, beat_schedule={**QUIET, **(beat_schedule or {})}
         )
 
         app.register_task(StandIn(submitted))
+        monkeypatch.setattr(app, "now", lambda: time.moment)  # for the entries of Celery's own kind
         return SoswBeat(app, schedule_filename=str(tmp_path / file))
 
     return make
@@ -119,21 +121,25 @@ def run_at(beat: SoswBeat, time: Time, moment: datetime) -> float:
     raise AssertionError("beat does not come to rest")
 
 
-def test_entries_of_the_settings() -> None:
-    """The safety net and each scheduled job become entries with their queues; sweeps and passes expire."""
-    entries = beat_entries(
-        load_settings({"safety_net_s": 7, "sweep_s": 3, "scheduled_jobs": {"n": {"schedule": 60, "job": JOB}}})
-    )
+def test_entries_of_scheduled_jobs() -> None:
+    """Each scheduled job becomes an entry that submits it to the Scheduler's queue."""
+    entries = beat_entries(load_settings({"scheduled_jobs": {"n": {"schedule": 60, "job": JOB}}}))
 
-    assert entries["sosw.dispatch_all"] == {
-        "task": "sosw.dispatch_all",
-        "schedule": 7.0,
-        "options": {"queue": "sosw_orchestrator", "expires": 7.0},
-    }
-    assert entries["sosw.sweep_all"]["options"] == {"queue": "sosw_scavenger", "expires": 3.0}
     job = entries["sosw.scheduled_jobs.n"]
     assert (job["task"], job["args"], job["options"]) == ("scheduler", (JOB,), {"queue": "sosw_scheduler"})
     assert job["schedule"] == TickSchedule("n", parse_schedule(60, "UTC", "key"))
+
+
+def test_entries_of_the_safety_net() -> None:
+    """Passes and sweeps are sent as often as the settings say, to their queues, and expire when nobody takes them."""
+    entries = beat_entries(load_settings({"safety_net_s": 7, "sweep_s": 3}))
+
+    dispatch, sweep = entries["sosw.dispatch_all"], entries["sosw.sweep_all"]
+    assert (dispatch["task"], dispatch["schedule"]) == ("sosw.dispatch_all", 7.0)
+    assert (sweep["task"], sweep["schedule"]) == ("sosw.sweep_all", 3.0)
+    assert dispatch["options"]["queue"] == "sosw_orchestrator"
+    assert sweep["options"]["queue"] == "sosw_scavenger"
+    assert all(entry["options"]["expires"] > 0 for entry in entries.values())
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_a_tick_submits_the_job_with_its_planned_time(make_beat: Any, time: Time
     run_at(beat, time, utc("2026-11-23T10:14:59"))
     assert submitted.jobs == []
 
-    run_at(beat, time, utc("2026-11-23T10:15:07.5"))
+    run_at(beat, time, utc("2026-11-23T10:15:07.500"))
 
     assert submitted.jobs == [{**JOB, "job_id": "quarter@2026-11-23T10:15:00Z"}]
     run_at(beat, time, utc("2026-11-23T10:29:59"))
@@ -247,7 +253,7 @@ def test_two_beats_submit_the_same_job_ids(make_beat: Any, time: Time, submitted
 
     for minute in range(1, 31):
         run_at(one, time, utc("2026-11-23T10:00:48") + timedelta(minutes=minute))
-        run_at(two, time, utc("2026-11-23T10:00:59.9") + timedelta(minutes=minute))
+        run_at(two, time, utc("2026-11-23T10:00:59.900") + timedelta(minutes=minute))
 
     assert len(submitted.ids) == 64
     assert len(set(submitted.ids)) == 32
@@ -361,7 +367,7 @@ def test_entries_of_celery_stay(make_beat: Any, time: Time) -> None:
 
     again = make_beat(nightly="0 3 * * *", beat_schedule=own)
 
-    assert set(again.schedule) == {"mine", "sosw.scheduled_jobs.nightly", "sosw.dispatch_all", "sosw.sweep_all"}
+    assert set(again.schedule) == {"mine", "sosw.scheduled_jobs.nightly", *QUIET}
     assert again.schedule["mine"].total_run_count == 7
 
 

@@ -4,7 +4,8 @@ It plans three kinds of entries:
 
 - one for each entry of `scheduled_jobs`: it submits the entry's job with a job id made of the entry's name and the
   tick's planned time, so any number of beats may run side by side and each tick still becomes one job;
-- the safety net: a dispatch for every labourer each `safety_net_s` seconds, a sweep each `sweep_s` seconds;
+- the safety net: a dispatch for every labourer each `safety_net_s` seconds, a sweep each `sweep_s` and one of
+  unfinished jobs each `sweep_jobs_s` seconds; once a minute a thorough one, for whatever Redis does not know of;
 - whatever stands in Celery's own `beat_schedule`, as Celery does it.
 
 What was sent last is remembered in Celery's schedule file (`-s`, `beat_schedule_filename`). A tick counts as sent once
@@ -27,14 +28,22 @@ from sosw_celery import clock
 from sosw_celery.core.schedules import EPOCH, Schedule, parse_schedule, tick_job_id
 from sosw_celery.errors import ConfigError, InvalidJob
 from sosw_celery.settings import ScheduledJob, Settings
-from sosw_celery.wiring import QUEUES, SCHEDULER, settings_of
+from sosw_celery.wiring import (
+    DISPATCH_ALL,
+    MESSAGE_EXPIRES_S,
+    QUEUES,
+    SCHEDULER,
+    SWEEP_ALL,
+    SWEEP_JOBS,
+    settings_of,
+)
 
 __all__ = ["SoswBeat", "TickSchedule", "beat_entries"]
 
 logger = get_logger(__name__)
 
-DISPATCH_ALL = "sosw.dispatch_all"
-SWEEP_ALL = "sosw.sweep_all"
+#: Seconds between two looks into the tables that nothing gave a reason for: Redis may have lost what it knew.
+THOROUGH_S = 60.0
 
 #: Seconds until a tick that could not be sent is tried again.
 RESEND_S = 5.0
@@ -87,16 +96,20 @@ def beat_entries(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     entries = {
         SWEEP_ALL: _safety_net(SWEEP_ALL, settings.sweep_s),
+        f"{SWEEP_ALL} thoroughly": _safety_net(SWEEP_ALL, THOROUGH_S, thorough=True),
+        SWEEP_JOBS: _safety_net(SWEEP_JOBS, settings.sweep_jobs_s),
         DISPATCH_ALL: _safety_net(DISPATCH_ALL, settings.safety_net_s),
+        f"{DISPATCH_ALL} thoroughly": _safety_net(DISPATCH_ALL, THOROUGH_S, thorough=True),
     }
     for name, entry in settings.scheduled_jobs.items():
         entries[f"sosw.scheduled_jobs.{name}"] = _job_entry(name, entry, settings.timezone)
     return entries
 
 
-def _safety_net(task: str, every_s: float) -> dict[str, Any]:
-    # A message that nobody took before the next one is due is worth nothing, so they do not pile up.
-    return {"task": task, "schedule": every_s, "options": {"queue": QUEUES[task], "expires": every_s}}
+def _safety_net(task: str, every_s: float, **kwargs: bool) -> dict[str, Any]:
+    # Messages that nobody takes do not pile up for ever.
+    options = {"queue": QUEUES[task], "expires": MESSAGE_EXPIRES_S}
+    return {"task": task, "schedule": every_s, "kwargs": kwargs, "options": options}
 
 
 def _job_entry(name: str, entry: ScheduledJob, default_zone: str) -> dict[str, Any]:

@@ -36,7 +36,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-
 def _import_tasks(**_: object) -> None:
     importlib.import_module("sosw_celery.tasks")
 

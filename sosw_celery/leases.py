@@ -190,4 +190,3 @@ def _running() -> Iterator[tuple[Attempt, Any]]:
         hint = Hint.from_message(request.args[0]) if len(request.args) == 1 else None
         if hint is not None:
             yield hint.attempt, request
-

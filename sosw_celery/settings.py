@@ -184,6 +184,9 @@ class Settings(_Section):
     #: Seconds between two sweeps of the scavenger.
     sweep_s: float = Field(2.0, gt=0)
 
+    #: Seconds between two looks for jobs that nobody goes on with.
+    sweep_jobs_s: float = Field(10.0, gt=0)
+
     scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
 
     @field_validator("timezone")

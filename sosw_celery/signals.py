@@ -3,7 +3,7 @@
 `task_success` and `task_failure` fire in the child that ran the body, before its message is acknowledged. In the main
 process `task_failure` and `task_revoked` are the backup for a child that died or was killed; they can fire twice, or
 after a success, and there the request carries no run: the attempt is that of the hint. The fence makes all of it
-harmless. An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held; no outcome vanishes.
+harmless. An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held.
 """
 
 from __future__ import annotations

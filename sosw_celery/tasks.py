@@ -12,9 +12,9 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.services.orchestrator import Dispatched
-from sosw_celery.wiring import DISPATCH, SWEEP, WORKER_ASSISTANT, services_of
+from sosw_celery.wiring import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_JOBS, WORKER_ASSISTANT, services_of
 
-__all__ = ["dispatch", "dispatch_all", "scheduler", "sweep", "sweep_all", "worker_assistant"]
+__all__ = ["dispatch", "dispatch_all", "scheduler", "sweep", "sweep_all", "sweep_jobs", "worker_assistant"]
 
 #: Importing the receivers connects them.
 RECEIVERS = signals
@@ -30,7 +30,7 @@ def dispatch(labourer_id: str) -> None:
     _again_if_due(labourer_id, services_of(app).orchestrator.dispatch(labourer_id))
 
 
-@app.task(name="sosw.dispatch_all")
+@app.task(name=DISPATCH_ALL)
 def dispatch_all(thorough: bool = False) -> None:
     """Dispatch for every labourer, in case a message was lost."""
     services = services_of(app)
@@ -44,13 +44,18 @@ def sweep(labourer_id: str) -> None:
     services_of(app).scavenger.sweep(labourer_id)
 
 
-@app.task(name="sosw.sweep_all")
+@app.task(name=SWEEP_ALL)
 def sweep_all(thorough: bool = False) -> None:
-    """Sweep every labourer; a thorough sweep also goes on with unfinished jobs."""
+    """Sweep every labourer."""
     services = services_of(app)
     for labourer_id in services.settings.labourers:
         services.scavenger.sweep(labourer_id, thorough=thorough)
-    services.scavenger.sweep_jobs()
+
+
+@app.task(name=SWEEP_JOBS)
+def sweep_jobs() -> None:
+    """Finish jobs whose tasks are closed, and have unfinished ones gone on with."""
+    services_of(app).scavenger.sweep_jobs()
 
 
 @app.task(

@@ -40,15 +40,19 @@ __all__ = ["DISPATCH", "Services", "services_of", "settings_of"]
 
 #: Names of the Celery tasks that services send to each other, and their queues.
 DISPATCH = "sosw.dispatch"
+DISPATCH_ALL = "sosw.dispatch_all"
 SWEEP = "sosw.sweep"
+SWEEP_ALL = "sosw.sweep_all"
+SWEEP_JOBS = "sosw.sweep_jobs"
 SCHEDULER = "scheduler"
 WORKER_ASSISTANT = "worker_assistant"
 QUEUES = {
     SCHEDULER: "sosw_scheduler",
     DISPATCH: "sosw_orchestrator",
-    "sosw.dispatch_all": "sosw_orchestrator",
+    DISPATCH_ALL: "sosw_orchestrator",
     SWEEP: "sosw_scavenger",
-    "sosw.sweep_all": "sosw_scavenger",
+    SWEEP_ALL: "sosw_scavenger",
+    SWEEP_JOBS: "sosw_scavenger",
     WORKER_ASSISTANT: "sosw_worker_assistant",
 }
 
@@ -149,7 +153,7 @@ class Services:
             node=self.node,
             dispatch=self.send_dispatch,
             sweep=self._send_sweep,
-            job_ended=lambda job_id: self.job_table.finish_if_done(job_id, now=clock.now()),
+            job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
         )
 
@@ -210,7 +214,8 @@ class Services:
                 )
 
     def _depth(self, queue: str) -> int:
-        with self._app.connection_for_read() as connection, connection.channel() as channel:
+        with self._app.connection_for_read() as connection:
+            channel: Any = connection.default_channel
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
 
 
@@ -239,5 +244,3 @@ def settings_of(app: Celery) -> Settings:
         ConfigError: It cannot be used; names the key.
     """
     return services_of(app).settings
-
-

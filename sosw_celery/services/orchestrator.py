@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Hint, Task
@@ -76,7 +75,7 @@ class Orchestrator:
             # Rows that are handed out and not claimed yet still stand in the queue and are read again.
             wanted = min(free, HINTS_PER_TURN) + handed_out + 1
             queued = self._task_table.queued(labourer_id, now=self._clock(), start=start, limit=wanted)
-            granted, free, again_after_s = self._hand_out(labourer, queued, free, after=start)
+            granted, free, again_after_s = self._hand_out(labourer, queued, free, view.work_seq)
             hints += granted
             handed_out += granted
             if again_after_s:
@@ -118,10 +117,8 @@ class Orchestrator:
         if self._slots.rebuild(labourer_id, running, lease_s=self._settings.lease_s, settle_s=settle_s):
             logger.info("slots rebuilt", extra={"labourer_id": labourer_id, "running": len(running)})
 
-    def _hand_out(
-        self, labourer: Labourer, queued: Sequence[Task], free: int, *, after: Decimal | None
-    ) -> tuple[int, int, float]:
-        """Take slots for the tasks and publish their hints; return how many, the slots left and the wait for the rate."""
+    def _hand_out(self, labourer: Labourer, queued: Sequence[Task], free: int, work_seq: int) -> tuple[int, int, float]:
+        """Take slots for the tasks and publish their hints; return how many, the free slots and the rate's wait."""
         if not queued:
             return 0, free, 0.0
         by_holder = {task.next_attempt.holder: task for task in queued}
@@ -131,7 +128,7 @@ class Orchestrator:
             limit=labourer.slots,
             lease_s=self._settings.hint_lease_s,
             rate=labourer.rate,
-            after=after,
+            work_seq=work_seq,
         )
         hints = [Hint(by_holder[holder].next_attempt) for holder in granted.holders]
         if hints:

@@ -14,7 +14,7 @@ from sosw_celery.core.greenfield import claimed_at
 from sosw_celery.core.model import Task
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.job_table import RUNNING, JobTable
 from sosw_celery.stores.slots import Slots, SweepView
 from sosw_celery.stores.task_table import TaskTable
 
@@ -74,8 +74,8 @@ class Scavenger:
     def sweep_jobs(self) -> None:
         """Finish jobs whose tasks are all closed, and have unfinished ones gone on with."""
         now = self._clock()
-        for job_id in self._job_table.unfinished():
-            self._job_table.finish_if_done(job_id, now=now)
+        for job_id in self._job_table.unfinished(stages=(RUNNING,)):
+            self._job_table.finish_if_done(job_id, now)
         self._resume_jobs(now)
 
     def _is_overdue(self, view: SweepView, labourer_id: str) -> bool:
@@ -103,7 +103,7 @@ class Scavenger:
 
     def _finish_jobs(self, job_ids: Iterable[str]) -> None:
         for job_id in {job_id for job_id in job_ids if job_id}:
-            self._job_table.finish_if_done(job_id, now=self._clock())
+            self._job_table.finish_if_done(job_id, self._clock())
 
     def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
         """Fail attempts whose lease is gone (their node died), or that outlived `duration` + `cooldown`.
@@ -117,7 +117,7 @@ class Scavenger:
         if view.ready != "ready":  # Redis came back empty: nodes have yet to report what they run
             return
         delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
-        longest = Decimal(repr(labourer.duration_s + labourer.cooldown_s))
+        longest = labourer.duration_s + labourer.cooldown_s
         for task in running:
             attempt = task.current_attempt
             if attempt.holder not in view.running:

@@ -6,7 +6,6 @@ whoever comes second is refused. Numbers travel as exact decimals.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -41,6 +40,8 @@ _REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
 #: Field of a claimed row: who claimed it, unique for each claim.
 CLAIMED_BY = "claimed_by"
 
+#: Magnitudes between which DynamoDB keeps a float.
+SMALLEST, LARGEST = 1e-129, 1e125
 #: DynamoDB keeps 38 significant digits.
 _DIGITS = 38
 
@@ -62,7 +63,11 @@ def value_to_attribute(value: object) -> Item:
     if value is None or isinstance(value, (str, bool, bytes)):
         return dict(_serialize(value))
     if isinstance(value, float):
-        return number(Decimal(repr(value))) if math.isfinite(value) and 1e-129 < abs(value) < 1e125 else _zero_or_text(value)
+        return (
+            number(Decimal(repr(value)))
+            if math.isfinite(value) and 1e-129 < abs(value) < 1e125
+            else _zero_or_text(value)
+        )
     if isinstance(value, int):
         return number(value) if len(str(abs(value))) <= _DIGITS else {"S": str(value)}
     if isinstance(value, Decimal):

@@ -1,6 +1,7 @@
 """The DynamoDB tables: names, keys, indexes and the request that creates each.
 
-Names and fields are those of sosw, so that its users' tools, policies and dashboards go on working; `sosw_jobs` is ours.
+Names and fields are those of sosw, so that its users' tools, policies and dashboards go on working; `sosw_jobs` is
+ours.
 """
 
 from __future__ import annotations

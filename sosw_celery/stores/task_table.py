@@ -1,8 +1,8 @@
 """The tables of tasks: queued and running ones, those that wait for a retry, and closed ones.
 
 Every method is one of the moves of a task's life, or a look at it. A move that somebody else made first raises
-`TransitionRefused`; that is an ordinary outcome. A move that this very caller made before, whose answer was lost, counts
-as made.
+`TransitionRefused`; that is an ordinary outcome. A move that this very caller made before, whose answer was lost,
+counts as made.
 """
 
 from __future__ import annotations
@@ -331,9 +331,8 @@ class TaskTable:
             try:
                 self._transact([*deletes, *counters], "archive")
             except TransactionRefused as refused:
-                still_ours = [
-                    task for task, code in zip(tasks, refused.codes) if code != "ConditionalCheckFailed"
-                ]
+                codes = refused.codes[: len(tasks)]  # those of the counters come after
+                still_ours = [task for task, code in zip(tasks, codes, strict=True) if code != "ConditionalCheckFailed"]
                 if len(still_ours) == len(tasks):
                     raise
                 tasks = still_ours

@@ -1,0 +1,35 @@
+"""The cap holds over the whole cluster, measured from inside the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cluster import Cluster, most_at_once
+
+CAP = 3
+TASKS = 400
+
+
+@pytest.mark.slow
+def test_never_more_than_the_cap_run_at_once_and_all_end_once(make_cluster: Callable[..., Cluster]) -> None:
+    """With four orchestrators and two nodes of four processes, 400 tasks run at most 3 at once and end once each."""
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": CAP, "duration": 60}})
+    cluster.worker("sosw_scheduler,sosw_scavenger,sosw_worker_assistant", "-P", "threads", "-c", "2")
+    for _ in range(4):
+        cluster.worker("sosw_orchestrator", "-P", "solo")
+    for _ in range(2):
+        cluster.worker("note", "-c", "4")
+    cluster.beat()
+
+    values: list[Any] = list(range(TASKS))
+    job = cluster.submit({"lambda_name": "note", "isolate_values": True, "groups": {"all": {"values": values}}})
+    summary = cluster.ended(job, 90)
+
+    spans = cluster.spans()
+    assert (summary.tasks, summary.completed, summary.dead) == (TASKS, TASKS, 0)
+    assert sorted(task.extra["result_doubled"] for task in cluster.closed("note")) == [[2 * n] for n in values]
+    assert len({span.task_id for span in spans}) == len(spans) == TASKS
+    assert all(span.end is not None for span in spans)
+    assert most_at_once(spans) == CAP

@@ -1,0 +1,131 @@
+"""The services of one configuration on the twins of their servers, with a clock that tests set."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import boto3
+import fakeredis
+import moto
+import pytest
+
+from sosw_celery.core.model import Hint, Task
+from sosw_celery.services.attempts import Attempts, Run
+from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.services.scavenger import Scavenger
+from sosw_celery.settings import greenfield_delta, load_settings
+from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.tables import Tables, create_tables
+from sosw_celery.stores.task_table import TaskTable
+
+
+class System:
+    """Everything that moves a task on, without processes: messages are kept in lists, the time is `now`."""
+
+    def __init__(self, **section: Any) -> None:
+        self.settings = load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 2}}, **section})
+        self.now = Decimal(1_795_392_000)
+        self.hints: list[Hint] = []
+        self.dispatches: list[str] = []
+        self.sweeps: list[str] = []
+        self.depth = 0
+        self.broker_error: Exception | None = None
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        tables = Tables.from_settings(self.settings)
+        create_tables(client, tables)
+        self.redis = fakeredis.FakeRedis()
+        self.slots = Slots(self.redis, archive_every=5)
+        self.job_table = JobTable(client, tables)
+        self.task_table = TaskTable(
+            client,
+            tables,
+            delta=greenfield_delta(self.settings),
+            job_counters=self.job_table.counters_update,
+            parallel=1,
+        )
+        self.orchestrator = Orchestrator(
+            self.settings,
+            self.task_table,
+            self.slots,
+            publish=self._publish,
+            depth=lambda _: self.depth,
+            clock=lambda: self.now,
+        )
+        self.attempts = Attempts(
+            self.settings,
+            self.task_table,
+            self.slots,
+            node="node",
+            dispatch=self.dispatches.append,
+            sweep=self.sweeps.append,
+            job_ended=lambda job_id: self.job_table.finish_if_done(job_id, self.now),
+            clock=lambda: self.now,
+            chance=lambda: 1.0,
+        )
+        self.scavenger = Scavenger(
+            self.settings,
+            self.task_table,
+            self.job_table,
+            self.slots,
+            self.attempts,
+            dispatch=self.dispatches.append,
+            resume_jobs=lambda now: None,
+            clock=lambda: self.now,
+        )
+
+    def queue(self, count: int, labourer_id: str = "resize", **fields: Any) -> list[Task]:
+        """Write tasks, one second apart, the last one now."""
+        tasks = [
+            Task(
+                task_id=f"task-{number:03d}",
+                labourer_id=labourer_id,
+                greenfield=self.now - count + number,
+                created_at=self.now,
+                **fields,
+            )
+            for number in range(1, count + 1)
+        ]
+        self.task_table.write(tasks)
+        return tasks
+
+    def job_of(self, job_id: str, tasks: int) -> None:
+        """Have a job whose tasks are all written."""
+        self.job_table.accept(job_id, {"lambda_name": "resize"}, "resize", self.now, datetime.date(2026, 11, 23))
+        record = self.job_table.claim_chunking(job_id, "owner", self.now, 30)
+        assert record is not None
+        self.job_table.begin_writing(record, "owner", now=self.now, tasks=tasks, rows_per_part=100, batch_rows=100)
+        part = self.job_table.claim_part(job_id, 0, "owner", self.now, 30)
+        assert part is not None
+        assert self.job_table.finish_part(self.job_table.checkpoint(part, tasks, self.now, 30))
+
+    def begin_all(self) -> list[Run]:
+        """Take up every hint that was published, as workers would."""
+        runs = [self.attempts.begin(hint) for hint in self.hints]
+        self.hints.clear()
+        return [run for run in runs if run is not None]
+
+    def ids(self) -> list[str]:
+        """Return the tasks of the published hints, in their order."""
+        return [hint.attempt.task_id for hint in self.hints]
+
+    def _publish(self, hints: Sequence[Hint]) -> None:
+        if self.broker_error is not None:
+            raise self.broker_error
+        self.hints.extend(hints)
+
+
+@pytest.fixture
+def make_system() -> Iterator[Callable[..., System]]:
+    """Builds a system with a `sosw` section of one's own."""
+    with moto.mock_aws():
+        yield System
+
+
+@pytest.fixture
+def system(make_system: Callable[..., System]) -> System:
+    """A system with the labourer `resize`, which has two slots."""
+    return make_system()

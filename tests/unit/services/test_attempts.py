@@ -1,0 +1,136 @@
+"""Beginning and ending attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sosw_celery.core.model import Attempt, Hint
+from sosw_celery.core.retrying import Dead, Retry
+from sosw_celery.errors import RetryLater
+from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
+from sosw_celery.stores.slots import Usage
+
+System = Any
+
+
+def started(system: System, count: int = 1, **fields: Any) -> Any:
+    """Return the run of the first of so many queued tasks."""
+    system.queue(count, **fields)
+    system.orchestrator.dispatch("resize")
+    return system.begin_all()[0]
+
+
+def used(system: System) -> int:
+    """Return how many slots are in use."""
+    usage: Usage = system.slots.look("resize")
+    return usage.pending + usage.running
+
+
+def test_a_hint_becomes_a_run_with_the_tasks_event(system: System) -> None:
+    """The worker's code gets the payload, and the ids of its task."""
+    run = started(system, payload='{"images": [1], "job_id": "of the user"}', job_id="job-1")
+    expected = {"task_id": "task-001", "labourer_id": "resize", "attempts": 1}
+    assert run.event() == {**expected, "images": [1], "job_id": "of the user"}
+
+
+def test_a_doubled_hint_is_dropped_and_leaves_the_slot_alone(system: System) -> None:
+    """The second worker with the same hint runs nothing and frees nothing."""
+    run = started(system)
+    assert system.attempts.begin(Hint(run.attempt)) is None
+    assert used(system) == 1
+
+
+def test_a_stale_hint_is_dropped_and_its_slot_is_free_again(system: System) -> None:
+    """A hint for a task that has ended costs one refused write."""
+    run = started(system)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.attempts.begin(Hint(run.attempt)) is None
+    assert used(system) == 0
+
+
+def test_a_hint_beyond_the_cap_is_dropped(system: System) -> None:
+    """A hint whose lease is gone gets no slot while all are taken; the task stays queued."""
+    started(system, 3)
+    system.orchestrator.dispatch("resize")
+    assert system.attempts.begin(Hint(Attempt("resize", "task-003", 1))) is None
+    assert system.task_table.find("task-003").task.attempts == 0
+
+
+def test_a_completed_attempt_keeps_stats_and_result_and_frees_its_slot(system: System) -> None:
+    """What was counted, found and returned is on the row as stat_ and result_ fields."""
+    run = started(system)
+    run.stats["images"] += 2
+    run.result["size"] = 7
+    system.attempts.complete(run.attempt, run.outcome({"names": ["a"]}))
+    extra = system.task_table.find("task-001").task.extra
+    assert (extra["stat_images"], extra["result_size"], extra["result_names"]) == (2, 7, ["a"])
+    assert used(system) == 0
+
+
+def test_what_is_returned_other_than_a_dict_is_the_value(system: System) -> None:
+    """A plain return value is kept as `result_value`; None leaves nothing."""
+    assert started(system).outcome(42).attributes() == {"result_value": 42}
+    assert Outcome().attributes() == {}
+
+
+def test_results_too_large_for_a_row_do_not_stop_the_close() -> None:
+    """The attempt closes all the same, and the row says what was dropped."""
+    attributes = Outcome(result={"text": "x" * 300_000}).attributes()
+    assert attributes.keys() == {"result_dropped"}
+    assert "300" in attributes["result_dropped"]
+
+
+def test_a_failed_attempt_is_retried_with_backoff_until_the_task_is_dead(system: System) -> None:
+    """Three attempts by default: retry after 1 s, after 2 s, then dead; the slot is free after each."""
+    system.job_of("job-1", 1)
+    attempt = started(system, job_id="job-1").attempt
+    for number, delay in ((1, 1.0), (2, 2.0)):
+        assert attempt.number == number
+        assert system.attempts.fail(attempt, ValueError("broken")) == Retry(delay)
+        assert used(system) == 0
+        system.now += 5
+        system.scavenger.sweep("resize")
+        system.orchestrator.dispatch("resize")
+        attempt = system.begin_all()[0].attempt
+    assert system.attempts.fail(attempt, ValueError("broken")) == Dead()
+    found = system.task_table.find("task-001")
+    assert (found.where, found.dead) == ("closed", True)
+    assert found.task.extra["last_error"] == "ValueError: broken"
+    assert (found.task.attempts, found.task.failed_attempts) == (3, 3)
+    assert system.job_table.get("job-1").state.value == "completed_with_dead"
+
+
+def test_a_worker_may_say_when_to_try_again(system: System) -> None:
+    """RetryLater chooses the wait."""
+    run = started(system)
+    assert system.attempts.fail(run.attempt, RetryLater(90, "rate limited")) == Retry(90)
+    row = system.task_table.find("task-001", ["resize"]).task
+    assert row.desired_launch_time == system.now + 90
+
+
+def test_failing_twice_or_after_the_close_changes_nothing(system: System) -> None:
+    """The backup signals may come late: they are refused."""
+    run = started(system)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.attempts.fail(run.attempt, "WorkerLostError") is None
+    assert system.task_table.find("task-001").task.completed_at == system.now
+
+
+def test_an_error_is_cut_to_what_a_row_keeps() -> None:
+    """Type and message are kept, at most 2 KB of them, cut between characters."""
+    text = describe(ValueError("é" * 5000))
+    assert text.startswith("ValueError: é")
+    assert ERROR_BYTES - 2 < len(text.encode()) <= ERROR_BYTES
+
+
+@pytest.mark.parametrize("payload", ["not JSON", "[1]", "5"])
+def test_a_payload_that_is_no_object_is_told(system: System, payload: str) -> None:
+    """What cannot be an event raises ValueError, for the worker to bury the task."""
+    run = started(system, payload=payload)
+    with pytest.raises(ValueError, match="Expecting value|expected the JSON text of an object"):
+        run.event()
+    system.attempts.bury(run.attempt, "the payload cannot be read")
+    assert system.task_table.find("task-001").dead
+    assert used(system) == 0

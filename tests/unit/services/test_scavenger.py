@@ -1,0 +1,102 @@
+"""Sweeping up behind workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+System = Any
+
+
+def running(system: System, count: int = 1, **fields: Any) -> list[Any]:
+    """Return the runs of so many tasks that were handed out and claimed."""
+    system.queue(count, **fields)
+    system.orchestrator.dispatch("resize")
+    runs: list[Any] = system.begin_all()
+    assert len(runs) == count
+    return runs
+
+
+def test_completed_tasks_are_archived_and_their_job_ends(system: System) -> None:
+    """A sweep moves what is completed to the closed table, counts it, and ends the job with its last task."""
+    system.job_of("job-1", 2)
+    for run in running(system, 2, job_id="job-1"):
+        system.attempts.complete(run.attempt, run.outcome())
+    system.scavenger.sweep("resize")
+    summary = system.job_table.get("job-1")
+    assert (summary.state.value, summary.completed, summary.dead) == ("completed", 2, 0)
+    assert system.task_table.find("task-002").where == "closed"
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.job_table.get("job-1").completed == 2
+
+
+def test_a_burst_of_closes_asks_for_a_sweep(system: System) -> None:
+    """Every so many closes a sweep is sent, without waiting for beat."""
+    for _ in range(5):
+        for run in running(system):
+            system.attempts.complete(run.attempt, run.outcome())
+    assert system.sweeps == ["resize"]
+
+
+def test_a_task_whose_lease_is_gone_is_lost_and_tried_again(system: System) -> None:
+    """When a node died, its attempt fails as lost and the task waits for its retry."""
+    (run,) = running(system)
+    system.redis.zrem("sosw:{resize}:running", run.attempt.holder)
+    system.scavenger.sweep("resize", thorough=True)
+    found = system.task_table.find("task-001", ["resize"])
+    assert found.where == "retry"
+    assert found.task.extra["last_error"] == "Lost: the lease of attempt 1 ended"
+
+
+def test_a_task_that_runs_keeps_running(system: System) -> None:
+    """A sweep leaves an attempt with a lease alone."""
+    (run,) = running(system)
+    system.scavenger.sweep("resize", thorough=True)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.task_table.find("task-001").task.completed_at == system.now
+
+
+def test_nothing_is_lost_while_redis_comes_back(make_system: Callable[..., System]) -> None:
+    """After a flush no attempt counts as lost before its node could report it."""
+    system = make_system(settle_s=4)
+    running(system)
+    system.redis.flushall()
+    system.scavenger.sweep("resize", thorough=True)
+    system.orchestrator.dispatch("resize")
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.task_table.find("task-001").where == "tasks"
+
+
+def test_a_task_that_outlived_its_time_expires(make_system: Callable[..., System]) -> None:
+    """An attempt that nobody closed within duration + cooldown fails, whatever its lease says."""
+    system = make_system(labourers={"resize": {"duration": 60, "cooldown": 30}})
+    running(system)
+    system.now += 91
+    system.scavenger.sweep("resize", thorough=True)
+    error = system.task_table.find("task-001", ["resize"]).task.extra["last_error"]
+    assert error == "Expired: attempt 1 was not closed within 90 s"
+    assert system.slots.look("resize").running == 0
+
+
+def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
+    """A retry that is due goes to the head of the queue, and a dispatch is sent."""
+    run, *_ = running(system, 2)
+    system.attempts.fail(run.attempt, ValueError("broken"))
+    system.task_table.write([dataclasses.replace(run.task, task_id="task-newer", greenfield=system.now, attempts=0)])
+    system.dispatches.clear()
+    system.slots.begin_pass("resize", limit=2)  # the pass that the failure asked for
+    system.now += 2
+    system.scavenger.sweep("resize")
+    assert system.dispatches == ["resize"]
+    system.orchestrator.dispatch("resize")
+    assert system.ids()[0] == "task-001"
+
+
+def test_an_idle_labourer_costs_no_read(system: System) -> None:
+    """Without closes, running attempts or due retries a sweep does not ask the tables."""
+    system.scavenger.sweep("resize", thorough=True)
+    calls: list[str] = []
+    system.task_table.client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    system.scavenger.sweep("resize")
+    assert calls == []

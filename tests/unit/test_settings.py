@@ -1,0 +1,78 @@
+"""What the `sosw` section may say, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sosw_celery.core.rates import Rate
+from sosw_celery.core.retrying import RetryPolicy
+from sosw_celery.errors import ConfigError
+from sosw_celery.settings import load_settings
+
+
+def test_labourers_have_the_values_of_the_section_unless_they_state_their_own() -> None:
+    """A labourer's own settings win; what it does not state is taken from the section."""
+    settings = load_settings(
+        {
+            "max_attempts": 7,
+            "retry_backoff": 2,
+            "labourers": {
+                "plain": {"max_simultaneous_invocations": 4},
+                "own": {"max_attempts": 1, "retry_jitter": False, "rate_limit": "90/m", "duration": 30, "cooldown": 5},
+            },
+        }
+    )
+    assert settings.labourer("plain").slots == 4
+    assert settings.labourer("plain").retry_policy == RetryPolicy(7, 2, 600, jitter=True)
+    own = settings.labourer("own")
+    assert own.retry_policy == RetryPolicy(1, 2, 600, jitter=False)
+    assert (own.rate, own.duration_s, own.cooldown_s) == (Rate(90, 60), 30, 5)
+    assert settings.labourer("nobody configured").slots == 1
+
+
+def test_labourers_may_stand_where_sosw_has_them() -> None:
+    """A pasted `task_config` brings its labourers along."""
+    settings = load_settings(
+        {"task_config": {"labourers": {"inner": {"duration": 60}}}, "labourers": {"outer": {"duration": 30}}}
+    )
+    assert settings.labourers.keys() == {"inner", "outer"}
+
+
+def test_a_labourer_that_differs_between_both_places_is_refused() -> None:
+    """Which of two settings holds is not guessed."""
+    with pytest.raises(ConfigError, match="resize differ in labourers and in task_config"):
+        load_settings({"task_config": {"labourers": {"resize": {}}}, "labourers": {"resize": {"duration": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "expected"),
+    [
+        ({"labourers": {"r": {"max_simultaneous_invocations": 0}}}, "labourers.r.max_simultaneous_invocations", "1"),
+        ({"labourers": {"r": {"duraton": 3}}}, "labourers.r.duraton", "did you mean 'duration'"),
+        ({"labourers": {"r": {"rate_limit": "fast"}}}, "labourers.r.rate_limit", "a rate above 0"),
+        ({"labourers": {"a b": {}}}, "sosw", "labourer names"),
+        ({"max_atempts": 3}, "max_atempts", "did you mean 'max_attempts'"),
+        ({"timezone": "Mars/Olympus"}, "timezone", "the name of a time zone"),
+        ({"queue_bucket": "http://bucket"}, "queue_bucket", "the name of an S3 bucket"),
+        ({"s3_prefix": "../up"}, "s3_prefix", "a relative name"),
+        ({"task_config": {"dynamo_db_config": {"table": "x"}}}, "task_config.dynamo_db_config.table", "table_name"),
+        ({"job_schema": {"chunkable_attrs": ["address"]}}, "job_schema.chunkable_attrs", "plural"),
+        ({"lease_s": 4, "renew_s": 3}, "sosw", "at most half of lease_s"),
+        ([], "sosw", "a dict of settings"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_expected(section: Any, key: str, expected: str) -> None:
+    """The error gives the dotted path of the key and what may stand there."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(section)
+    assert key in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    """Settings are values: nobody can change them under another's feet."""
+    with pytest.raises(ValidationError):
+        load_settings({}).max_attempts = 4  # type: ignore[misc]

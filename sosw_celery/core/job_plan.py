@@ -129,8 +129,8 @@ def file_names(queue_file: str, job_id: str, generation: int) -> str:
 def file_name(queue_file: str, job_id: str, generation: int, part: int) -> str:
     """Return the name of the queue file of a part: `tasks_queue_JOB.1_00000.txt`.
 
-    It has no slash and is no longer than file systems allow, whatever the job id is. Different ids differ in it
-    also where upper and lower case are one.
+    It has no slash and is no longer than file systems allow, whatever the job id is. Different ids have names that
+    differ also where upper and lower case are one.
 
     Parameters:
         queue_file: The configured name, as `tasks_queue.txt`.

@@ -1,0 +1,88 @@
+"""The Celery task `scheduler`: a job is stored before its message is sent, and the message is only a hint."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+from typing import Any
+
+from celery import Task
+from celery.result import AsyncResult
+from celery.signals import worker_shutting_down
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
+
+from sosw_celery.core.job_plan import Envelope
+from sosw_celery.wiring import services_of
+
+__all__ = ["SchedulerTask"]
+
+logger = logging.getLogger(__name__)
+
+#: One byte that the worker's main process shares with the children it forks: 1 once it shuts down.
+_shutting_down = mmap.mmap(-1, 1)
+
+
+@worker_shutting_down.connect
+def _note_shutdown(**_: Any) -> None:
+    _shutting_down[0] = 1
+
+
+def _is_shutting_down() -> bool:
+    return _shutting_down[0] == 1
+
+
+def _only_argument(event: Any) -> Any:
+    return event
+
+
+class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs only
+    """`scheduler.delay(job)`: turns a job into tasks; its result is the job's summary as a dict.
+
+    `delay` and `apply_async` return when the job is stored for good: it then ends as exactly the tasks that chunking
+    gives, whatever happens to the broker. They take a dict, a JSON text, or `{"job": ...}` around one of these. A job
+    without a `job_id` of its own has the id of the Celery message.
+
+    A message that carries the job itself (`app.send_task("scheduler", [job])` from code without this class) is accepted
+    when a worker gets it; until then the broker alone has it.
+    """
+
+    name = "scheduler"
+    queue = "sosw_scheduler"
+    acks_late = True
+    ignore_result = False  # the app's default is True: labourers' results are on their tasks
+
+    def apply_async(  # type: ignore[override]  # the stubs spell out all of Celery's options
+        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Accept the job, then publish its message; return the result to wait for.
+
+        When the message cannot be published the job goes on all the same, with the next sweep; its result can then be
+        seen in the table of jobs only.
+
+        Raises:
+            InvalidJob: It cannot be a job.
+            StoreUnavailable: Whether it is accepted is not known: call again, with the same `job_id` or `task_id`.
+        """
+        event = _only_argument(*(args or ()), **(kwargs or {}))
+        task_id = task_id or uuid()
+        envelope = Envelope.from_message(event)
+        if envelope is None:
+            job_id, _ = services_of(self.app).scheduler.submit(event, task_id)
+            envelope = Envelope(job_id)
+        try:
+            return super().apply_async((envelope.as_message(),), {}, task_id=task_id, **options)
+        except (OperationalError, OSError) as problem:
+            logger.warning(
+                "job accepted, its message is sent by the next sweep: %s", problem, extra={"job_id": envelope.job_id}
+            )
+            return self.AsyncResult(task_id)
+
+    def run(self, event: Any) -> dict[str, Any]:
+        """Go on with the job of an envelope, or accept the job that the message itself is; return its summary."""
+        scheduler = services_of(self.app).scheduler
+        envelope = Envelope.from_message(event)
+        if envelope is None:
+            job_id, _ = scheduler.submit(event, self.request.id or uuid())
+            envelope = Envelope(job_id)
+        return scheduler.run(envelope, should_stop=_is_shutting_down).as_dict()

@@ -1,0 +1,626 @@
+"""Turns jobs into rows of the tasks table: accepts them for good, chunks them into queue files, and writes these.
+
+    submit    checks a job and stores it; from then on it cannot be lost
+    run       goes on with a job, whatever is to be done next: chunk it, or write parts of it
+    resume    has silent jobs gone on with, whose Scheduler or message was lost
+
+A job is chunked by one Scheduler into parts; each part is written by whoever holds its lease. The class has the methods
+and properties of sosw's class of this name, so that it can be subclassed as there: chunkers and periods that a subclass
+overrides take effect.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import logging
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from sosw_celery import clock as system_clock
+from sosw_celery.clock import Clock
+from sosw_celery.core import chunking, periods
+from sosw_celery.core.event import NAME_KEYS
+from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_name, file_names
+from sosw_celery.core.model import JobState, JobSummary
+from sosw_celery.core.payload import check_payload_size, payload_text
+from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreError, TransitionRefused
+from sosw_celery.services.writing import Lease, PartWriter
+from sosw_celery.settings import Settings
+from sosw_celery.stores.job_table import SCHEDULING, JobRecord, JobTable, Part
+from sosw_celery.stores.queue_file import QueueFiles, pop_rows, read_rows
+from sosw_celery.stores.task_table import TaskTable
+
+__all__ = ["Scheduler"]
+
+logger = logging.getLogger(__name__)
+
+Payload = dict[str, Any]
+Spawn = Callable[[Mapping[str, Any]], None]
+
+#: The periods that a subclass may override, and what their texts look like.
+PERIOD_METHODS = {
+    "last_x_days": r"last_([0-9]+)_days",
+    "previous_x_days": r"previous_([0-9]+)_days",
+    "x_days_back": r"([0-9]+)_days_back",
+    "yesterday": r"yesterday",
+    "today": r"today",
+    "last_week": r"last_week",
+}
+#: The chunkers that a subclass may override.
+CHUNKERS = ("chunk_dates", "chunk_job", "construct_job_data")
+
+#: A silent job's messages are sent again after one lease, then after twice as long, up to 2 to this power of leases.
+MOST_DOUBLINGS = 3
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class _Work:
+    """What one run is about; the service itself keeps nothing of a run, so that threads may share it.
+
+    Parameters:
+        owner: Under which name this run holds leases.
+        deadline: When the run has to end, by the monotonic clock.
+        writer: Writes the part in hand.
+    """
+
+    record: JobRecord
+    directory: Path
+    owner: str
+    deadline: float
+    should_stop: Callable[[], bool]
+    warnings: list[str] = field(default_factory=list)
+    writer: PartWriter | None = None
+
+
+class Scheduler:
+    """Accepts jobs, chunks them and writes their tasks. Safe to share between threads and processes.
+
+    Parameters:
+        announce: Told, after rows were written, their labourer and the lowest greenfield of them. May fail.
+        spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        task_table: TaskTable,
+        job_table: JobTable,
+        queue_files: QueueFiles,
+        announce: Callable[[str, Decimal], None],
+        spawn: Spawn,
+        clock: Clock = system_clock.now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self._task_table = task_table
+        self._job_table = job_table
+        self._queue_files = queue_files
+        self._announce = announce
+        self._spawn = spawn
+        self._clock = clock
+        self._monotonic = monotonic
+        self._work: _Work | None = None
+        self._queue_file_name = ""
+
+    # ---- the service
+
+    def submit(self, event: Any, default_job_id: str) -> tuple[str, bool]:
+        """Store the job of an event for good; return its id, and whether it was not known before.
+
+        Submitting the same `job_id` again changes nothing, unless that job was refused.
+
+        Parameters:
+            event: The job as a dict or JSON text, or `{"job": ...}` around one of them.
+            default_job_id: The id of a job that has no `job_id` of its own.
+
+        Raises:
+            InvalidJob: It cannot be a job. What is wrong deeper in it shows when it is chunked.
+            StoreUnavailable: Whether it is accepted is not known; submit it again with the same `job_id`.
+        """
+        job = chunking.extract_job(event)
+        labourer_id = job["lambda_name"]
+        chunking.check_labourer(labourer_id, self.settings.labourers)
+        self._levels(job)
+        own_id = job.get("job_id")
+        job_id = check_job_id(default_job_id if own_id is None else own_id)
+        now = self._clock()
+        newly = self._job_table.accept(job_id, job, labourer_id, now, self._date_of(job, now))
+        return job_id, newly
+
+    def run(self, envelope: Envelope, *, should_stop: Callable[[], bool] = _never) -> JobSummary:
+        """Go on with an accepted job as far as the time of one run allows, and return where it stands then.
+
+        Does what is to be done: chunks the job, unless somebody is at it; writes the part of the envelope, then other
+        parts that nobody holds. What is left when the time is short goes to a sibling. Any number of runs of one job
+        may go on at once, and each may die at any moment.
+
+        Parameters:
+            should_stop: Asked between batches; when true the run ends early, as it does when its time is short.
+
+        Raises:
+            JobNotFound: No such job was accepted.
+            InvalidJob: It cannot become tasks; it is refused, and nothing of it was written.
+            StoreUnavailable: It goes on with the next run.
+        """
+        record = self._job_table.record(envelope.job_id)
+        if record.is_being_scheduled:
+            with tempfile.TemporaryDirectory(prefix="sosw-scheduler-") as directory:
+                self._at_work(record, Path(directory), should_stop)._go_on(envelope.part)
+        return self._job_table.get(envelope.job_id)
+
+    def payloads(self, job: Mapping[str, Any]) -> Iterator[Payload]:
+        """Return the payloads of the tasks that a job becomes, one by one, with all that a subclass overrides.
+
+        Parameters:
+            job: As `extract_job_from_payload` returns it.
+
+        Raises:
+            InvalidJob: It cannot become tasks.
+        """
+        if any(self._overrides(name) for name in CHUNKERS):
+            return iter(self.construct_job_data({k: v for k, v in job.items() if k not in NAME_KEYS}))
+        return chunking.chunk_job(job, self._levels(job), self._day(job), periods=self._periods(), warn=self._warn)
+
+    def resume_unfinished(self, now: Decimal) -> int:
+        """Send messages for jobs that nobody seems to go on with; return how many. Answers to lost messages.
+
+        A job counts as silent when it was not chunked, or a part of it not held by anybody, one lease after the last
+        messages about it were sent; each time they are sent again, the wait doubles up to eight leases.
+        """
+        sent = 0
+        for job_id in self._job_table.unfinished(stages=(SCHEDULING,)):
+            try:
+                envelopes = self._silent(self._job_table.record(job_id), now)
+            except JobNotFound:
+                continue
+            for envelope in envelopes:
+                self._send(envelope)
+            sent += len(envelopes)
+        return sent
+
+    # ---- the methods of sosw's class: jobs
+
+    def extract_job_from_payload(self, event: Any) -> dict[str, Any]:
+        """Return the job of an event, with the bare name of its labourer as `lambda_name`.
+
+        Raises:
+            InvalidJob: There is none in it.
+        """
+        return chunking.extract_job(event)
+
+    def construct_job_data(self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None) -> list[Payload]:
+        """Return the payloads that a job becomes: its dates first, then its levels. Override it to add a chunker."""
+        dated = self.chunk_dates(dict(job), dict(skeleton or {}))
+        return [payload for one in dated for payload in self.chunk_job(one)]
+
+    def chunk_dates(self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None) -> list[Payload]:
+        """Return the job with its period resolved: once, or once for each day that `isolate_days` asks for."""
+        return chunking.chunk_dates(
+            job, self._day(job), skeleton, periods=self._periods(), chunkable_attrs=self._levels(job)
+        )
+
+    def chunk_job(
+        self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None, attr: str | None = None
+    ) -> list[Payload]:
+        """Return the payloads that the levels of a job give, from the level `attr` on."""
+        return list(chunking.chunk_levels(job, self._levels(job), skeleton, attr, warn=self._warn))
+
+    def needs_chunking(self, attr: str, data: Mapping[str, Any]) -> bool:
+        """Return whether something in this node asks to split it at the level `attr`, or deeper."""
+        return chunking.needs_chunking(attr, data, self._levels(data))
+
+    def get_next_chunkable_attr(self, attr: str) -> str | None:
+        """Return the level below `attr`, None below the last one."""
+        return chunking.get_next_chunkable_attr(attr, chunking.parse_levels(self._levels({})))
+
+    @staticmethod
+    def get_index_from_list(attr: str, data: Any) -> int:
+        """Return where an attribute stands in a list, in either spelling."""
+        return chunking.get_index_from_list(attr, data)
+
+    def validate_list_of_vals(self, data: Any) -> list[Any]:
+        """Return the plain values of a list, or of a dict of None.
+
+        Raises:
+            InvalidJob: It is neither.
+        """
+        return chunking.validate_list_of_vals(data)
+
+    # ---- periods; in a run, today is the day on which the job was accepted
+
+    def last_x_days(self, pattern: str) -> list[str]:
+        """Return the X dates that end yesterday, for `last_X_days`."""
+        return periods.last_x_days(pattern, self._day({}))
+
+    def previous_x_days(self, pattern: str) -> list[str]:
+        """Return the X dates before those of `last_X_days`, for `previous_X_days`."""
+        return periods.previous_x_days(pattern, self._day({}))
+
+    def x_days_back(self, pattern: str) -> list[str]:
+        """Return the one date X days ago, for `X_days_back`."""
+        return periods.x_days_back(pattern, self._day({}))
+
+    def yesterday(self, pattern: str = "yesterday") -> list[str]:
+        """Return yesterday's date."""
+        return periods.yesterday(pattern, self._day({}))
+
+    def today(self, pattern: str = "today") -> list[str]:
+        """Return today's date."""
+        return periods.today(pattern, self._day({}))
+
+    def last_week(self, pattern: str = "last_week") -> list[str]:
+        """Return the last complete week before today, Sunday to Saturday."""
+        return periods.last_week(pattern, self._day({}))
+
+    # ---- the queue file
+
+    def set_queue_file(self, name: str | None = None) -> None:
+        """Choose the queue file that the methods below mean: that of the part in hand, unless it is named.
+
+        Outside of a run it gets a name that no other has.
+        """
+        self._queue_file_name = self._file_name(self._part_in_hand) if name is None else name
+
+    @property
+    def remote_queue_file(self) -> str:
+        """Where the queue file stands in the queue bucket while nobody works on it."""
+        return f"{self.settings.s3_prefix.strip('/')}/{self._queue_file_name}"
+
+    @property
+    def remote_queue_locked_file(self) -> str:
+        """Where it stands while somebody works on it; others should not touch it."""
+        return f"{self.settings.s3_prefix.strip('/')}/locked_{self._queue_file_name}"
+
+    def parse_job_to_file(self, job: Mapping[str, Any]) -> int:
+        """Chunk a job into queue files, one for each part of it, and return the number of its tasks.
+
+        Every task is looked at before the last file is stored, so what is wrong with one shows before any is written.
+
+        Raises:
+            InvalidJob: The job cannot become tasks, becomes none, or one of them is too big for DynamoDB.
+        """
+        lines = self._lines(job)
+        tasks = 0
+        for part, first in enumerate(lines):
+            counted = _Counted(chain([first], islice(lines, self.settings.rows_per_file - 1)))
+            self.set_queue_file(self._file_name(part))
+            self._queue_files.put(self._queue_file_name, counted)
+            tasks += counted.count
+        if not tasks:
+            raise InvalidJob("job", "expected a job that gives at least one task")
+        return tasks
+
+    def get_and_lock_queue_file(self) -> str:
+        """Lock the queue file and return the path of a working copy; an empty text when there is no such file.
+
+        Its rows are ours, because the lease on its part is: so a file that a dead owner left locked is taken from it.
+        """
+        path = self._queue_files.lock(self._queue_file_name, self._at_work_now.directory, steal=True)
+        return "" if path is None else str(path)
+
+    def process_file(self) -> None:
+        """Write the rows of the part in hand, batch by batch; leave the rest to a sibling when the time is short.
+
+        A queue file that is lost, or not what it should be, is made again from the job.
+        """
+        writer = self._writer
+        path = self.get_and_lock_queue_file()
+        rebuilt = False
+        while not writer.is_complete and self.sufficient_execution_time_left:
+            if writer.write(self.pop_rows_from_file(path, writer.part.batch_rows)):
+                continue
+            if rebuilt:
+                raise ItemCorrupt("dynamodb", f"job {writer.part.job_id} gives other rows than when it was chunked")
+            path = self._rebuild_queue_file()
+            rebuilt = True
+        self.upload_and_unlock_queue_file()
+
+    @staticmethod
+    def pop_rows_from_file(file_name: str, rows: int | None = 1) -> list[str]:
+        """Take `rows` lines, or what is left, off the top of a local file; it goes when its last line does."""
+        return pop_rows(Path(file_name), 1 if rows is None else rows) if file_name else []
+
+    def upload_and_unlock_queue_file(self) -> None:
+        """Give back what is left of the queue file and remove its locked twin; or the whole file when nothing is."""
+        local = self._at_work_now.directory / self._queue_file_name
+        if self._writer.is_complete or not local.exists():
+            self._queue_files.delete(self._queue_file_name)
+        else:
+            self._queue_files.unlock(self._queue_file_name, read_rows(local))
+
+    @property
+    def sufficient_execution_time_left(self) -> bool:
+        """Whether there is time for another batch: more than `shutdown_period` seconds, and nobody asks to stop."""
+        if self._work is None:
+            return True
+        # A shutdown period as long as the run would leave no time for a single batch, for ever.
+        reserve_s = min(self.settings.shutdown_period, self.settings.scheduler_max_run / 2)
+        return not self._work.should_stop() and self._monotonic() < self._work.deadline - reserve_s
+
+    def get_db_field_name(self, key: str) -> str:
+        """Return how our field `key` is called in the tables."""
+        return self._task_table.tables.field(key)
+
+    # ---- one run
+
+    def _at_work(self, record: JobRecord, directory: Path, should_stop: Callable[[], bool]) -> Scheduler:
+        """Return a copy of this service that holds the state of one run."""
+        working = copy.copy(self)
+        deadline = self._monotonic() + self.settings.scheduler_max_run
+        working._work = _Work(record, directory, uuid.uuid4().hex, deadline, should_stop)
+        return working
+
+    @property
+    def _at_work_now(self) -> _Work:
+        if self._work is None:
+            raise RuntimeError("queue files are worked on by a run: call run() with the envelope of an accepted job")
+        return self._work
+
+    @property
+    def _writer(self) -> PartWriter:
+        writer = self._at_work_now.writer
+        if writer is None:
+            raise RuntimeError("no part of the job is claimed")
+        return writer
+
+    @property
+    def _part_in_hand(self) -> int:
+        return self._work.writer.part.number if self._work and self._work.writer else 0
+
+    def _go_on(self, wanted: int | None) -> None:
+        work = self._at_work_now
+        if work.record.state is JobState.ACCEPTED:
+            if not self._chunk():
+                return
+            wanted = 0
+        taken = self._claim(wanted)
+        while taken is not None:
+            if not self._write_part(*taken):
+                return
+            taken = self._claim(None) if self.sufficient_execution_time_left else None
+        if self._job_table.finish_writing(work.record.job_id):
+            self._tidy_up()
+
+    def _chunk(self) -> bool:
+        """Chunk the job and fix its parts, unless somebody else is at it; return whether there are parts to write."""
+        work = self._at_work_now
+        job_id, lease_s = work.record.job_id, self.settings.part_lease_s
+        taken_at = self._monotonic()
+        claimed = self._job_table.claim_chunking(job_id, work.owner, self._clock(), lease_s)
+        if claimed is None:
+            work.record = self._job_table.record(job_id)
+            return work.record.state is JobState.WRITING
+        work.record = claimed
+        renew = partial(self._renew_chunking, job_id, work.owner)
+        with Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=job_id) as lease:
+            try:
+                tasks = self.parse_job_to_file(self._job_table.body(job_id))
+                lease.check()
+                work.record = self._job_table.begin_writing(
+                    claimed,
+                    work.owner,
+                    now=self._clock(),
+                    tasks=tasks,
+                    rows_per_part=self.settings.rows_per_file,
+                    batch_rows=self.settings.rows_to_process,
+                    warnings=work.warnings,
+                )
+            except InvalidJob as problem:
+                self._refuse(claimed, problem)
+                raise
+            except TransitionRefused as refusal:  # we were too slow, somebody else chunks it
+                logger.info("chunking given up: %s", refusal, extra={"job_id": job_id})
+                return False
+            except BaseException:
+                self._quietly(lambda: self._job_table.release_chunking(job_id, work.owner))
+                raise
+        for part in range(1, work.record.parts):
+            self._send(Envelope(job_id, part))
+        return True
+
+    def _refuse(self, claimed: JobRecord, problem: InvalidJob) -> None:
+        logger.info("job refused: %s", problem, extra={"job_id": claimed.job_id})
+        self._job_table.refuse(claimed.job_id, str(problem), self._at_work_now.warnings)
+        beginning = file_names(self.settings.queue_file, claimed.job_id, claimed.generation)
+        self._quietly(lambda: self._queue_files.clear(beginning))
+
+    def _renew_chunking(self, job_id: str, owner: str) -> None:
+        self._job_table.renew_chunking(job_id, owner, self._clock(), self.settings.part_lease_s)
+
+    def _claim(self, wanted: int | None) -> tuple[Part, float] | None:
+        """Claim the wanted part, else the next one that nobody holds; return it with the time when it was asked for."""
+        work = self._at_work_now
+        if wanted is not None and (taken := self._claim_part(wanted)) is not None:
+            return taken
+        free = self._job_table.open_parts(work.record.job_id, self._clock())
+        # From the part in hand on, so that siblings who began at different parts do not all want the same next one.
+        here = self._part_in_hand if wanted is None else wanted
+        for number in sorted(free, key=lambda number: (number < here, number)):
+            if (taken := self._claim_part(number)) is not None:
+                return taken
+        return None
+
+    def _claim_part(self, number: int) -> tuple[Part, float] | None:
+        work = self._at_work_now
+        asked_at = self._monotonic()
+        part = self._job_table.claim_part(
+            work.record.job_id, number, work.owner, self._clock(), self.settings.part_lease_s
+        )
+        return None if part is None else (part, asked_at)
+
+    def _write_part(self, part: Part, taken_at: float) -> bool:
+        """Write a claimed part; return whether this run may go on with another one."""
+        work, lease_s = self._at_work_now, self.settings.part_lease_s
+        renew = partial(self._renew_part, part)
+        with Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=part.key) as lease:
+            work.writer = self._new_writer(part, lease)
+            self.set_queue_file()
+            try:
+                self.process_file()
+                if self._writer.is_complete:
+                    self._job_table.finish_part(self._writer.part)
+                    return True
+                self._job_table.release_part(part)
+            except TransitionRefused as refusal:  # we were too slow; whoever has it now goes on behind our checkpoint
+                logger.info("part given up: %s", refusal, extra={"job_id": part.job_id, "part": part.number})
+                return True
+            except BaseException:
+                self._quietly(lambda: self._job_table.release_part(part))
+                raise
+        self._send(Envelope(part.job_id, part.number))
+        return False
+
+    def _renew_part(self, part: Part) -> None:
+        self._job_table.renew_part(part, self._clock(), self.settings.part_lease_s)
+
+    def _new_writer(self, part: Part, lease: Lease) -> PartWriter:
+        labourer_id = self._at_work_now.record.labourer_id
+        labourer = self.settings.labourers.get(labourer_id)
+        return PartWriter(
+            part,
+            lease,
+            labourer_id=labourer_id,
+            arn=labourer.arn if labourer else "",
+            task_table=self._task_table,
+            job_table=self._job_table,
+            announce=self._announce,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            lease_s=self.settings.part_lease_s,
+        )
+
+    def _rebuild_queue_file(self) -> str:
+        """Make the queue file of the part in hand again, from the checkpoint on, and lock it."""
+        part = self._writer.part
+        logger.warning("queue file lost, the job is chunked again", extra={"job_id": part.job_id, "part": part.number})
+        lines = self._lines(self._job_table.body(part.job_id))
+        self._queue_files.put(self._queue_file_name, islice(lines, part.next_row, part.end_row))
+        return self.get_and_lock_queue_file()
+
+    def _tidy_up(self) -> None:
+        """Do what is left when all rows are written: the tasks may be closed already, dead chunkings leave files."""
+        record = self._at_work_now.record
+        self._job_table.finish_if_done(record.job_id, self._clock())
+        for generation in range(1, record.generation):
+            beginning = file_names(self.settings.queue_file, record.job_id, generation)
+            self._quietly(partial(self._queue_files.clear, beginning))
+
+    # ---- resuming
+
+    def _silent(self, record: JobRecord, now: Decimal) -> Sequence[Envelope]:
+        """Return the messages to send again about a job; none when it is not silent, or somebody else sends them."""
+        lease_s = Decimal(repr(self.settings.part_lease_s))
+        heard_at = max(record.sent_at, record.lease_until or Decimal(0))
+        wait_s = lease_s * 2 ** min(record.resent, MOST_DOUBLINGS)
+        if not record.is_being_scheduled or now < heard_at + wait_s or not self._job_table.note_resent(record, now):
+            return []
+        if record.state is JobState.ACCEPTED:
+            return [Envelope(record.job_id)]
+        parts = self._job_table.open_parts(record.job_id, now)
+        # None is open when all are held, or when the last owner died before it could end the writing.
+        return [Envelope(record.job_id, part) for part in parts] or [Envelope(record.job_id)]
+
+    def _send(self, envelope: Envelope) -> None:
+        try:
+            self._spawn(envelope.as_message())
+        except Exception:
+            # The job item says what is to be done, so the next sweep sends it again.
+            logger.exception("message not sent", extra={"job_id": envelope.job_id, "part": envelope.part})
+
+    @staticmethod
+    def _quietly(call: Callable[[], object]) -> None:
+        """Do what only saves somebody else time; failing at it must not hide what happened before."""
+        try:
+            call()
+        except StoreError as problem:
+            logger.warning("not tidied up: %s", problem)
+
+    # ---- what the methods of sosw's class stand on
+
+    def _lines(self, job: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the lines of a job's queue files, each task checked."""
+        for row, payload in enumerate(self.payloads(job)):
+            text = payload_text(payload)
+            check_payload_size(text)
+            yield encode_row(row, text)
+
+    def _file_name(self, part: int) -> str:
+        if self._work is None:
+            return file_name(self.settings.queue_file, uuid.uuid4().hex, 0, part)
+        record = self._work.record
+        return file_name(self.settings.queue_file, record.job_id, record.generation, part)
+
+    def _levels(self, job: Mapping[str, Any]) -> Sequence[Any]:
+        return chunking.choose_schema(job, self.settings.job_schema, self.settings.job_schema_variants)
+
+    def _day(self, job: Mapping[str, Any]) -> date:
+        """Return what periods count from: in a run the day of acceptance, else today in the job's zone."""
+        return self._date_of(job, self._clock()) if self._work is None else self._work.record.today
+
+    def _date_of(self, job: Mapping[str, Any], now: Decimal) -> date:
+        moment = datetime.fromtimestamp(float(now), timezone.utc)
+        return periods.job_today(job.get("timezone"), self.settings.timezone, moment)
+
+    def _periods(self) -> periods.Periods:
+        """Return the built-in periods, those that a subclass overrides, and those of the configuration."""
+        own = {
+            pattern: _from_method(getattr(self, name))
+            for name, pattern in PERIOD_METHODS.items()
+            if self._overrides(name)
+        }
+        custom = {
+            pattern: self._custom_period(value) for pattern, value in self.settings.custom_period_patterns.items()
+        }
+        return periods.DEFAULT_PERIODS.extended({**own, **custom})
+
+    def _custom_period(self, value: Callable[..., list[str]] | str) -> periods.PeriodFunction:
+        if not isinstance(value, str):
+            return value
+        module, colon, name = value.partition(":")
+        if colon:
+            function: periods.PeriodFunction = getattr(importlib.import_module(module), name)
+            return function
+        return _from_method(getattr(self, value))
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(Scheduler, name)
+
+    def _warn(self, warning: str) -> None:
+        logger.warning("job: %s", warning)
+        if self._work is not None and warning not in self._work.warnings:
+            self._work.warnings.append(warning)
+
+
+class _Counted:
+    """An iterator that knows how many it has given out."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.count += 1
+            yield line
+
+
+def _from_method(method: Callable[..., list[str]]) -> periods.PeriodFunction:
+    """Return a method of sosw's kind, which takes the text of a period or nothing, as a function of the registry."""
+    takes_text = bool(inspect.signature(method).parameters)
+    return lambda match, today: method(match.string) if takes_text else method()

@@ -1,0 +1,206 @@
+"""Writing the rows of one part into the tasks table: under a lease, from checkpoint to checkpoint, each row once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from types import TracebackType
+
+from sosw_celery.clock import Clock
+from sosw_celery.core import greenfield
+from sosw_celery.core.job_plan import decode_row, task_id
+from sosw_celery.core.model import Task
+from sosw_celery.errors import StoreError, TransitionRefused
+from sosw_celery.stores.job_table import JobTable, Part
+from sosw_celery.stores.task_table import TaskTable
+
+__all__ = ["Lease", "PartWriter"]
+
+logger = logging.getLogger(__name__)
+
+#: Share of a lease after which it is renewed.
+RENEWED_AFTER = 1 / 3
+#: Share of a lease before its end in which its owner writes no more: a request that is on its way then still arrives
+#: while the lease holds, and the clocks of two nodes may differ by as much.
+MARGIN = 1 / 5
+
+#: Rows handed to the table at once; before each slice the lease is looked at.
+SLICE = 200
+
+
+class Lease:
+    """Something of the job table that is ours while the block runs, renewed by a thread of its own.
+
+    So a write that takes long (a throttled table) does not lose it. A process that was stopped does, and notices it by
+    its own monotonic clock, which went on meanwhile, before it writes again.
+
+    Parameters:
+        renew: Gives a sign of life; raises TransitionRefused when somebody else has taken over.
+        taken_at: What `monotonic` said before it was claimed.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[], object],
+        *,
+        lease_s: float,
+        taken_at: float,
+        monotonic: Callable[[], float],
+        name: str,
+    ) -> None:
+        self._renew = renew
+        self._lease_s = lease_s
+        self._monotonic = monotonic
+        self._name = name
+        self._valid_until = taken_at + lease_s
+        self._lost = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease of {name}", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Make sure that it is ours for long enough to begin a write.
+
+        Raises:
+            TransitionRefused: It is not, or may not be: stop writing.
+        """
+        if self._lost or self._monotonic() > self._valid_until - MARGIN * self._lease_s:
+            raise TransitionRefused(self._name, "write", "a lease that ran out")
+
+    def renewed(self, asked_at: float) -> None:
+        """Note that a request sent at `asked_at` has renewed it."""
+        self._valid_until = max(self._valid_until, asked_at + self._lease_s)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._lease_s * RENEWED_AFTER):
+            asked_at = self._monotonic()
+            try:
+                self._renew()
+            except TransitionRefused:
+                self._lost = True
+                return
+            except StoreError as problem:  # asked again after the next wait; `check` knows when it is too late
+                logger.warning("lease not renewed: %s", problem, extra={"lease": self._name})
+            else:
+                self.renewed(asked_at)
+
+
+class PartWriter:
+    """Writes rows of a part that this process holds, in the order of the part.
+
+    Rows are written without a condition, which is what makes them cheap; so a row must not be written again once it can
+    have been claimed, or even closed. Three things see to that: the checkpoint after each batch, a look into the tables
+    for the one batch behind it that a dead owner may have begun, and the lease.
+
+    Parameters:
+        arn: Of the labourer, kept on each row.
+        announce: Told, after each batch, the labourer and its lowest greenfield.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        lease: Lease,
+        *,
+        labourer_id: str,
+        arn: str,
+        task_table: TaskTable,
+        job_table: JobTable,
+        announce: Callable[[str, Decimal], None],
+        clock: Clock,
+        monotonic: Callable[[], float],
+        lease_s: float,
+    ) -> None:
+        self.part = part
+        self._lease = lease
+        self._labourer_id = labourer_id
+        self._arn = arn
+        self._task_table = task_table
+        self._job_table = job_table
+        self._announce = announce
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lease_s = lease_s
+        self._unsure_until = part.next_row + (part.batch_rows if part.claims > 1 else 0)
+        self._next_position = Decimal(0)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows of the part are in the table."""
+        return self.part.written >= self.part.rows
+
+    def write(self, lines: Sequence[str]) -> bool:
+        """Put the lines of a queue file that are not in the table yet into it, and set the checkpoint behind them.
+
+        Returns False, and writes nothing, when these lines cannot be what follows the checkpoint: there are none, or
+        some before them are missing.
+
+        Raises:
+            TransitionRefused: Somebody else holds the part now.
+            StoreUnavailable: Some of the rows may be missing; the checkpoint stands before them.
+        """
+        try:
+            rows = [row for row in map(decode_row, lines) if row[0] >= self.part.next_row]
+        except ValueError:
+            return False
+        if not rows:
+            return bool(lines)  # an owner before us had written them all
+        expected = range(self.part.next_row, self.part.next_row + len(rows))
+        if [number for number, _ in rows] != list(expected) or expected.stop > self.part.end_row:
+            return False
+        self._put(self._tasks(rows))
+        asked_at = self._monotonic()
+        written = self.part.written + len(rows)
+        self.part = self._job_table.checkpoint(self.part, written, self._clock(), self._lease_s)
+        self._lease.renewed(asked_at)
+        return True
+
+    def _put(self, tasks: Sequence[Task]) -> None:
+        for start in range(0, len(tasks), SLICE):
+            self._lease.check()
+            self._task_table.write(tasks[start : start + SLICE])
+        if tasks:
+            self._tell(tasks[0].greenfield)
+
+    def _tasks(self, rows: Sequence[tuple[int, str]]) -> list[Task]:
+        ids = [task_id(self.part.job_id, number) for number, _ in rows]
+        there = self._already_written(rows, ids)
+        now = max(self._clock(), self._next_position)
+        tasks = [
+            Task(
+                task_id=identity,
+                labourer_id=self._labourer_id,
+                greenfield=position,
+                created_at=now,
+                payload=payload,
+                job_id=self.part.job_id,
+                arn=self._arn,
+            )
+            for (_, payload), identity, position in zip(rows, ids, greenfield.positions(now), strict=False)
+            if identity not in there
+        ]
+        self._next_position = now + len(rows) * greenfield.MICROSECOND
+        return tasks
+
+    def _already_written(self, rows: Sequence[tuple[int, str]], ids: Sequence[str]) -> set[str]:
+        """Return which of the rows an owner before us wrote behind its last checkpoint."""
+        unsure = [identity for (number, _), identity in zip(rows, ids, strict=True) if number < self._unsure_until]
+        return self._task_table.existing(self._labourer_id, unsure) if unsure else set()
+
+    def _tell(self, lowest: Decimal) -> None:
+        try:
+            self._announce(self._labourer_id, lowest)
+        except Exception:
+            # The rows are stored; the safety net finds them without the hint.
+            logger.exception("work not announced", extra={"labourer_id": self._labourer_id})

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,14 @@ with LocalStack(sys.argv[1] or None) as stack:
 """
 WAIT = "sys.stdin.read()"
 WAIT_WITH_A_FORK = "os.fork(); sys.stdin.read()"
+STOP_IN_A_FORK = """
+child = os.fork()
+if child == 0:
+    stack.stop()
+    os._exit(0)
+print("fork ended with", os.waitpid(child, 0)[1], flush=True)
+sys.stdin.read()
+"""
 ANSWER_CTRL_C = """
 import redis
 try:
@@ -281,14 +289,10 @@ def test_a_failed_start_leaves_no_server_running(tmp_path: Path, monkeypatch: py
 
 def test_a_fork_of_the_owner_does_not_stop_the_servers() -> None:
     """`stop` in a forked child leaves the servers to the process that started them."""
-    with RedisServer() as server:
-        child = os.fork()
-        if child == 0:
-            with ExitStack() as leave_without_cleaning_up:
-                leave_without_cleaning_up.callback(os._exit, 0)
-                server.stop()
-        os.waitpid(child, 0)
-        assert server.answers()
+    with owner_of(task=STOP_IN_A_FORK) as owner, owner.redis() as client:
+        assert owner.process.stdout is not None
+        assert owner.process.stdout.readline() == "fork ended with 0\n"
+        assert client.ping()
 
 
 def test_moto_stands_in_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,10 +101,7 @@ class Server:
                 return
 
     def stop(self) -> None:
-        """Have the server ended; its data is where it was. Does nothing when it does not run.
-
-        A fork of the process that started it does not stop it: it is not the fork's own.
-        """
+        """Have the server ended; its data is where it was. Does nothing when it does not run, or in a fork."""
         if os.getpid() != self._owner_pid:
             return
         supervisor, self._supervisor = self._supervisor, None

@@ -41,6 +41,7 @@ class LocalStack:
         self.dynamodb_endpoint = ""
         self.queue_bucket = ""
         self._servers: list[Server] = []
+        self._owner_pid = 0
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self) -> None:
@@ -50,6 +51,7 @@ class LocalStack:
             ServerFailed: One did not start, or `data_dir` belongs to a stack that runs; none is left running.
             EngineMissing: A server's program is not on this machine and cannot be fetched.
         """
+        self._owner_pid = os.getpid()
         try:
             self._make_queue_dir()
             self._start_redis()
@@ -60,7 +62,12 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """Have the servers ended that were started here. May be called twice."""
+        """Have the servers ended that were started here. May be called twice.
+
+        A fork of the process that started them stops nothing: they are not the fork's own.
+        """
+        if os.getpid() != self._owner_pid:
+            return
         while self._servers:
             self._servers.pop().stop()
         if self._temporary:

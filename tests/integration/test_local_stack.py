@@ -47,6 +47,8 @@ WAIT_WITH_A_FORK = "os.fork(); sys.stdin.read()"
 STOP_IN_A_FORK = """
 child = os.fork()
 if child == 0:
+    for server in stack._servers:
+        server.stop()
     stack.stop()
     os._exit(0)
 print("fork ended with", os.waitpid(child, 0)[1], flush=True)
@@ -293,6 +295,7 @@ def test_a_fork_of_the_owner_does_not_stop_the_servers() -> None:
         assert owner.process.stdout is not None
         assert owner.process.stdout.readline() == "fork ended with 0\n"
         assert client.ping()
+        assert Path(urlsplit(owner.environment["SOSW_QUEUE_BUCKET"]).path).is_dir()
 
 
 def test_moto_stands_in_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

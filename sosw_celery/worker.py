@@ -12,9 +12,9 @@ A labourer's `name` is its `labourer_id`, the name of its queue and of its Celer
             super().__call__(event)
 
 The message of a run is only a hint. Before the body starts, the hint is exchanged for a slot, the slot for a claim,
-and the claim brings the event: the task's payload. What the body counts in `self.stats` and finds in `self.result`, and
-what it returns, stays on the task's row. An exception ends the attempt as failed; `RetryLater` or `self.retry(...)` choose
-when the next one starts.
+and the claim brings the event: the task's payload. What the body counts in `self.stats` and finds in `self.result`,
+and what it returns, stays on the task's row. An exception ends the attempt as failed; `RetryLater` or
+`self.retry(...)` choose when the next one starts.
 """
 
 from __future__ import annotations

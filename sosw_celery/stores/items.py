@@ -57,17 +57,13 @@ def number(value: Decimal | int) -> dict[str, str]:
 def value_to_attribute(value: object) -> Item:
     """Return a stat or result of a worker as an attribute; what DynamoDB cannot hold becomes text.
 
-    Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as are
-    objects of other types. So recording a result never fails for its type.
+    Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as
+    are objects of other types. So recording a result never fails for its type.
     """
     if value is None or isinstance(value, (str, bool, bytes)):
         return dict(_serialize(value))
     if isinstance(value, float):
-        return (
-            number(Decimal(repr(value)))
-            if math.isfinite(value) and 1e-129 < abs(value) < 1e125
-            else _zero_or_text(value)
-        )
+        return number(Decimal(repr(value))) if SMALLEST < abs(value) < LARGEST else _zero_or_text(value)
     if isinstance(value, int):
         return number(value) if len(str(abs(value))) <= _DIGITS else {"S": str(value)}
     if isinstance(value, Decimal):

@@ -129,7 +129,7 @@ def test_an_error_is_cut_to_what_a_row_keeps() -> None:
 def test_a_payload_that_is_no_object_is_told(system: System, payload: str) -> None:
     """What cannot be an event raises ValueError, for the worker to bury the task."""
     run = started(system, payload=payload)
-    with pytest.raises(ValueError, match="Expecting value|expected the JSON text of an object"):
+    with pytest.raises(ValueError, match=r"Expecting value|expected the JSON text of an object"):
         run.event()
     system.attempts.bury(run.attempt, "the payload cannot be read")
     assert system.task_table.find("task-001").dead

@@ -12,15 +12,13 @@ overrides take effect.
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
 import logging
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
@@ -29,12 +27,12 @@ from typing import Any
 
 from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
-from sosw_celery.core import chunking, periods
-from sosw_celery.core.event import NAME_KEYS
+from sosw_celery.core import chunking
 from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_name, file_names
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.core.payload import check_payload_size, payload_text
 from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreError, TransitionRefused
+from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
 from sosw_celery.stores.job_table import SCHEDULING, JobRecord, JobTable, Part
@@ -47,18 +45,6 @@ logger = logging.getLogger(__name__)
 
 Payload = dict[str, Any]
 Spawn = Callable[[Mapping[str, Any]], None]
-
-#: The periods that a subclass may override, and what their texts look like.
-PERIOD_METHODS = {
-    "last_x_days": r"last_([0-9]+)_days",
-    "previous_x_days": r"previous_([0-9]+)_days",
-    "x_days_back": r"([0-9]+)_days_back",
-    "yesterday": r"yesterday",
-    "today": r"today",
-    "last_week": r"last_week",
-}
-#: The chunkers that a subclass may override.
-CHUNKERS = ("chunk_dates", "chunk_job", "construct_job_data")
 
 #: A silent job's messages are sent again after one lease, then after twice as long, up to 2 to this power of leases.
 MOST_DOUBLINGS = 3
@@ -75,7 +61,9 @@ class _Work:
     Parameters:
         owner: Under which name this run holds leases.
         deadline: When the run has to end, by the monotonic clock.
+        job: The job itself, once it is needed.
         writer: Writes the part in hand.
+        is_written: Whether all rows of the job are known to be in the table.
     """
 
     record: JobRecord
@@ -83,11 +71,13 @@ class _Work:
     owner: str
     deadline: float
     should_stop: Callable[[], bool]
+    job: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     writer: PartWriter | None = None
+    is_written: bool = False
 
 
-class Scheduler:
+class Scheduler(Chunkers):
     """Accepts jobs, chunks them and writes their tasks. Safe to share between threads and processes.
 
     Parameters:
@@ -107,13 +97,12 @@ class Scheduler:
         clock: Clock = system_clock.now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings
+        super().__init__(settings, clock=clock)
         self._task_table = task_table
         self._job_table = job_table
         self._queue_files = queue_files
         self._announce = announce
         self._spawn = spawn
-        self._clock = clock
         self._monotonic = monotonic
         self._work: _Work | None = None
         self._queue_file_name = ""
@@ -164,19 +153,6 @@ class Scheduler:
                 self._at_work(record, Path(directory), should_stop)._go_on(envelope.part)
         return self._job_table.get(envelope.job_id)
 
-    def payloads(self, job: Mapping[str, Any]) -> Iterator[Payload]:
-        """Return the payloads of the tasks that a job becomes, one by one, with all that a subclass overrides.
-
-        Parameters:
-            job: As `extract_job_from_payload` returns it.
-
-        Raises:
-            InvalidJob: It cannot become tasks.
-        """
-        if any(self._overrides(name) for name in CHUNKERS):
-            return iter(self.construct_job_data({k: v for k, v in job.items() if k not in NAME_KEYS}))
-        return chunking.chunk_job(job, self._levels(job), self._day(job), periods=self._periods(), warn=self._warn)
-
     def resume_unfinished(self, now: Decimal) -> int:
         """Send messages for jobs that nobody seems to go on with; return how many. Answers to lost messages.
 
@@ -193,80 +169,6 @@ class Scheduler:
                 self._send(envelope)
             sent += len(envelopes)
         return sent
-
-    # ---- the methods of sosw's class: jobs
-
-    def extract_job_from_payload(self, event: Any) -> dict[str, Any]:
-        """Return the job of an event, with the bare name of its labourer as `lambda_name`.
-
-        Raises:
-            InvalidJob: There is none in it.
-        """
-        return chunking.extract_job(event)
-
-    def construct_job_data(self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None) -> list[Payload]:
-        """Return the payloads that a job becomes: its dates first, then its levels. Override it to add a chunker."""
-        dated = self.chunk_dates(dict(job), dict(skeleton or {}))
-        return [payload for one in dated for payload in self.chunk_job(one)]
-
-    def chunk_dates(self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None) -> list[Payload]:
-        """Return the job with its period resolved: once, or once for each day that `isolate_days` asks for."""
-        return chunking.chunk_dates(
-            job, self._day(job), skeleton, periods=self._periods(), chunkable_attrs=self._levels(job)
-        )
-
-    def chunk_job(
-        self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None, attr: str | None = None
-    ) -> list[Payload]:
-        """Return the payloads that the levels of a job give, from the level `attr` on."""
-        return list(chunking.chunk_levels(job, self._levels(job), skeleton, attr, warn=self._warn))
-
-    def needs_chunking(self, attr: str, data: Mapping[str, Any]) -> bool:
-        """Return whether something in this node asks to split it at the level `attr`, or deeper."""
-        return chunking.needs_chunking(attr, data, self._levels(data))
-
-    def get_next_chunkable_attr(self, attr: str) -> str | None:
-        """Return the level below `attr`, None below the last one."""
-        return chunking.get_next_chunkable_attr(attr, chunking.parse_levels(self._levels({})))
-
-    @staticmethod
-    def get_index_from_list(attr: str, data: Any) -> int:
-        """Return where an attribute stands in a list, in either spelling."""
-        return chunking.get_index_from_list(attr, data)
-
-    def validate_list_of_vals(self, data: Any) -> list[Any]:
-        """Return the plain values of a list, or of a dict of None.
-
-        Raises:
-            InvalidJob: It is neither.
-        """
-        return chunking.validate_list_of_vals(data)
-
-    # ---- periods; in a run, today is the day on which the job was accepted
-
-    def last_x_days(self, pattern: str) -> list[str]:
-        """Return the X dates that end yesterday, for `last_X_days`."""
-        return periods.last_x_days(pattern, self._day({}))
-
-    def previous_x_days(self, pattern: str) -> list[str]:
-        """Return the X dates before those of `last_X_days`, for `previous_X_days`."""
-        return periods.previous_x_days(pattern, self._day({}))
-
-    def x_days_back(self, pattern: str) -> list[str]:
-        """Return the one date X days ago, for `X_days_back`."""
-        return periods.x_days_back(pattern, self._day({}))
-
-    def yesterday(self, pattern: str = "yesterday") -> list[str]:
-        """Return yesterday's date."""
-        return periods.yesterday(pattern, self._day({}))
-
-    def today(self, pattern: str = "today") -> list[str]:
-        """Return today's date."""
-        return periods.today(pattern, self._day({}))
-
-    def last_week(self, pattern: str = "last_week") -> list[str]:
-        """Return the last complete week before today, Sunday to Saturday."""
-        return periods.last_week(pattern, self._day({}))
 
     # ---- the queue file
 
@@ -393,8 +295,10 @@ class Scheduler:
         while taken is not None:
             if not self._write_part(*taken):
                 return
-            taken = self._claim(None) if self.sufficient_execution_time_left else None
-        if self._job_table.finish_writing(work.record.job_id):
+            go_on = not work.is_written and self.sufficient_execution_time_left
+            taken = self._claim(None) if go_on else None
+        # The one who wrote the last part may have died before it could say so.
+        if work.is_written or self._job_table.finish_writing(work.record.job_id):
             self._tidy_up()
 
     def _chunk(self) -> bool:
@@ -410,7 +314,8 @@ class Scheduler:
         renew = partial(self._renew_chunking, job_id, work.owner)
         with Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=job_id) as lease:
             try:
-                tasks = self.parse_job_to_file(self._job_table.body(job_id))
+                work.job = self._job_table.body(job_id)
+                tasks = self.parse_job_to_file(work.job)
                 lease.check()
                 work.record = self._job_table.begin_writing(
                     claimed,
@@ -474,7 +379,7 @@ class Scheduler:
             try:
                 self.process_file()
                 if self._writer.is_complete:
-                    self._job_table.finish_part(self._writer.part)
+                    work.is_written = self._job_table.finish_part(self._writer.part)
                     return True
                 self._job_table.release_part(part)
             except TransitionRefused as refusal:  # we were too slow; whoever has it now goes on behind our checkpoint
@@ -509,7 +414,8 @@ class Scheduler:
         """Make the queue file of the part in hand again, from the checkpoint on, and lock it."""
         part = self._writer.part
         logger.warning("queue file lost, the job is chunked again", extra={"job_id": part.job_id, "part": part.number})
-        lines = self._lines(self._job_table.body(part.job_id))
+        self._at_work_now.job = self._job_table.body(part.job_id)
+        lines = self._lines(self._at_work_now.job)
         self._queue_files.put(self._queue_file_name, islice(lines, part.next_row, part.end_row))
         return self.get_and_lock_queue_file()
 
@@ -566,45 +472,17 @@ class Scheduler:
         record = self._work.record
         return file_name(self.settings.queue_file, record.job_id, record.generation, part)
 
-    def _levels(self, job: Mapping[str, Any]) -> Sequence[Any]:
-        return chunking.choose_schema(job, self.settings.job_schema, self.settings.job_schema_variants)
-
-    def _day(self, job: Mapping[str, Any]) -> date:
-        """Return what periods count from: in a run the day of acceptance, else today in the job's zone."""
-        return self._date_of(job, self._clock()) if self._work is None else self._work.record.today
-
-    def _date_of(self, job: Mapping[str, Any], now: Decimal) -> date:
-        moment = datetime.fromtimestamp(float(now), timezone.utc)
-        return periods.job_today(job.get("timezone"), self.settings.timezone, moment)
-
-    def _periods(self) -> periods.Periods:
-        """Return the built-in periods, those that a subclass overrides, and those of the configuration."""
-        own = {
-            pattern: _from_method(getattr(self, name))
-            for name, pattern in PERIOD_METHODS.items()
-            if self._overrides(name)
-        }
-        custom = {
-            pattern: self._custom_period(value) for pattern, value in self.settings.custom_period_patterns.items()
-        }
-        return periods.DEFAULT_PERIODS.extended({**own, **custom})
-
-    def _custom_period(self, value: Callable[..., list[str]] | str) -> periods.PeriodFunction:
-        if not isinstance(value, str):
-            return value
-        module, colon, name = value.partition(":")
-        if colon:
-            function: periods.PeriodFunction = getattr(importlib.import_module(module), name)
-            return function
-        return _from_method(getattr(self, value))
-
-    def _overrides(self, name: str) -> bool:
-        return getattr(type(self), name) is not getattr(Scheduler, name)
-
     def _warn(self, warning: str) -> None:
-        logger.warning("job: %s", warning)
+        super()._warn(warning)
         if self._work is not None and warning not in self._work.warnings:
             self._work.warnings.append(warning)
+
+    def _levels(self, job: Mapping[str, Any]) -> Sequence[Any]:
+        # A chunker of one's own may pass a node of the job, which does not name the job's schema.
+        return super()._levels(job if self._work is None or "job_schema_name" in job else self._work.job)
+
+    def _day(self, job: Mapping[str, Any]) -> date:
+        return super()._day(job) if self._work is None else self._work.record.today
 
 
 class _Counted:
@@ -618,9 +496,3 @@ class _Counted:
         for line in self._lines:
             self.count += 1
             yield line
-
-
-def _from_method(method: Callable[..., list[str]]) -> periods.PeriodFunction:
-    """Return a method of sosw's kind, which takes the text of a period or nothing, as a function of the registry."""
-    takes_text = bool(inspect.signature(method).parameters)
-    return lambda match, today: method(match.string) if takes_text else method()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 
@@ -143,6 +144,8 @@ class PartWriter:
     def write(self, lines: Sequence[str]) -> bool:
         """Put the lines of a queue file that are not in the table yet into it, and set the checkpoint behind them.
 
+        The last ones need none: ending the part says the same.
+
         Returns False, and writes nothing, when these lines cannot be what follows the checkpoint: there are none, or
         some before them are missing.
 
@@ -160,10 +163,7 @@ class PartWriter:
         if [number for number, _ in rows] != list(expected) or expected.stop > self.part.end_row:
             return False
         self._put(self._tasks(rows))
-        asked_at = self._monotonic()
-        written = self.part.written + len(rows)
-        self.part = self._job_table.checkpoint(self.part, written, self._clock(), self._lease_s)
-        self._lease.renewed(asked_at)
+        self._advance(self.part.written + len(rows))
         return True
 
     def _put(self, tasks: Sequence[Task]) -> None:
@@ -172,6 +172,14 @@ class PartWriter:
             self._task_table.write(tasks[start : start + SLICE])
         if tasks:
             self._tell(tasks[0].greenfield)
+
+    def _advance(self, written: int) -> None:
+        if written == self.part.rows:
+            self.part = replace(self.part, written=written)
+            return
+        asked_at = self._monotonic()
+        self.part = self._job_table.checkpoint(self.part, written, self._clock(), self._lease_s)
+        self._lease.renewed(asked_at)
 
     def _tasks(self, rows: Sequence[tuple[int, str]]) -> list[Task]:
         ids = [task_id(self.part.job_id, number) for number, _ in rows]

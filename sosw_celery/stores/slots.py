@@ -20,7 +20,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
 | `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
 | `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |
-| `work_seq`       | times that rows may have come behind the cursor    | Redis is flushed                             |
+| `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
 | `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |
@@ -32,8 +32,9 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `lapses_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `full_sweep_at`  | time of the last sweep that read everything, ms    | the next one                                 |
 
-A row is handed back when its lease runs out, or when its worker found no slot. The cursor and `next_retry_at` are texts
-that sort as their numbers do, exact to the last digit (see `sortable`).
+A row is handed back when its lease runs out, when it is released without having been confirmed, or when its worker
+finds no slot. The cursor and `next_retry_at` are texts that sort as their numbers do, exact to the last digit
+(`sortable`).
 """
 
 from __future__ import annotations
@@ -207,11 +208,12 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Usage:
-    """Slots in use right now."""
+    """Slots in use right now; `dry` as in `PassView`."""
 
     pending: int
     running: int
     ready: Readiness
+    dry: bool = False
 
 
 def sortable(number: Decimal) -> str:
@@ -365,7 +367,7 @@ class Slots:
         return not self.renew({labourer_id: [holder]}, lease_s=lease_s)
 
     def release(self, labourer_id: str, holder: str) -> Released:
-        """Free the holder's slot, pending or running; say what is due next.
+        """Free the holder's slot; say what is due next. Releasing a pending lease takes its grant back.
 
         A dispatch is due when a slot became free, the queue is not known to be dry and no dispatch message is on its
         way; whoever is told so has to send it (if that fails, the next one is due after 5 s).
@@ -435,8 +437,8 @@ class Slots:
 
     def look(self, labourer_id: str) -> Usage:
         """Count the leases that have not ended, changing nothing."""
-        pending, running, ready = self._call("look", labourer_id)
-        return Usage(pending, running, _readiness(ready))
+        pending, running, ready, dry = self._call("look", labourer_id)
+        return Usage(pending, running, _readiness(ready), bool(dry))
 
     def holders(self, labourer_id: str) -> tuple[dict[str, float], dict[str, float]]:
         """List who holds pending and who running leases, with the seconds left, the first to end first."""

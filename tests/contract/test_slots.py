@@ -502,11 +502,22 @@ def test_lost_leases_send_the_next_pass_to_the_head(slots: Slots, slots_redis: r
     take(slots, 1, 2)
     view = slots.begin_pass(LABOURER, limit=10)
     assert slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+    assert slots.look(LABOURER).dry
     assert slots.begin_pass(LABOURER, limit=10).dry
     run_out(slots_redis, "task1/1")
+    assert not slots.look(LABOURER).dry
     late = slots.begin_pass(LABOURER, limit=10)
     assert (late.cursor, late.dry) == (None, False)
     assert not slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+
+
+def test_a_grant_that_is_taken_back(slots: Slots) -> None:
+    """A pending lease that is released (its hint could not be published) leaves its row ahead of the next pass."""
+    take(slots, 1, 2)
+    slots.end_pass(LABOURER, work_seq=slots.begin_pass(LABOURER, limit=10).work_seq, dry=True)
+    assert slots.release(LABOURER, "task1/1").dispatch_due
+    view = slots.begin_pass(LABOURER, limit=10)
+    assert (view.cursor, view.dry) == (None, False)
 
 
 # Passes and work

@@ -2,7 +2,10 @@
 --
 -- ARGV    none
 -- Atomic  one moment
--- Returns pending, running, readiness
+-- Returns pending, running, readiness, dry
 
 local live = '(' .. whole(now)
-return {redis.call('ZCOUNT', PENDING, live, '+inf'), redis.call('ZCOUNT', RUNNING, live, '+inf'), readiness()}
+local pending, running = redis.call('ZCOUNT', PENDING, live, '+inf'), redis.call('ZCOUNT', RUNNING, live, '+inf')
+-- A lease that has ended and was not purged yet has left its row in the queue.
+local dry = pending + running == used() and counter('dry') or 0
+return {pending, running, readiness(), dry}

@@ -12,5 +12,6 @@ for index = 3, #ARGV do
   lease(RUNNING, ARGV[index], lease_end)
 end
 hand_back()
+redis.call('HSET', STATE, 'work_seq', whole(now)) -- a number that no pass from before the flush has seen
 redis.call('HSET', STATE, 'ready_at', whole(now + tonumber(ARGV[2])))
 return 1

@@ -1,0 +1,425 @@
+"""The slot store against a plain Python model of its rules, through any sequence of events that Hypothesis finds.
+
+The model also knows the tasks table: which rows are queued and which are claimed. So it can state what the store is
+for: the cap holds, and no queued row is ever left behind the cursor without a lease.
+
+Time passes by hand only: leases are long, and a rule sets the end of one into the past.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from sosw_celery.core.rates import Rate
+from sosw_celery.stores.slots import Confirmation, Slots
+
+LABOURER = "resize"
+LEASE_S = 100_000.0
+ARCHIVE_EVERY = 3
+ONE_TOKEN = Rate(1, 100_000)
+
+GREENFIELDS = st.integers(0, 5)
+ATTEMPTS = st.builds("task{}/{}".format, GREENFIELDS, st.integers(1, 2))
+
+
+@dataclass
+class Lease:
+    """A lease of the model; one that ended stays until somebody counts."""
+
+    ended: bool = False
+
+
+@dataclass
+class Pass:
+    """A dispatch pass under way: what it saw at its beginning and has read since."""
+
+    work_seq: int
+    position: Decimal | None
+    stretch: list[tuple[str, Decimal]] = field(default_factory=list)
+    read_to_the_end: bool = False
+
+
+@dataclass
+class Model:
+    """The rules of the slot store, in the plainest words."""
+
+    limit: int
+    limited: bool  # by a rate whose only token comes back by hand
+    ready: str = "missing"
+    token: bool = True
+    pending: dict[str, Lease] = field(default_factory=dict)
+    running: dict[str, Lease] = field(default_factory=dict)
+    cursor: Decimal | None = None
+    dry: bool = False
+    work_seq: int = 0
+    announced_lately: bool = False
+    dispatch_pending: bool = False
+    closes: int = 0
+    closes_swept: int = 0
+    lapses: int = 0
+
+    @property
+    def used(self) -> int:
+        """Leases, whether ended or not."""
+        return len(self.pending) + len(self.running)
+
+    def hand_back(self) -> None:
+        """A queued row may stand behind the cursor."""
+        self.cursor, self.dry = None, False
+        self.work_seq += 1
+
+    def purge(self) -> None:
+        """Drop what has ended."""
+        ended = [
+            (leases, holder) for leases in (self.pending, self.running) for holder in leases if leases[holder].ended
+        ]
+        self.lapses += sum(leases is self.running for leases, _ in ended)
+        for leases, holder in ended:
+            del leases[holder]
+        if ended:
+            self.hand_back()
+
+    def may_start(self) -> bool:
+        """A slot is free, and the rate has a token."""
+        return self.used < self.limit and (self.token or not self.limited)
+
+    def dispatch_due(self) -> bool:
+        """Claim the dispatch message."""
+        due = not self.dry and not self.dispatch_pending
+        self.dispatch_pending = self.dispatch_pending or due
+        return due
+
+    def take(self, stretch: list[tuple[str, Decimal]], work_seq: int) -> list[str]:
+        """Grant the first holders without a lease."""
+        self.purge()
+        if self.ready != "ready":
+            return []
+        granted: list[str] = []
+        passed: list[Decimal] = []
+        refused = None
+        for holder, greenfield in stretch:
+            if holder not in self.pending and holder not in self.running:
+                if not self.may_start():
+                    refused = greenfield
+                    break
+                self.pending[holder] = Lease()
+                self.token = False
+                granted.append(holder)
+            passed.append(greenfield)
+        if refused is not None and self.cursor is not None and self.cursor >= refused:
+            self.cursor = None
+            self.work_seq += 1
+        elif work_seq == self.work_seq:
+            reach = [greenfield for greenfield in passed if refused is None or greenfield < refused]
+            self.cursor = max([*reach, *([] if self.cursor is None else [self.cursor])], default=None)
+        return granted
+
+    def confirm(self, holder: str) -> Confirmation:
+        """Let a worker run the holder."""
+        self.purge()
+        if holder in self.running:
+            return Confirmation.HELD
+        if self.ready != "ready":
+            return Confirmation.UNREADY
+        if holder in self.pending:
+            self.running[holder] = self.pending.pop(holder)
+            return Confirmation.CONFIRMED
+        if not self.may_start():
+            self.hand_back()
+            return Confirmation.FULL
+        self.running[holder] = Lease()
+        self.token = False
+        return Confirmation.TAKEN
+
+    def renew(self, holders: list[str]) -> set[str]:
+        """Renew what runs, return what is lost."""
+        lost = set()
+        for holder in holders:
+            if self.ready != "ready":
+                self.running[holder] = Lease()
+            elif holder not in self.running or self.running[holder].ended:
+                lost.add(holder)
+        return lost
+
+    def release(self, holder: str) -> tuple[bool, bool, bool]:
+        """Free the slot."""
+        ran, waited = self.running.pop(holder, None), self.pending.pop(holder, None)
+        if waited:
+            self.hand_back()
+        self.closes += 1
+        waiting = self.closes - self.closes_swept
+        return bool(ran or waited), bool(ran or waited) and self.dispatch_due(), waiting % ARCHIVE_EVERY == 0
+
+
+class SlotsMachine(RuleBasedStateMachine):
+    """Does the same to the store and to the model, and compares every answer and all that can be seen of the state."""
+
+    client: redis.Redis
+    passes = Bundle("passes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.slots = Slots(self.client, archive_every=ARCHIVE_EVERY)
+        self.queue: dict[str, Decimal] = {}
+        self.highest_work_seq = 0
+
+    @initialize(limit=st.integers(1, 3), limited=st.sampled_from([False, False, True]), fresh=st.booleans())
+    def begin(self, limit: int, limited: bool, fresh: bool) -> None:
+        """A labourer with its settings, on an empty Redis or a ready one."""
+        self.model = Model(limit, limited)
+        self.rate = ONE_TOKEN if limited else None
+        if not fresh:
+            self.rebuild([], settle=False)
+
+    def some_holder(self, data: st.DataObject) -> str:
+        """Mostly one that has a lease or is queued."""
+        known = sorted({*self.queue, *self.model.pending, *self.model.running})
+        return data.draw(st.sampled_from(known) | ATTEMPTS if known else ATTEMPTS)
+
+    def set_state(self, **fields: int) -> None:
+        """Let a time pass."""
+        self.client.hset(f"sosw:{{{LABOURER}}}:state", mapping=fields)  # type: ignore[arg-type]  # invariant dict
+
+    @rule(greenfields=st.lists(GREENFIELDS, min_size=1, max_size=4, unique=True), attempt=st.integers(1, 2))
+    def announce(self, greenfields: list[int], attempt: int) -> None:
+        """Rows are queued, anywhere in the queue, and announced."""
+        for number in greenfields:
+            self.queue[f"task{number}/{attempt}"] = Decimal(number)
+        lowest = Decimal(min(greenfields))
+        model = self.model
+        model.dry, model.announced_lately = False, True
+        model.work_seq += 1
+        if model.cursor is not None and lowest <= model.cursor:
+            model.cursor = lowest - Decimal("0.000001")
+        assert self.slots.announce_work(LABOURER, lowest) == model.dispatch_due()
+
+    @rule(target=passes, from_head=st.booleans())
+    def begin_pass(self, from_head: bool) -> Pass:
+        """An orchestrator begins a pass."""
+        return self.new_pass(from_head)
+
+    def new_pass(self, from_head: bool) -> Pass:
+        """Begin a pass on both sides."""
+        model = self.model
+        model.purge()
+        model.dispatch_pending = False
+        if from_head:
+            model.cursor = None
+            model.work_seq += 1
+        view = self.slots.begin_pass(LABOURER, limit=model.limit, from_head=from_head, rate=self.rate)
+        free = max(0, model.limit - model.used) if model.ready == "ready" else 0
+        assert (view.ready, view.free, view.cursor, view.work_seq) == (model.ready, free, model.cursor, model.work_seq)
+        assert (view.pending, view.running, view.dry) == (len(model.pending), len(model.running), model.dry)
+        assert (view.rate_wait_s > 0) == (model.limited and not model.token)
+        return Pass(view.work_seq, view.cursor)
+
+    @rule(a_pass=passes, size=st.integers(1, 5))
+    def read(self, a_pass: Pass, size: int) -> None:
+        """A pass reads the next stretch of the queue; it may take much later, or never."""
+        in_order = sorted(self.queue.items(), key=lambda row: row[1])
+        ahead = [row for row in in_order if a_pass.position is None or row[1] >= a_pass.position]
+        # An index may cut between rows of the same number: those that are cut off are read again with the next ones.
+        a_pass.stretch, a_pass.read_to_the_end = ahead[:size], len(ahead) <= size
+
+    @rule(a_pass=passes)
+    def take(self, a_pass: Pass) -> None:
+        """A pass takes slots for what it has read."""
+        stretch = a_pass.stretch
+        if not stretch:
+            return
+        granted = self.slots.take(
+            LABOURER, stretch, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate, work_seq=a_pass.work_seq
+        )
+        assert granted.holders == self.model.take(stretch, a_pass.work_seq)
+        assert granted.used == self.model.used
+        assert not granted.holders or granted.used <= self.model.limit
+        assert granted.retry_after_s == 0 or (self.model.limited and not self.model.token)
+        leases = {**self.model.pending, **self.model.running}
+        if all(holder in leases for holder, _ in stretch):
+            a_pass.position = stretch[-1][1]
+
+    @rule(target=passes, from_head=st.booleans(), size=st.integers(1, 5))
+    def pass_up_to_the_take(self, from_head: bool, size: int) -> Pass:
+        """A pass gets as far as its first take before anything else happens."""
+        a_pass = self.new_pass(from_head)
+        self.read(a_pass, size)
+        if a_pass.stretch:
+            self.take(a_pass)
+        return a_pass
+
+    @rule(a_pass=consumes(passes))
+    def end_pass(self, a_pass: Pass) -> None:
+        """A pass ends; it says dry if it read to the end of the queue and everything there has a lease."""
+        leases = {**self.model.pending, **self.model.running}
+        dry = a_pass.read_to_the_end and all(holder in leases for holder, _ in a_pass.stretch)
+        model = self.model
+        if not dry:
+            model.dry = False
+        elif a_pass.work_seq == model.work_seq and not model.announced_lately:
+            model.dry = True
+        assert self.slots.end_pass(LABOURER, work_seq=a_pass.work_seq, dry=dry) == model.dry
+
+    @rule(data=st.data())
+    def confirm(self, data: st.DataObject) -> None:
+        """A worker has a hint: a fresh, late, doubled or lost-and-found one."""
+        holder = self.some_holder(data)
+        answer = self.slots.confirm(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
+        assert answer is self.model.confirm(holder)
+
+    @precondition(lambda self: self.model.running)
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        """A worker claims the row that it has a slot for: the row leaves the queue."""
+        self.queue.pop(data.draw(st.sampled_from(sorted(self.model.running))), None)
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """An attempt ends, perhaps twice; or a grant is taken back, because its hint could not be published."""
+        holder = self.some_holder(data)
+        if holder in self.model.running:
+            self.queue.pop(holder, None)
+        answer = self.slots.release(LABOURER, holder)
+        assert (answer.released, answer.dispatch_due, answer.archive_due) == self.model.release(holder)
+
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def renew(self, data: st.DataObject, count: int) -> None:
+        """A node reports what it runs, rightly or not."""
+        holders = list({self.some_holder(data) for _ in range(count)})
+        lost = self.slots.renew({LABOURER: holders}, lease_s=LEASE_S)
+        assert {holder for _, holder in lost} == self.model.renew(holders)
+
+    @rule()
+    def renew_pending(self) -> None:
+        """The safety net finds the hints waiting in the broker's queue."""
+        live = [lease for lease in self.model.pending.values() if not lease.ended]
+        assert self.slots.renew_pending(LABOURER, lease_s=LEASE_S) == len(live)
+
+    @rule(holders=st.lists(ATTEMPTS, max_size=3, unique=True), settle=st.booleans())
+    def rebuild(self, holders: list[str], settle: bool) -> None:
+        """An orchestrator rebuilds what is missing, or was missing when it looked."""
+        model = self.model
+        missing = model.ready == "missing"
+        done = self.slots.rebuild(LABOURER, holders, lease_s=LEASE_S, settle_s=LEASE_S if settle else 0)
+        assert done == missing
+        if missing:
+            model.running.update({holder: Lease() for holder in holders})
+            model.hand_back()
+            model.work_seq = int(self.client.hget(f"sosw:{{{LABOURER}}}:state", "work_seq") or 0)
+            assert model.work_seq > self.highest_work_seq, (
+                "a pass from before the flush must not be taken for one of now"
+            )
+            model.ready = "settling" if settle else "ready"
+
+    @rule()
+    def sweep(self) -> None:
+        """The scavenger looks and deals with the ended attempts."""
+        model = self.model
+        model.purge()
+        view = self.slots.begin_sweep(LABOURER)
+        assert (view.ready, set(view.running), set(view.pending)) == (model.ready, {*model.running}, {*model.pending})
+        assert (view.closes, view.lapses) == (model.closes - model.closes_swept, model.lapses)
+        self.slots.end_sweep(LABOURER, view.closes_seen, full=False)
+        model.closes_swept = model.closes
+
+    @precondition(lambda self: self.model.used)
+    @rule(data=st.data())
+    def lease_ends(self, data: st.DataObject) -> None:
+        """Nobody renewed a lease in time."""
+        leases = {**self.model.pending, **self.model.running}
+        holder = data.draw(st.sampled_from(sorted(leases)))
+        leases[holder].ended = True
+        for what in ("pending", "running"):
+            self.client.zadd(f"sosw:{{{LABOURER}}}:{what}", {holder: 1}, xx=True)
+
+    @precondition(lambda self: self.model.ready == "settling")
+    @rule()
+    def settle_time_ends(self) -> None:
+        """The time for nodes to report is over."""
+        self.model.ready = "ready"
+        self.set_state(ready_at=1)
+
+    @precondition(lambda self: self.model.announced_lately)
+    @rule()
+    def index_catches_up(self) -> None:
+        """The last announcement is long ago."""
+        self.model.announced_lately = False
+        self.set_state(work_at=1)
+
+    @precondition(lambda self: self.model.dispatch_pending)
+    @rule()
+    def dispatch_message_is_lost(self) -> None:
+        """A dispatch message did not arrive in its time."""
+        self.model.dispatch_pending = False
+        self.set_state(dispatch_until=1)
+
+    @precondition(lambda self: not self.model.token)
+    @rule()
+    def token_comes(self) -> None:
+        """The rate allows the next start."""
+        self.model.token = True
+        self.set_state(tat=1)
+
+    @precondition(lambda self: self.model.ready == "ready")
+    @rule()
+    def flush(self) -> None:
+        """Redis loses everything; passes that are under way go on."""
+        self.client.flushall()
+        self.highest_work_seq = max(self.highest_work_seq, self.model.work_seq)
+        self.model = Model(self.model.limit, self.model.limited)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        """Looking shows the same leases on both sides, none of which has ended."""
+        if not hasattr(self, "model"):
+            return
+        model = self.model
+        live = [
+            {holder for holder, lease in leases.items() if not lease.ended} for leases in (model.pending, model.running)
+        ]
+        pending, running = self.slots.holders(LABOURER)
+        assert [pending.keys(), running.keys()] == live
+        usage = self.slots.look(LABOURER)
+        assert (usage.pending, usage.running, usage.ready) == (len(live[0]), len(live[1]), model.ready)
+        assert usage.dry == (model.dry and sum(map(len, live)) == model.used)
+
+    @invariant()
+    def no_row_is_left_behind(self) -> None:
+        """Every queued row at or before the cursor has a lease, ended ones counting until somebody counts."""
+        if not hasattr(self, "model") or self.model.cursor is None:
+            return
+        leases = {**self.model.pending, **self.model.running}
+        behind = {holder for holder, greenfield in self.queue.items() if greenfield <= self.model.cursor}
+        assert behind <= leases.keys()
+
+    @invariant()
+    def no_holder_twice(self) -> None:
+        """Nobody has two slots, unless it ran when Redis lost its memory."""
+        if hasattr(self, "model"):
+            assert len({**self.model.pending, **self.model.running}) == self.model.used
+
+
+@pytest.mark.parametrize("slots_redis", ["twin", "real, text"], indirect=True)
+def test_store_follows_the_model(slots_redis: redis.Redis) -> None:
+    """In any order of events the store answers as the model of its rules, and leaves no queued row behind."""
+    options: dict[str, Any] = {"max_examples": 100, "stateful_step_count": 40, "deadline": None}
+    machine_settings = settings(**options, suppress_health_check=list(HealthCheck))
+    machine = type("SlotsMachineHere", (SlotsMachine,), {"client": slots_redis})
+    run_state_machine_as_test(machine, settings=machine_settings)

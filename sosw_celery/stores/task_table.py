@@ -158,15 +158,15 @@ class TaskTable:
         """Return how many tasks are claimed: running, or completed and not archived yet."""
         return self._count(items.running_query(labourer_id, greenfield.queue_end(now), self.tables), None)
 
-    def count_waiting(self, labourer_id: str) -> int:
-        """Return how many tasks wait for a retry."""
+    def count_waiting(self, labourer_id: str, *, at_most: int | None = None) -> int:
+        """Return how many tasks wait for a retry; reads them all, or stops once `at_most` is reached."""
         query = {
             "TableName": self.tables.retry,
             "KeyConditionExpression": "#l = :l",
             "ExpressionAttributeNames": {"#l": self.tables.field("labourer_id")},
             "ExpressionAttributeValues": {":l": {"S": labourer_id}},
         }
-        return self._count(query, None)
+        return self._count(query, at_most)
 
     def closed(self, labourer_id: str, *, status: int, since: Decimal = Decimal(0)) -> Iterator[Task]:
         """Yield closed tasks of a labourer, 1 completed or 0 dead, in the order in which they were closed."""

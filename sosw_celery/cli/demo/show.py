@@ -1,0 +1,172 @@
+"""What the demo shows: live on a terminal, as lines elsewhere; at the end what was found, and the proof."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from sosw_celery.cli.output import duration, number
+
+if TYPE_CHECKING:
+    from sosw_celery.cli.demo.check import Check, Outcome
+    from sosw_celery.cli.demo.observe import Sight
+
+__all__ = ["Screen", "show_checks", "show_found"]
+
+#: Seconds between two lines of progress where nothing can be drawn.
+LINE_S = 3.0
+#: Lines of the tables of what was found.
+TOP = 6
+
+#: Before what stands under a labourer's name.
+INDENT = " " * 15
+
+COLUMNS = ("queued", "running", "done", "failed", "retried", "rate", "ETA")
+
+
+class Screen:
+    """Shows events and progress while its `with` block runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._next_line = 0.0
+        self._live = Live(console=console, refresh_per_second=8, transient=True)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the screen was made."""
+        return time.monotonic() - self._began
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def event(self, text: str, style: str = "") -> None:
+        """Say that something happened; it stays on the screen."""
+        self._console.print(Text.assemble((self._clock(), "dim"), "  ", (text, style)))
+
+    def progress(self, sights: Sequence[Sight]) -> None:
+        """Show where the jobs stand, in place of what was shown before."""
+        if self._console.is_terminal:
+            self._live.update(Group(Text(), _progress_table(sights)))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_S
+            for sight in sights:
+                self.event(_line(sight))
+
+    def _clock(self) -> str:
+        return f"{self.seconds:5.1f} s"
+
+
+def show_found(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Show what the labourers found out about the code on this machine."""
+    console.print()
+    console.print(Rule("what was found", align="left", style="dim"))
+    for outcome in outcomes:
+        show = _show_code if outcome.labourer_id == "code_census" else _show_imports
+        show(console, outcome)
+
+
+def show_checks(console: Console, checks: Sequence[Check], seconds: float) -> None:
+    """Show the proof, sentence by sentence, and the time that all of it took."""
+    console.print()
+    console.print(Rule("checked", align="left", style="dim"))
+    for check in checks:
+        mark = ("ok    ", "bold green") if check.holds else ("WRONG ", "bold red")
+        console.print(Text.assemble(mark, check.sentence, (f": {check.found}", "dim" if check.holds else "red")))
+    verdict = ("All of it holds", "bold green") if all(check.holds for check in checks) else ("It failed", "bold red")
+    console.print()
+    console.print(Text.assemble(verdict, f", after {duration(seconds)}."))
+
+
+def _progress_table(sights: Sequence[Sight]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("labourer", no_wrap=True)
+    table.add_column("", width=24)
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for sight in sights:
+        done = sight.done + sight.dead
+        bar = ProgressBar(total=sight.tasks or 1, completed=done, pulse=sight.tasks is None, width=24)
+        table.add_row(sight.labourer_id, bar, *(Text(text, style) for text, style in _cells(sight)))
+    return table
+
+
+def _cells(sight: Sight) -> list[tuple[str, str]]:
+    tasks = "?" if sight.tasks is None else number(sight.tasks)
+    return [
+        (number(sight.queued), ""),
+        (f"{sight.running}/{sight.cap}", "yellow" if sight.running >= sight.cap else ""),
+        (f"{number(sight.done)}/{tasks}", "green" if sight.has_ended else ""),
+        (number(sight.failed), "red" if sight.failed else "dim"),
+        (number(sight.retried), "cyan" if sight.retried else "dim"),
+        (f"{sight.rate:.0f}/s", ""),
+        ("done" if sight.has_ended else duration(sight.eta_s), ""),
+    ]
+
+
+def _line(sight: Sight) -> str:
+    cells = [text for text, _ in _cells(sight)]
+    words = [f"{name} {text}" for name, text in zip(COLUMNS, cells, strict=True)]
+    return f"{sight.labourer_id}: {', '.join(words)}"
+
+
+def _show_code(console: Console, outcome: Outcome) -> None:
+    totals = outcome.totals
+    lines: Counter[str] = Counter()
+    modules: Counter[str] = Counter()
+    for row in outcome.rows:
+        for package in json.loads(row.payload)["packages"]:
+            lines[package] += int(row.extra.get("stat_lines", 0))
+            modules[package] += int(row.extra.get("stat_modules", 0))
+    console.print(
+        f"[bold]code_census[/]    {number(totals['modules'])} modules: {number(totals['lines'])} lines, "
+        f"{number(totals['functions'])} functions, {number(totals['classes'])} classes, "
+        f"{number(totals['docstrings'])} docstrings"
+    )
+    longest = totals.get("longest_function")
+    if longest:
+        console.print(f"{INDENT}longest function: {longest['name']}, {number(longest['lines'])} lines")
+    table = _top_table("largest packages", "lines", "modules")
+    for package, count in lines.most_common(TOP):
+        table.add_row(INDENT + package, number(count), number(modules[package]))
+    console.print(table)
+
+
+def _show_imports(console: Console, outcome: Outcome) -> None:
+    totals = outcome.totals
+    imported = Counter(totals["imported"])
+    console.print(
+        f"[bold]import_census[/]  {number(totals['modules'])} modules: {number(totals['imports'])} imports, "
+        f"{number(totals['relative_imports'])} of them relative, of {number(len(imported))} different modules"
+    )
+    table = _top_table("most imported", "by modules", "share")
+    for name, count in sorted(imported.items(), key=lambda item: (-item[1], item[0]))[:TOP]:
+        table.add_row(INDENT + name, number(count), f"{count / totals['modules']:.0%}")
+    console.print(table)
+
+
+def _top_table(subject: str, *measures: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(INDENT + subject, no_wrap=True)
+    for measure in measures:
+        table.add_column(measure, justify="right")
+    return table

@@ -1,0 +1,119 @@
+"""How commands end: the exit codes, and the one border at which an error becomes a line on stderr and a code."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import click
+
+from sosw_celery.errors import (
+    ConfigError,
+    InvalidJob,
+    JobNotFound,
+    StoreError,
+    StoreUnavailable,
+    TaskNotFound,
+)
+
+__all__ = ["DEBUG", "CommandFailed", "ExitCode", "Terminated", "code_of", "line_of", "one_exit"]
+
+#: Key in click's `Context.meta` under which `--debug` is kept.
+DEBUG = "sosw_celery.debug"
+
+#: DynamoDB's code for a table or an index that does not exist.
+NO_TABLE = "ResourceNotFoundException"
+
+
+class ExitCode(enum.IntEnum):
+    """What the exit status of every command means; `meaning` says it for people."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitCode:
+        """Make a code that knows its meaning."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    OK = 0, "done"
+    FAILURE = 1, "failed, for a reason that has no code of its own"
+    USAGE = 2, "the command line is wrong"
+    NOT_FOUND = 3, "no such job or task"
+    DEAD_TASKS = 4, "the job has ended, and some of its tasks are dead"
+    UNAVAILABLE = 5, "a server does not answer; try again later"
+    INVALID_JOB = 6, "the job cannot become tasks; nothing was written"
+    CONFIG = 7, "the configuration is missing or wrong"
+    TIMEOUT = 8, "--timeout passed before the job had ended; the job goes on"
+    INTERRUPTED = 130, "ended by Ctrl-C"
+    CLOSED_PIPE = 141, "whoever read the output has gone, as head does"
+    TERMINATED = 143, "ended by SIGTERM"
+
+
+class Terminated(KeyboardInterrupt):
+    """This process was asked to end by SIGTERM."""
+
+
+class CommandFailed(click.ClickException):
+    """A command ends with a line of its own and a code; nothing is broken."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def code_of(error: BaseException) -> ExitCode:
+    """Return the code with which a command ends because of this error."""
+    if isinstance(error, CommandFailed):
+        return error.code
+    codes = (
+        (InvalidJob, ExitCode.INVALID_JOB),
+        (ConfigError, ExitCode.CONFIG),
+        ((JobNotFound, TaskNotFound), ExitCode.NOT_FOUND),
+        (StoreUnavailable, ExitCode.UNAVAILABLE),
+        (Terminated, ExitCode.TERMINATED),
+        (KeyboardInterrupt, ExitCode.INTERRUPTED),
+        (BrokenPipeError, ExitCode.CLOSED_PIPE),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILURE)
+
+
+def line_of(error: BaseException) -> str:
+    """Return what the user reads about an error, on one line, with the cure where we know it."""
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, StoreError) and error.code == NO_TABLE:
+        text = f"{error}: a table is missing, make the tables with `sosw-celery init`"
+    elif type(error).__module__.startswith("sosw_celery."):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error} (the traceback is shown with --debug)"
+    return f"error: {' '.join(text.split())}"
+
+
+@contextlib.contextmanager
+def one_exit(ctx: click.Context) -> Iterator[None]:
+    """Turn whatever leaves the block into one line on stderr and the exit code; with --debug the traceback as well.
+
+    What click raises to end a command, and its messages about the command line, pass.
+    """
+    try:
+        yield
+    except (click.exceptions.Exit, click.Abort, click.UsageError):
+        raise
+    except BrokenPipeError:
+        # Python would complain once more when it flushes what is left at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(ExitCode.CLOSED_PIPE)
+    except KeyboardInterrupt as interrupt:
+        ctx.exit(code_of(interrupt))
+    except Exception as error:  # noqa: BLE001  # the border: shown here, with its traceback on demand
+        if ctx.meta.get(DEBUG):
+            traceback.print_exc()
+        click.echo(line_of(error), err=True)
+        ctx.exit(code_of(error))

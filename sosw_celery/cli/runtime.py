@@ -1,0 +1,86 @@
+"""How a command finds the configuration and the servers, and what it does with them in common."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sosw_celery.cli.exits import CommandFailed, ExitCode, Terminated
+from sosw_celery.errors import SoswError
+
+if TYPE_CHECKING:
+    from sosw_celery.wiring import Services
+
+__all__ = ["DATA_DIR", "data_option", "end_on_sigterm", "load_services"]
+
+#: Where `sosw-celery up` keeps its data, and where the other commands look for a stack that runs.
+DATA_DIR = ".sosw"
+
+CONFIG_MODULE = "CELERY_CONFIG_MODULE"
+
+data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DATA_DIR,
+    show_default=True,
+    envvar="SOSW_DATA",
+    help="Directory of `sosw-celery up`; its servers are used while it runs.",
+)
+
+
+def load_services(data_dir: Path | None = None) -> Services:
+    """Return the services of the app `sosw_celery`, configured as its workers are when they start in this directory.
+
+    Nothing has connected yet. This is the one place where commands load the configuration: done on import, a broken one
+    would take `--help` with it.
+
+    Parameters:
+        data_dir: Of a local stack. While it runs, its addresses are the environment's where that does not name any.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        CommandFailed: The configuration cannot be read at all.
+    """
+    if os.getcwd() not in sys.path:
+        # As Celery's own commands do; a console script finds only installed modules otherwise.
+        sys.path.insert(0, os.getcwd())
+    if data_dir is not None:
+        _use_stack(data_dir)
+    module = os.environ.get(CONFIG_MODULE, "celeryconfig")
+    try:
+        app = importlib.import_module("sosw_celery.celery").app
+        services: Services = importlib.import_module("sosw_celery.wiring").services_of(app)
+    except SoswError:
+        raise
+    except Exception as error:  # a configuration is code, and can fail in any way
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            reason = f"not found from {os.getcwd()}; go where your celeryconfig.py is, or set {CONFIG_MODULE}"
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        raise CommandFailed(f"configuration {module}: {reason}", ExitCode.CONFIG) from error
+    return services
+
+
+def _use_stack(data_dir: Path) -> None:
+    environment_of = importlib.import_module("sosw_celery.local").environment_of
+    for name, value in (environment_of(data_dir) or {}).items():
+        os.environ.setdefault(name, value)
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does, so that what it started is ended in good order."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise_terminated)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated

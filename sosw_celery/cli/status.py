@@ -1,0 +1,138 @@
+"""`sosw-celery status`: what each labourer and each open job is at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sosw_celery import clock
+from sosw_celery.cli import Command
+from sosw_celery.cli.output import json_option, number, print_json, print_table
+from sosw_celery.cli.runtime import data_option, load_services
+from sosw_celery.core.model import JobSummary
+from sosw_celery.errors import JobNotFound
+from sosw_celery.stores.slots import Readiness
+
+if TYPE_CHECKING:
+    from sosw_celery.wiring import Services
+
+__all__ = ["COUNT_LIMIT", "LabourerStatus", "labourer_status", "open_jobs", "status"]
+
+#: Rows of a queue that are counted at most: reading all of a long one costs money and time.
+COUNT_LIMIT = 10_000
+
+#: Open jobs that are shown unless asked otherwise.
+JOBS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class LabourerStatus:
+    """What a labourer is at.
+
+    Parameters:
+        queued: Tasks in its queue, those handed out included; `COUNT_LIMIT` stands for that many or more.
+        running: Slots whose attempt runs.
+        handed_out: Slots whose hint waits for a worker.
+        cap: Slots in all.
+        waiting: Tasks that wait for a retry; at most `COUNT_LIMIT`.
+        slots: `ready`; else no slot is granted: `settling` for seconds after Redis came back empty, `missing` until the
+            first dispatch.
+    """
+
+    labourer_id: str
+    queued: int
+    running: int
+    handed_out: int
+    cap: int
+    waiting: int
+    slots: Readiness
+
+
+def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
+    """Return what a labourer is at, by counts that stop at `COUNT_LIMIT`."""
+    usage = services.slots.look(labourer_id)
+    table = services.task_table
+    return LabourerStatus(
+        labourer_id=labourer_id,
+        queued=min(COUNT_LIMIT, table.count_queued(labourer_id, now=clock.now(), at_most=COUNT_LIMIT)),
+        running=usage.running,
+        handed_out=usage.pending,
+        cap=services.settings.labourer(labourer_id).slots,
+        waiting=min(COUNT_LIMIT, table.count_waiting(labourer_id, at_most=COUNT_LIMIT)),
+        slots=usage.ready,
+    )
+
+
+def open_jobs(services: Services, limit: int) -> list[JobSummary]:
+    """Return the jobs that have not ended, at most `limit`."""
+    found = []
+    for job_id in islice(services.job_table.unfinished(limit), limit):
+        try:
+            found.append(services.job_table.get(job_id))
+        except JobNotFound:  # the index was behind
+            continue
+    return found
+
+
+@click.command(
+    cls=Command,
+    examples=["sosw-celery status", "sosw-celery status --json | jq '.labourers[] | select(.queued > 0)'"],
+)
+@click.option(
+    "--jobs", "job_limit", type=click.IntRange(0, 1000), default=JOBS_SHOWN, show_default=True, help="Jobs to show."
+)
+@data_option
+@json_option
+def status(job_limit: int, data: Path, as_json: bool) -> None:
+    """Show what each labourer and each open job is at.
+
+    Queues are counted up to 10,000 tasks.
+    """
+    services = load_services(data)
+    labourers = [labourer_status(services, labourer_id) for labourer_id in services.settings.labourers]
+    jobs = open_jobs(services, job_limit)
+    if as_json:
+        counted = [{**asdict(labourer), "count_limit": COUNT_LIMIT} for labourer in labourers]
+        print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs]})
+        return
+    print_table(
+        ["labourer", "queued", "running", "handed out", "retry", "slots"],
+        [
+            (
+                labourer.labourer_id,
+                _counted(labourer.queued),
+                f"{labourer.running}/{labourer.cap}",
+                labourer.handed_out,
+                _counted(labourer.waiting),
+                labourer.slots,
+            )
+            for labourer in labourers
+        ],
+    )
+    click.echo()
+    if not jobs:
+        click.echo("no open jobs" if job_limit else "jobs not asked for")
+        return
+    print_table(
+        ["job", "labourer", "state", "tasks", "written", "completed", "dead"],
+        [
+            (
+                job.job_id,
+                job.labourer_id,
+                job.state.value,
+                "-" if job.tasks is None else number(job.tasks),
+                job.written,
+                job.completed,
+                job.dead,
+            )
+            for job in jobs
+        ],
+    )
+
+
+def _counted(count: int) -> str:
+    return number(count, at_least=count >= COUNT_LIMIT)

@@ -70,23 +70,24 @@ def check_json(value: Any, path: Path = None, depth: int = 1) -> None:
         InvalidJob: A key that is not text, NaN, Infinity, a type that JSON lacks, or more than `MAX_DEPTH` lists and
             dicts in each other.
     """
-    if isinstance(value, dict):
-        if set(map(type, value)) - {str}:
-            _check_keys(value, path)
-        types = set(map(type, value.values()))
-    elif isinstance(value, (list, tuple)):
-        types = set(map(type, value))
-    else:
+    if not isinstance(value, (dict, list, tuple)):
         _check_scalar(value, path)
         return
     if depth > MAX_DEPTH:
         # The whole path would be an error text of several hundred keys.
         raise InvalidJob("job", f"expected at most {MAX_DEPTH} lists and dicts in each other")
-    if types <= PLAIN_TYPES:
-        return
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        if type(item) not in PLAIN_TYPES:
-            check_json(item, (path, key), depth + 1)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidJob(show_path(path), "expected keys that are text", shorten(key))
+            kind = type(item)
+            # Most lists of a job are lists of names: seen here, they cost no call.
+            if kind not in PLAIN_TYPES and (kind is not list or not PLAIN_TYPES.issuperset(map(type, item))):
+                check_json(item, (path, key), depth + 1)
+    elif not PLAIN_TYPES.issuperset(map(type, value)):
+        for position, item in enumerate(value):
+            if type(item) not in PLAIN_TYPES:
+                check_json(item, (path, position), depth + 1)
 
 
 def payload_text(payload: Mapping[str, Any]) -> str:
@@ -136,12 +137,6 @@ def _refuse_double_key(keys: Iterable[str]) -> NoReturn:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _check_keys(value: Mapping[Any, Any], path: Path) -> None:
-    for key in value:
-        if not isinstance(key, str):
-            raise InvalidJob(show_path(path), "expected keys that are text", shorten(key))
 
 
 def _check_scalar(value: Any, path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sosw_celery.core.suggest import did_you_mean
@@ -158,33 +159,44 @@ class Word(NamedTuple):
     level: int
 
 
+STRAY = Word(Meaning.STRAY_FLAG, -1)
+
 #: The look of a flag. What looks like one but names no level is worth a warning.
 FLAG_PATTERN = re.compile("isolate_.+|max_.+_per_batch")
 
-#: Keys that are remembered by a vocabulary; a job may have any number of different ones.
-REMEMBERED_KEYS = 10_000
+#: Layouts that are remembered by a vocabulary, and the most keys that one of them may have.
+REMEMBERED_LAYOUTS = 1_000
+REMEMBERED_KEYS = 100
 
 
-class Vocabulary(dict[str, "Word | None"]):
-    """What each key of a job means under a schema: `vocabulary[key]` is a `Word`, or None for an ordinary attribute.
+class Layout(NamedTuple):
+    """What the keys of a node are; those that are not here are ordinary attributes."""
 
-    A dict that fills itself, because every key of every node of a job is looked up in it.
+    #: (what it means, the key)
+    flags: tuple[tuple[Word, str], ...]
+    #: (index of the level, the key), outermost first.
+    levels: tuple[tuple[int, str], ...]
+
+
+class Vocabulary:
+    """What the keys of a job mean under a schema.
+
+    The nodes of a job look alike, and there may be a million of them: so what the keys of one mean is remembered.
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
-        super().__init__()
         self.levels = levels
+        self._words: dict[str, Word] = {}
         for index, level in enumerate(levels):
-            self.update(dict.fromkeys(level.spellings, Word(Meaning.VALUES, index)))
-            self.update(dict.fromkeys(level.isolate_flags, Word(Meaning.ISOLATE, index)))
-            self.update(dict.fromkeys(level.batch_flags, Word(Meaning.BATCH, index)))
-        self.flags = [key for key, word in self.items() if word and word.meaning is not Meaning.VALUES]
+            self._words.update(dict.fromkeys(level.spellings, Word(Meaning.VALUES, index)))
+            self._words.update(dict.fromkeys(level.isolate_flags, Word(Meaning.ISOLATE, index)))
+            self._words.update(dict.fromkeys(level.batch_flags, Word(Meaning.BATCH, index)))
+        self._layouts: dict[tuple[str, ...], Layout] = {}
 
-    def __missing__(self, key: str) -> Word | None:
-        word = Word(Meaning.STRAY_FLAG, -1) if FLAG_PATTERN.fullmatch(key) else None
-        if len(self) < REMEMBERED_KEYS:
-            self[key] = word
-        return word
+    @property
+    def flags(self) -> list[str]:
+        """Every flag of the schema, in each of its spellings."""
+        return [key for key, word in self._words.items() if word.meaning is not Meaning.VALUES]
 
     def level_of(self, attr: str) -> int:
         """Return the index of the level that an attribute spells.
@@ -192,10 +204,34 @@ class Vocabulary(dict[str, "Word | None"]):
         Raises:
             ValueError: There is no such level.
         """
-        word = self[attr]
+        word = self._words.get(attr)
         if word is None or word.meaning is not Meaning.VALUES:
             raise ValueError(f"no level {attr!r}{did_you_mean(attr, [level.name for level in self.levels])}")
         return word.level
+
+    def layout(self, node: Mapping[str, Any]) -> Layout:
+        """Return what the keys of a node are."""
+        keys = tuple(node)
+        known = self._layouts.get(keys)
+        if known is None:
+            known = self._read(keys)
+            if len(self._layouts) < REMEMBERED_LAYOUTS and len(keys) <= REMEMBERED_KEYS:
+                self._layouts[keys] = known
+        return known
+
+    def _read(self, keys: tuple[str, ...]) -> Layout:
+        flags = []
+        levels = []
+        for key in keys:
+            word = self._words.get(key)
+            if word is None:
+                if key.startswith(("isolate_", "max_")) and FLAG_PATTERN.fullmatch(key):
+                    flags.append((STRAY, key))
+            elif word.meaning is Meaning.VALUES:
+                levels.append((word.level, key))
+            else:
+                flags.append((word, key))
+        return Layout(tuple(flags), tuple(sorted(levels, key=itemgetter(0))))
 
 
 class Scope:

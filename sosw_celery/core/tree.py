@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise, repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from sosw_celery.core.notes import Note, Notes
 from sosw_celery.core.payload import Path, show_path
@@ -23,25 +23,13 @@ from sosw_celery.errors import InvalidJob, shorten
 
 __all__ = ["Tree", "is_plain"]
 
+CONTENT_EXPECTED = "expected null or a dict as the content of a value that is split"
+
 PLAIN_TYPES = frozenset({str, int, float, bool})
+NONE_TYPE = frozenset({type(None)})
 
-
-class _Values(NamedTuple):
-    """What a node has for one level, as it stands in the job."""
-
-    level: int
-    key: str
-    content: Any
-
-
-class _Node(NamedTuple):
-    """The parts of a node, sorted by what they are."""
-
-    #: All but its levels. Flags too, because tasks keep them.
-    attributes: dict[str, Any]
-    flags: list[tuple[Word, str, Any]]
-    #: Outermost first.
-    levels: list[_Values]
+#: What a node has for one level: (index of the level, key, values as they stand in the job).
+Given = tuple[int, str, Any]
 
 
 class Tree:
@@ -60,7 +48,7 @@ class Tree:
         self._vocabulary = Vocabulary(levels)
         self._start = 0 if start is None else self._vocabulary.level_of(start)
         self._around = around or {}
-        self._outer = self._scope(self._read(self._around).flags, self._start, NO_FLAGS, None)
+        self._outer = self._scope(self._around, self._start, NO_FLAGS, None)
         self._splits = bytearray()
         #: Whether the job asks to be opened. Known after the survey.
         self.is_split = False
@@ -86,34 +74,16 @@ class Tree:
         """
         if not self.is_split:
             return iter([{**job, **self._around}])
-        return self._expand_node(job, self._start, self._outer, self._around, iter(self._splits))
+        return self._expand_node(job, self._start, self._outer, dict(self._around), iter(self._splits))
 
-    # What both walks read.
-
-    def _read(self, node: Mapping[str, Any]) -> _Node:
-        parts = _Node({}, [], [])
-        vocabulary = self._vocabulary
-        for key, value in node.items():
-            word = vocabulary[key]
-            if word is None:
-                parts.attributes[key] = value
-            elif word.meaning is Meaning.VALUES:
-                parts.levels.append(_Values(word.level, key, value))
-            else:
-                parts.attributes[key] = value
-                parts.flags.append((word, key, value))
-        if len(parts.levels) > 1:
-            parts.levels.sort(key=lambda values: values.level)
-        return parts
-
-    def _scope(self, flags: list[tuple[Word, str, Any]], index: int, outer: Scope, path: Path) -> Scope:
-        """Return the scope of a node: its own flags for the levels from `index` on, nearer than those around it."""
+    def _scope(self, node: Mapping[str, Any], index: int, outer: Scope, path: Path) -> Scope:
+        """Return the scope in a node: its own flags for the levels from `index` on, nearer than those around it."""
         isolated: dict[int, bool] = {}
         batches: dict[int, int] = {}
-        for word, key, value in flags:
+        for word, key in self._vocabulary.layout(node).flags:
             if word.level < index:
                 continue
-            place = f"{show_path(path)}.{key}"
+            value, place = node[key], f"{show_path(path)}.{key}"
             if word.meaning is Meaning.ISOLATE:
                 # Given in both spellings, one that is true is enough.
                 isolated[word.level] = parse_switch(value, place) or isolated.get(word.level, False)
@@ -127,23 +97,32 @@ class Tree:
         self, node: Mapping[str, Any], index: int, outer: Scope, path: Path
     ) -> tuple[bool, InvalidJob | None]:
         """Return whether a node asks to be opened, and what is wrong with it in that case."""
-        _, flags, levels = self._read(node)
+        flags, levels = self._vocabulary.layout(node)
         scope = outer
         if flags:
-            scope = self._scope(flags, index, outer, path)
+            scope = self._scope(node, index, outer, path)
             self._note_flags(flags, index, path)
+        given = _given(node, levels)
+        problem = None
+        if len(levels) > 1 or (levels and levels[0][0] < index):
+            problem = self._problem(node, levels, index, path)
         asks = index in scope.sizes
-        given = [values for values in levels if values.level >= index and _has_values(values.content)]
-        first_given = given[0].level if given else len(self._levels)
-        if first_given > index:
-            self._note_missing(range(index, first_given), scope, path)
+        if problem:
+            # Which of the values belong where is the question, so none of them is handed down to another.
+            given = [found for found in given if found[0] >= index]
+            asks = asks or any(level in scope.sizes for level, _, _ in given)
+            del given[1:]
+        first = given[0][0] if given else len(self._levels)
+        if first > index:
+            self._note_missing(range(index, first), scope, path)
         if given:
-            asks = self._survey_values(given[0], given[1:], scope, path) or asks
-        return asks, self._problem(levels, index, path)
+            asks = self._survey_level(given, scope, path) or asks
+        return asks, problem
 
-    def _survey_values(self, values: _Values, beside: list[_Values], scope: Scope, path: Path) -> bool:
-        """Return whether a level of a node is split."""
-        level, key, content = values
+    def _survey_level(self, given: Sequence[Given], scope: Scope, path: Path) -> bool:
+        """Return whether the outermost of the levels that a node has values for is split."""
+        level, key, content = given[0]
+        beside = given[1:]
         flagged = level in scope.sizes
         mark = len(self._splits)
         if not flagged:
@@ -152,15 +131,21 @@ class Tree:
             return flagged
         asks, problem = flagged, _mixture(content, path, key)
         if problem:
-            asks = asks or any(other.level in scope.sizes for other in beside)
+            asks = asks or any(other in scope.sizes for other, _, _ in beside)
         else:
             for name, child in _entries(content):
-                inner = _with_beside(child, beside)
-                if inner is None:
+                if child is None and not beside:
                     continue
-                child_asks, child_problem = self._survey_child(inner, level + 1, scope, (path, key, name))
-                asks = asks or child_asks
-                problem = problem or self._conflict(child, beside, (path, key, name)) or child_problem
+                place = (path, key, name)
+                if beside:
+                    problem = problem or self._conflict(child, beside, place)
+                    child = _with_beside(child, beside)
+                if isinstance(child, dict):
+                    child_asks, child_problem = self._survey_node(child, level + 1, scope, place)
+                    asks = asks or child_asks
+                    problem = problem or child_problem
+                else:
+                    problem = problem or InvalidJob(show_path(place), CONTENT_EXPECTED, shorten(child))
         if not asks:
             del self._splits[mark + 1 :]
             return False
@@ -170,37 +155,31 @@ class Tree:
             self._splits[mark] = True
         return True
 
-    def _survey_child(self, child: Any, index: int, scope: Scope, path: Path) -> tuple[bool, InvalidJob | None]:
-        if isinstance(child, dict):
-            return self._survey_node(child, index, scope, path)
-        return False, InvalidJob(show_path(path), "expected null or a dict under a value that is split", shorten(child))
-
-    def _problem(self, levels: list[_Values], index: int, path: Path) -> InvalidJob | None:
+    def _problem(
+        self, node: Mapping[str, Any], levels: Sequence[tuple[int, str]], index: int, path: Path
+    ) -> InvalidJob | None:
         """Return what makes a node ambiguous once it is opened."""
-        for values in levels:
-            if values.level < index:
-                name = self._levels[values.level].plural
-                problem = f"expected no attribute named like the level {name!r}, which is further out"
-                return InvalidJob(f"{show_path(path)}.{values.key}", problem, shorten(values.content))
-        for values, following in pairwise(levels):
-            if values.level == following.level:
-                problem = f"expected one spelling, found {values.key!r} too"
-                return InvalidJob(f"{show_path(path)}.{following.key}", problem, shorten(following.content))
+        for level, key in levels:
+            if level < index:
+                problem = f"expected no attribute named like the level {self._levels[level].name!r} further out"
+                return InvalidJob(f"{show_path(path)}.{key}", problem, shorten(node[key]))
+        for (level, key), (next_level, next_key) in pairwise(levels):
+            if level == next_level:
+                problem = f"expected one spelling, found {key!r} too"
+                return InvalidJob(f"{show_path(path)}.{next_key}", problem, shorten(node[next_key]))
         return None
 
-    def _conflict(self, child: Any, beside: list[_Values], path: Path) -> InvalidJob | None:
+    def _conflict(self, child: Any, beside: Sequence[Given], path: Path) -> InvalidJob | None:
         """Return what is wrong when values that stand beside a level stand in one of its nodes as well."""
-        if not beside or not isinstance(child, dict):
-            return None
-        for values in beside:
-            for spelling in self._levels[values.level].spellings:
+        for level, key, _ in beside if isinstance(child, dict) else ():
+            for spelling in self._levels[level].spellings:
                 if spelling in child:
-                    problem = f"expected these values either here or further out, found {values.key!r} there too"
+                    problem = f"expected these values either here or further out, found {key!r} there too"
                     return InvalidJob(f"{show_path(path)}.{spelling}", problem, shorten(child[spelling]))
         return None
 
-    def _note_flags(self, flags: list[tuple[Word, str, Any]], index: int, path: Path) -> None:
-        for word, key, _ in flags:
+    def _note_flags(self, flags: Iterable[tuple[Word, str]], index: int, path: Path) -> None:
+        for word, key in flags:
             if word.meaning is Meaning.STRAY_FLAG:
                 self.notes.add(Note.STRAY_FLAG, key, path)
             elif word.level < index:
@@ -212,42 +191,45 @@ class Tree:
                 self.notes.add(Note.NO_VALUES, self._levels[level].plural, path)
 
     def _note_nothing_split(self, job: Mapping[str, Any]) -> None:
-        parts = self._read(job)
-        if parts.levels:
-            for level in self._scope(parts.flags, self._start, self._outer, None).sizes:
+        if self._vocabulary.layout(job).levels:
+            for level in self._scope(job, self._start, self._outer, None).sizes:
                 self.notes.add(Note.NOTHING_SPLIT, self._levels[level].plural, None)
 
     # The second walk.
 
     def _expand_node(
-        self, node: Mapping[str, Any], index: int, outer: Scope, skeleton: Mapping[str, Any], splits: Iterator[int]
+        self, node: Mapping[str, Any], index: int, outer: Scope, skeleton: dict[str, Any], splits: Iterator[int]
     ) -> Iterator[dict[str, Any]]:
         """Yield the tasks of a node, in the order of its values.
 
         Parameters:
-            skeleton: What the tasks have from the nodes around this one.
+            skeleton: What the tasks have from the nodes around this one; not used by anybody else.
             splits: The bytes of the survey that are not read yet.
         """
-        attributes, flags, levels = self._read(node)
-        scope = self._scope(flags, index, outer, None) if flags else outer
-        task = {**skeleton, **attributes}
-        given = [values for values in levels if _has_values(values.content)]
-        if len(given) < len(levels):
-            task.update({key: content for _, key, content in levels if not _has_values(content)})
+        flags, levels = self._vocabulary.layout(node)
+        given = _given(node, levels)
+        task = skeleton if len(given) == len(node) else _with_attributes(skeleton, node, given)
         if not given:
             yield task
             return
+        scope = self._scope(node, index, outer, None) if flags else outer
         level, _, content = given[0]
+        beside = given[1:]
         size = scope.sizes.get(level, 0)
         if not size and not next(splits):
             yield {**task, **dict(map(self._unsplit, given))}
             return
-        beside = given[1:]
         key = self._levels[level].plural
+        if not beside and isinstance(content, list) and not isinstance(content[0], dict):
+            # What the loop below does too, but this is what most tasks of big jobs come from.
+            for start in range(0, len(content), size):
+                yield {**task, key: content[start : start + size]}
+            return
         batch: list[Any] = []
         for name, child in _entries(content):
-            inner = _with_beside(child, beside)
-            if inner is None:
+            if beside:
+                child = _with_beside(child, beside)
+            if child is None:
                 batch.append(name)
                 if len(batch) >= size:
                     yield {**task, key: batch}
@@ -256,13 +238,13 @@ class Tree:
             if batch:
                 yield {**task, key: batch}
                 batch = []
-            yield from self._expand_node(inner, level + 1, scope, {**task, key: [name]}, splits)
+            yield from self._expand_node(child, level + 1, scope, {**task, key: [name]}, splits)
         if batch:
             yield {**task, key: batch}
 
-    def _unsplit(self, values: _Values) -> tuple[str, Any]:
+    def _unsplit(self, found: Given) -> tuple[str, Any]:
         """Return the key and the values of a level that stays together: plain ones as a list, others as they are."""
-        level, key, content = values
+        level, key, content = found
         if isinstance(content, (dict, list, tuple)) and is_plain(content):
             return self._levels[level].plural, list(content)
         return key, content
@@ -271,19 +253,21 @@ class Tree:
 def is_plain(content: Any) -> bool:
     """Return whether values have no content of their own: one scalar, a list of scalars, or a dict of None."""
     if isinstance(content, dict):
-        return set(map(type, content.values())) <= {type(None)}
+        return NONE_TYPE.issuperset(map(type, content.values()))
     if not isinstance(content, (list, tuple)):
         return True
-    types = set(map(type, content))
     # Subclasses of these are rare: texts or numbers of an Enum, in a job that did not come from JSON.
-    return types <= PLAIN_TYPES or all(issubclass(kind, (str, int, float)) for kind in types)
+    return PLAIN_TYPES.issuperset(map(type, content)) or all(isinstance(item, (str, int, float)) for item in content)
 
 
-def _has_values(content: Any) -> bool:
-    """Return whether there is at least one value: an empty one, also 0 or "", is none."""
-    if isinstance(content, (list, tuple)) and content and isinstance(content[0], dict):
-        return any(content)
-    return bool(content)
+def _given(node: Mapping[str, Any], levels: Sequence[tuple[int, str]]) -> list[Given]:
+    """Return the levels that a node has at least one value for. An empty one, also 0 or "", is no value."""
+    given = []
+    for level, key in levels:
+        content = node[key]
+        if content and (not isinstance(content, (list, tuple)) or not isinstance(content[0], dict) or any(content)):
+            given.append((level, key, content))
+    return given
 
 
 def _entries(content: Any) -> Iterable[tuple[Any, Any]]:
@@ -305,8 +289,14 @@ def _mixture(content: Any, path: Path, key: str) -> InvalidJob | None:
     return InvalidJob(f"{show_path(path)}.{key}", problem, shorten(content))
 
 
-def _with_beside(child: Any, beside: list[_Values]) -> Any:
+def _with_beside(child: Any, beside: Sequence[Given]) -> Any:
     """Return a child with the values that stand beside its level: they belong to each value of that level."""
     if not beside or not (child is None or isinstance(child, dict)):
         return child
-    return {**{values.key: values.content for values in beside}, **(child or {})}
+    return {**{key: content for _, key, content in beside}, **(child or {})}
+
+
+def _with_attributes(skeleton: dict[str, Any], node: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
+    """Return a skeleton with everything of a node but the levels that have values."""
+    keys = {key for _, key, _ in given}
+    return {**skeleton, **{key: value for key, value in node.items() if key not in keys}}

@@ -11,7 +11,7 @@ broker_url = os.environ.get("SOSW_BROKER_URL", redis_url)
 result_backend = os.environ.get("SOSW_RESULT_BACKEND", redis_url)
 
 # Modules with labourers: every worker knows them all, and runs those whose queue it is given with -Q.
-imports = ("workers.code_census",)
+imports = ("workers.code_census", "workers.import_census")
 
 sosw = {
     "redis_url": redis_url,
@@ -20,5 +20,6 @@ sosw = {
     "job_schema": {"chunkable_attrs": ["package", "module"]},
     "labourers": {
         "code_census": {"max_simultaneous_invocations": 3, "duration": 60, "max_attempts": 5},
+        "import_census": {"max_simultaneous_invocations": 2, "duration": 60, "max_attempts": 5},
     },
 }

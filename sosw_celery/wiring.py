@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import redis
@@ -220,21 +220,22 @@ class Services:
 
 
 _lock = threading.Lock()
-_built: dict[int, tuple[int, Services]] = {}
+#: Where an app keeps its services, with the process that built them.
+_ATTRIBUTE = "_sosw_services"
 
 
 def services_of(app: Celery) -> Services:
     """Return this process's services for the app; a forked child gets its own, with connections of its own."""
-    pid, services = _built.get(id(app), (0, None))
+    pid, services = vars(app).get(_ATTRIBUTE, (0, None))
     if services is not None and pid == os.getpid():
-        return services
+        return cast(Services, services)
     with _lock:
-        pid, services = _built.get(id(app), (0, None))
+        pid, services = vars(app).get(_ATTRIBUTE, (0, None))
         if services is None or pid != os.getpid():
             settings = services.settings if services is not None else load_settings(app.conf.get("sosw") or {})
             services = Services(app, settings)
-            _built[id(app)] = (os.getpid(), services)
-        return services
+            setattr(app, _ATTRIBUTE, (os.getpid(), services))
+        return cast(Services, services)
 
 
 def settings_of(app: Celery) -> Settings:

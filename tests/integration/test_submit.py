@@ -1,0 +1,77 @@
+"""Submitting from a user's own code, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cluster import Cluster
+
+from sosw_celery.core.model import JobState
+
+PROGRAM = """
+import json, sys
+from sosw_celery import InvalidJob, scheduler
+from cluster_labourers import note
+
+job = {"lambda_name": "note", "isolate_values": True, "groups": {"a": {"values": [1, 2]}, "b": {"values": [3]}}}
+said = {}
+said["dict"] = scheduler.delay({**job, "job_id": "first"}).get(timeout=30)
+said["again"] = scheduler.delay({**job, "job_id": "first"}).get(timeout=30)
+said["text"] = scheduler.delay(json.dumps({"job": json.dumps({**job, "job_id": "second"})})).get(timeout=30)
+result = scheduler.delay({**job, "lambda_name": "arn:aws:lambda:eu-west-1:1:function:note:live"})
+said["own id"] = result.get(timeout=30)["job_id"] == result.id
+said["one task"] = scheduler.apply_async(args=({"lambda_name": "note", "values": [5]},)).get(timeout=30)["tasks"]
+said["delay of a labourer"] = note.delay({"values": [6]}).get(timeout=30)["tasks"]
+try:
+    scheduler.delay({**job, "lambda_name": "notes"})
+except InvalidJob as problem:
+    said["unknown"] = str(problem)
+refused = scheduler.delay({**job, "period": "last_0_days", "job_id": "bad"})
+try:
+    refused.get(timeout=30)
+except Exception as problem:
+    said["refused"] = f"{type(problem).__name__}: {problem}"
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster with the essentials and a labourer."""
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 4}})
+    cluster.worker()
+    cluster.worker("note", "-c", "2")
+    cluster.beat()
+    return cluster
+
+
+@pytest.mark.slow
+def test_a_users_program_submits_jobs_and_gets_summaries(cluster: Cluster) -> None:
+    """Every accepted form of a job gives its tasks once, its summary, and a clear error where it is none."""
+    program = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert program.returncode == 0, program.stderr + cluster.tails()
+    said: dict[str, Any] = json.loads(program.stdout)
+    first = said["dict"]
+    assert (first["job_id"], first["labourer_id"], first["tasks"]) == ("first", "note", 3)
+    assert said["again"]["tasks"] == said["text"]["tasks"] == 3
+    assert said["own id"] is True
+    assert said["one task"] == said["delay of a labourer"] == 1
+    assert said["unknown"].startswith("job.lambda_name: ")
+    assert "'note'" in said["unknown"]
+    assert said["refused"].startswith("InvalidJob: job.period")
+    assert cluster.services.job_table.get("bad").state is JobState.REFUSED
+    for job_id in ("first", "second"):
+        assert cluster.ended(job_id).completed == 3
+    assert len(cluster.spans()) == 3 + 3 + 3 + 1 + 1

@@ -43,7 +43,11 @@ with LocalStack(sys.argv[1] or None) as stack:
     exec(sys.argv[2])
 """
 WAIT = "sys.stdin.read()"
-WAIT_WITH_A_FORK = "os.fork(); sys.stdin.read()"
+WAIT_WITH_A_FORK = """
+if os.fork():
+    print("forked", flush=True)
+sys.stdin.read()
+"""
 STOP_IN_A_FORK = """
 child = os.fork()
 if child == 0:
@@ -79,6 +83,11 @@ class Owner:
         for name in ("SOSW_REDIS_URL", "SOSW_DYNAMODB_ENDPOINT"):
             port = urlsplit(self.environment[name]).port
             await_true(lambda port=port: not listens(port), f"nothing listens at {port}")
+
+    def next_line(self) -> str:
+        """Return the next line that the owner prints, once it has."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip()
 
     def redis(self) -> redis.Redis:
         """Return a client of its Redis."""
@@ -178,6 +187,7 @@ def test_servers_end_when_a_signal_kills_their_owner(number: signal.Signals, dat
 def test_servers_end_though_a_fork_of_their_dead_owner_lives_on() -> None:
     """A fork that inherited the owner's pipe, as pool processes do, does not keep the servers alive."""
     with owner_of(task=WAIT_WITH_A_FORK) as owner:
+        assert owner.next_line() == "forked"
         owner.process.kill()
         owner.process.wait()
         owner.await_servers_gone()
@@ -186,8 +196,7 @@ def test_servers_end_though_a_fork_of_their_dead_owner_lives_on() -> None:
 def test_ctrl_c_reaches_the_owner_first_and_stops_the_servers_after_it() -> None:
     """Ctrl-C in a terminal goes to the whole process group: the servers answer until the owner's block has ended."""
     with owner_of(task=ANSWER_CTRL_C, start_new_session=True) as owner:
-        assert owner.process.stdout is not None
-        assert owner.process.stdout.readline() == "waiting\n"
+        assert owner.next_line() == "waiting"
         os.killpg(owner.process.pid, signal.SIGINT)
         output, _ = owner.process.communicate()
         assert output.strip() == "True"
@@ -292,8 +301,7 @@ def test_a_failed_start_leaves_no_server_running(tmp_path: Path, monkeypatch: py
 def test_a_fork_of_the_owner_does_not_stop_the_servers() -> None:
     """`stop` in a forked child leaves the servers to the process that started them."""
     with owner_of(task=STOP_IN_A_FORK) as owner, owner.redis() as client:
-        assert owner.process.stdout is not None
-        assert owner.process.stdout.readline() == "fork ended with 0\n"
+        assert owner.next_line() == "fork ended with 0"
         assert client.ping()
         assert Path(urlsplit(owner.environment["SOSW_QUEUE_BUCKET"]).path).is_dir()
 

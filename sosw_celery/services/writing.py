@@ -28,7 +28,7 @@ RENEWED_AFTER = 1 / 3
 MARGIN = 1 / 5
 
 #: Rows handed to the table at once; before each slice the lease is looked at.
-SLICE = 200
+SLICE = 500
 
 
 class Lease:
@@ -184,7 +184,9 @@ class PartWriter:
     def _tasks(self, rows: Sequence[tuple[int, str]]) -> list[Task]:
         ids = [task_id(self.part.job_id, number) for number, _ in rows]
         there = self._already_written(rows, ids)
-        now = max(self._clock(), self._next_position)
+        now = self._clock()
+        # The clock may not have moved since the batch before, or may have been set back.
+        first = max(now, self._next_position)
         tasks = [
             Task(
                 task_id=identity,
@@ -195,10 +197,10 @@ class PartWriter:
                 job_id=self.part.job_id,
                 arn=self._arn,
             )
-            for (_, payload), identity, position in zip(rows, ids, greenfield.positions(now), strict=False)
+            for (_, payload), identity, position in zip(rows, ids, greenfield.positions(first), strict=False)
             if identity not in there
         ]
-        self._next_position = now + len(rows) * greenfield.MICROSECOND
+        self._next_position = first + len(rows) * greenfield.MICROSECOND
         return tasks
 
     def _already_written(self, rows: Sequence[tuple[int, str]], ids: Sequence[str]) -> set[str]:

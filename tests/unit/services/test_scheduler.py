@@ -1,0 +1,759 @@
+"""The Scheduler on moto: what becomes of a job, whoever dies, and what a subclass may change."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from sosw_celery.core.job_plan import Envelope, task_id
+from sosw_celery.core.model import JobState, JobSummary, Task
+from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreUnavailable
+from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.settings import greenfield_delta, load_settings
+from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.queue_file import DirectoryQueueFiles
+from sosw_celery.stores.tables import Tables, create_tables
+from sosw_celery.stores.task_table import TaskTable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+NOW = Decimal("1772370000.5")  # 2026-03-01, 13:00 UTC, a Sunday
+ARN = "arn:aws:lambda:eu-west-1:000000000000:function:resize"
+#: Six rows: five skus one by one, and one node without any.
+JOB = {
+    "lambda_name": "resize",
+    "isolate_skus": True,
+    "note": "n",
+    "shops": {"north": {"skus": ["a", "b", "c", "d", "e"]}, "south": None},
+}
+
+
+class Killed(BaseException):
+    """The process died here: nothing behind this point ran, not even the tidying up."""
+
+
+class DyingTaskTable(TaskTable):
+    """The real table of a process that may be killed in the middle of a batch."""
+
+    #: Batches until the process dies; and how many rows of the last one still get in.
+    batches_left: int | None = None
+    rows_of_last = 0
+
+    def write(self, tasks: Sequence[Task]) -> None:
+        """Write the batch, or some of it and die."""
+        if self.batches_left == 0:
+            super().write(tasks[: self.rows_of_last])
+            raise Killed
+        if self.batches_left is not None:
+            self.batches_left -= 1
+        super().write(tasks)
+
+
+@dataclass
+class World:
+    """Everything around a Scheduler, and what it sent."""
+
+    client: DynamoDBClient
+    tables: Tables
+    queue: Path
+    section: dict[str, Any] = field(default_factory=dict)
+    now: Decimal = NOW
+    monotonic: float = 1000.0
+    sent: list[Mapping[str, Any]] = field(default_factory=list)
+    announced: list[tuple[str, Decimal]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = load_settings(
+            {
+                "labourers": {"resize": {"arn": ARN}},
+                "job_schema": {"chunkable_attrs": ["shop", "sku"]},
+                "queue_bucket": f"file://{self.queue}",
+                "s3_prefix": "q",
+                "rows_to_process": 2,
+                "rows_per_file": 4,
+                **self.section,
+            }
+        )
+        self.job_table = JobTable(self.client, self.tables)
+        self.task_table = DyingTaskTable(
+            self.client,
+            self.tables,
+            delta=greenfield_delta(self.settings),
+            job_counters=self.job_table.counters_update,
+            parallel=1,
+        )
+
+    def scheduler(self, kind: type[Scheduler] = Scheduler) -> Scheduler:
+        """A Scheduler process."""
+        return kind(
+            self.settings,
+            task_table=self.task_table,
+            job_table=self.job_table,
+            queue_files=DirectoryQueueFiles(self.queue / "q"),
+            announce=lambda labourer_id, lowest: self.announced.append((labourer_id, lowest)),
+            spawn=self.sent.append,
+            clock=lambda: self.now,
+            monotonic=lambda: self.monotonic,
+        )
+
+    def run(self, job: Any = None, *, kind: type[Scheduler] = Scheduler) -> JobSummary:
+        """Submit a job and run it in this process."""
+        scheduler = self.scheduler(kind)
+        job_id, _ = scheduler.submit(job or JOB, "j1")
+        return scheduler.run(Envelope(job_id))
+
+    def die_after(self, batches: int, rows_of_last: int = 0) -> None:
+        """Let the next process die after some batches."""
+        self.task_table.batches_left, self.task_table.rows_of_last = batches, rows_of_last
+
+    def rows(self) -> list[Task]:
+        """What stands in the tasks table, in the order of its queue."""
+        return self.task_table.queued("resize", now=self.now, start=None, limit=1000)
+
+    def payloads(self) -> list[dict[str, Any]]:
+        """The payloads in the tasks table, in the order of its queue."""
+        return [json.loads(row.payload) for row in self.rows()]
+
+    def files(self) -> list[str]:
+        """The queue files that stand there."""
+        return sorted(path.name for path in self.queue.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Makes a world with settings of its own."""
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        tables = Tables()
+        create_tables(client, tables)
+        yield lambda **section: World(client, tables, tmp_path / "queue", section)
+
+
+@pytest.fixture
+def world(make: Callable[..., World]) -> World:
+    """A world with the usual settings: parts of four rows, batches of two."""
+    return make()
+
+
+EXPECTED = [
+    *({"isolate_skus": True, "note": "n", "shops": ["north"], "skus": [sku]} for sku in "abcde"),
+    {"isolate_skus": True, "note": "n", "shops": ["south"]},
+]
+
+
+# ---- the way of a job
+
+
+def test_a_job_becomes_its_tasks(world: World) -> None:
+    """Every row is in the table with its labourer, job, arn and payload; the job is scheduled; no file is left."""
+    summary = world.run()
+    assert summary == JobSummary("j1", "resize", JobState.SCHEDULED, tasks=6, written=6, accepted_at=NOW)
+    assert sorted(world.payloads(), key=str) == sorted(EXPECTED, key=str)
+    rows = world.rows()
+    assert {row.task_id for row in rows} == {task_id("j1", number) for number in range(6)}
+    assert {(row.labourer_id, row.job_id, row.arn, row.attempts) for row in rows} == {("resize", "j1", ARN, 0)}
+    assert {row.created_at for row in rows} == {NOW}
+    assert world.files() == []
+
+
+def test_rows_of_a_part_keep_their_order(make: Callable[..., World]) -> None:
+    """The queue runs in the order of the job: each row's greenfield is above that of the row before, batch by batch."""
+    world = make(rows_per_file=100)
+    world.run()
+    assert world.payloads() == EXPECTED
+    greenfields = [row.greenfield for row in world.rows()]
+    assert greenfields == sorted(set(greenfields))
+    assert greenfields[0] == NOW
+
+
+def test_each_batch_is_announced(world: World) -> None:
+    """After each batch its labourer is told with the lowest greenfield, so that free slots do not wait for the rest."""
+    world.run()
+    assert [labourer_id for labourer_id, _ in world.announced] == ["resize"] * 3
+    lowest = {row.greenfield for row in world.rows()}
+    assert all(greenfield in lowest for _, greenfield in world.announced)
+
+
+def test_siblings_get_the_other_parts(world: World) -> None:
+    """The one who chunks sends a message for every other part, in an envelope that no job can be taken for."""
+    world.run()
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": 1}}]
+    assert Envelope.from_message(world.sent[0]) == Envelope("j1", 1)
+    assert world.scheduler().run(Envelope("j1", 1)).written == 6
+
+
+def test_submitting_twice_is_once(world: World) -> None:
+    """The second submit and run of a job_id change nothing, also when the tasks have moved on meanwhile."""
+    world.run()
+    first = world.rows()
+    assert world.scheduler().submit(JOB, "j1") == ("j1", False)
+    world.task_table.client.delete_item(TableName=world.tables.tasks, Key={"task_id": {"S": first[0].task_id}})
+    world.now += 1000
+    assert world.scheduler().run(Envelope("j1")).tasks == 6
+    assert world.rows() == first[1:]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        JOB,
+        json.dumps(JOB),
+        {"job": JOB},
+        {"job": json.dumps(JOB)},
+        json.dumps({"job": JOB}),
+        {**JOB, "lambda_name": ARN},
+        {**JOB, "lambda_name": f"{ARN}:prod"},
+    ],
+)
+def test_an_event_has_many_shapes(world: World, event: Any) -> None:
+    """A dict, JSON, a wrapper around one of these, and an ARN for the name all mean the same job."""
+    world.run(event)
+    assert len(world.rows()) == 6
+    assert {row.labourer_id for row in world.rows()} == {"resize"}
+
+
+def test_a_job_id_of_its_own_wins(world: World) -> None:
+    """The job's own job_id names it; that of the message only when there is none."""
+    assert world.scheduler().submit({**JOB, "job_id": "mine"}, "message") == ("mine", True)
+    assert world.scheduler().submit({**JOB, "job_id": None}, "message") == ("message", True)
+
+
+def test_names_of_continuations_are_ordinary(world: World) -> None:
+    """A job may have attributes called file_name, sosw or part: they are payload, and nothing else happens."""
+    job = {"lambda_name": "resize", "file_name": "x", "part": 3, "sosw": {"job_id": "other", "part": None}}
+    assert world.run(job).tasks == 1
+    assert world.payloads() == [{key: value for key, value in job.items() if key != "lambda_name"}]
+
+
+def test_the_day_of_acceptance_counts(world: World) -> None:
+    """A period is counted from the day on which the job was accepted, however late it is chunked, in the job's zone."""
+    scheduler = world.scheduler()
+    scheduler.submit({"lambda_name": "resize", "period": "last_2_days"}, "utc")
+    scheduler.submit({"lambda_name": "resize", "period": "today", "timezone": "Pacific/Kiritimati"}, "far")
+    world.now += 5 * 86_400
+    scheduler.run(Envelope("utc"))
+    scheduler.run(Envelope("far"))
+    assert sorted(payload["date_list"] for payload in world.payloads()) == [
+        ["2026-02-27", "2026-02-28"],
+        ["2026-03-02"],
+    ]
+
+
+def test_warnings_are_kept(world: World) -> None:
+    """What the chunking warns of is in the summary, from the run and for everybody who asks later."""
+    summary = world.run({**JOB, "isolate_skuz": True})
+    assert len(summary.warnings) >= 1
+    assert "isolate_skuz" in " ".join(summary.warnings)
+    assert world.job_table.get("j1").warnings == summary.warnings
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("event", "path"),
+    [
+        ("{", "job"),
+        ("[1]", "job"),
+        (None, "job"),
+        (17, "job"),
+        ({}, "job.lambda_name"),
+        ({"lambda_name": None}, "job.lambda_name"),
+        ({"lambda_name": "resise"}, "job.lambda_name"),
+        ({"job": None}, "job.job"),
+        ({**JOB, "job_id": ""}, "job.job_id"),
+        ({**JOB, "job_id": 7}, "job.job_id"),
+        ({**JOB, "job_id": "a#part#00001"}, "job.job_id"),
+        ({**JOB, "job_id": "x" * 513}, "job.job_id"),
+        ({**JOB, "job_id": "\ud800"}, "job.job_id"),
+        ({**JOB, "job_schema_name": "no"}, "job.job_schema_name"),
+        ({**JOB, "timezone": "Mars/Base"}, "job.timezone"),
+        ({**JOB, "x": float("nan")}, "job.x"),
+        ({**JOB, "x": {1: 2}}, "job.x"),
+        ({**JOB, "x": datetime.date(2026, 1, 1)}, "job.x"),
+    ],
+)
+def test_what_cannot_be_a_job_is_refused_at_once(world: World, event: Any, path: str) -> None:
+    """The submit itself raises, with the path, and nothing is stored: neither job nor rows."""
+    with pytest.raises(InvalidJob) as caught:
+        world.scheduler().submit(event, "j1")
+    assert caught.value.path == path
+    assert world.client.scan(TableName=world.tables.jobs)["Count"] == 0
+
+
+def test_a_wrong_name_gets_a_suggestion(world: World) -> None:
+    """An unknown labourer is answered with the one that was meant."""
+    with pytest.raises(InvalidJob, match="'resize'"):
+        world.scheduler().submit({"lambda_name": "resise"}, "j1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"period": "someday"},
+        {"max_skus_per_batch": -1},
+        {"shop": ["x"]},
+        {"note": "x" * 500_000},
+        {"isolate_skus": "perhaps"},
+    ],
+)
+def test_what_cannot_become_tasks_is_refused(world: World, change: dict[str, Any]) -> None:
+    """A job whose fault shows when it is chunked ends as refused, with the reason; no row, no file; its id is free."""
+    with pytest.raises(InvalidJob) as caught:
+        world.run({**JOB, **change})
+    summary = world.job_table.get("j1")
+    assert (summary.state, summary.error) == (JobState.REFUSED, str(caught.value))
+    assert world.rows() == []
+    assert world.files() == []
+    assert world.run(JOB).written == 6
+
+
+def test_a_row_that_is_too_big_shows_before_the_first_is_written(make: Callable[..., World]) -> None:
+    """One task over DynamoDB's limit, the last one of many parts, and nothing of the job is written."""
+    world = make(rows_per_file=2)
+    huge = {"shops": {f"s{n}": {"skus": ["a"]} for n in range(9)} | {"z": {"text": "x" * 410_000}}}
+    with pytest.raises(InvalidJob, match="over the limit"):
+        world.run({"lambda_name": "resize", "isolate_shops": True, **huge})
+    assert (world.rows(), world.files(), world.sent) == ([], [], [])
+
+
+class GivesNothing(Scheduler):
+    """A subclass whose chunker finds nothing to do."""
+
+    def construct_job_data(self, job: Any, skeleton: Any = None) -> list[dict[str, Any]]:
+        """Return no task."""
+        return []
+
+
+def test_a_job_without_tasks_is_refused(world: World) -> None:
+    """No task is not a success."""
+    with pytest.raises(InvalidJob, match="at least one task"):
+        world.run(kind=GivesNothing)
+    assert world.job_table.get("j1").state is JobState.REFUSED
+
+
+def test_an_unknown_job_is_not_found(world: World) -> None:
+    """An envelope for a job that nobody accepted is an error, not an empty success."""
+    with pytest.raises(JobNotFound):
+        world.scheduler().run(Envelope("nobody"))
+
+
+# ---- dying and going on
+
+
+def survive(world: World) -> JobSummary:
+    """Go on with the job after a death: the leases of the dead run out first."""
+    world.task_table.batches_left = None
+    world.now += 100
+    world.monotonic += 100
+    return world.scheduler().run(Envelope("j1"))
+
+
+@pytest.mark.parametrize("rows_of_last", [0, 1, 2])
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_killed_while_writing(world: World, batches: int, rows_of_last: int) -> None:
+    """Whatever a killed process had written of its batch, the next one completes the rows and doubles none."""
+    world.die_after(batches, rows_of_last)
+    with pytest.raises(Killed):
+        world.run()
+    before = {row.task_id: row for row in world.rows()}
+    assert survive(world).written == 6
+    after = {row.task_id: row for row in world.rows()}
+    assert len(after) == 6
+    assert before.items() <= after.items(), "a row that was there has been written again"
+    assert world.files() == []
+
+
+def test_a_row_that_has_moved_on_is_not_written_again(world: World) -> None:
+    """Rows of the batch in doubt that are closed already, or wait for a retry, stay where they are."""
+    world.die_after(0, 2)
+    with pytest.raises(Killed):
+        world.run()
+    first, second = world.rows()
+    for row, table in ((first, world.tables.closed), (second, world.tables.retry)):
+        key = {"task_id": {"S": row.task_id}}
+        world.client.delete_item(TableName=world.tables.tasks, Key=key)
+        item = {**key, "labourer_id": {"S": "resize"}, "desired_launch_time": {"N": "1"}}
+        world.client.put_item(TableName=table, Item=item)
+    survive(world)
+    assert {row.task_id for row in world.rows()} == {task_id("j1", number) for number in range(2, 6)}
+
+
+class DiesWhile(Scheduler):
+    """A Scheduler that is killed at one of the steps around its rows."""
+
+    step = ""
+
+    def _die_at(self, step: str) -> None:
+        if self.step == step:
+            raise Killed
+
+    def parse_job_to_file(self, job: Any) -> int:
+        """Chunk, and perhaps die before or after."""
+        self._die_at("before chunking")
+        tasks = super().parse_job_to_file(job)
+        self._die_at("after chunking")
+        return tasks
+
+    def get_and_lock_queue_file(self) -> str:
+        """Lock, and perhaps die before or after."""
+        self._die_at("before locking")
+        path = super().get_and_lock_queue_file()
+        self._die_at("after locking")
+        return path
+
+    def upload_and_unlock_queue_file(self) -> None:
+        """Give the file back, and perhaps die before or after."""
+        self._die_at("before unlocking")
+        super().upload_and_unlock_queue_file()
+        self._die_at("after unlocking")
+
+    @staticmethod
+    def _quietly(call: Callable[[], object]) -> None:
+        """Do nothing: a dead process tidies nothing up."""
+
+
+STEPS = [f"{when} {what}" for what in ("chunking", "locking", "unlocking") for when in ("before", "after")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_between_the_steps(world: World, step: str) -> None:
+    """A process that dies before or after any step of a part leaves nothing that the next one cannot go on with."""
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": step}))
+    summary = survive(world)
+    assert (summary.state, summary.written) == (JobState.SCHEDULED, 6)
+    assert Counter(map(str, world.payloads())) == Counter(map(str, EXPECTED))
+    assert world.files() == []
+
+
+def test_a_silent_part_is_left_alone_while_its_lease_holds(world: World) -> None:
+    """Nobody writes a part whose owner may be alive; when its lease is over, anybody does."""
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.now += 10
+    assert world.scheduler().run(Envelope("j1")).written == 2
+    assert {row.task_id for row in world.rows()} == {task_id("j1", 4), task_id("j1", 5)}
+    assert survive(world).written == 6
+
+
+def test_a_stalled_owner_stops_writing(world: World) -> None:
+    """A process that stood still for its lease notices it by its own clock before it writes the next batch."""
+    stalled: list[bool] = []
+
+    class Stalls(Scheduler):
+        """Stands still once, after its first batch, for almost its lease; then it is asked to end."""
+
+        @staticmethod
+        def pop_rows_from_file(file_name: str, rows: int | None = 1) -> list[str]:
+            """Take the rows, and stand still before they are written."""
+            if len(world.rows()) == 2 and not stalled:
+                world.monotonic += 29
+                world.now += 29
+                stalled.append(True)
+            return Scheduler.pop_rows_from_file(file_name, rows)
+
+    scheduler = world.scheduler(Stalls)
+    scheduler.submit(JOB, "j1")
+    scheduler.run(Envelope("j1"), should_stop=lambda: bool(stalled))
+    assert len(world.rows()) == 2
+    assert world.job_table.open_parts("j1", world.now + 2) == [0, 1]
+    assert survive(world).written == 6
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "garbage", "empty"])
+def test_a_damaged_queue_file_is_made_again(world: World, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A queue file that is gone or no good costs a second chunking, and no row."""
+    world.die_after(1, 1)
+    with pytest.raises(Killed):
+        world.run()
+    (locked,) = world.queue.rglob("locked_*")
+    if damage == "lost":
+        locked.unlink()
+    else:
+        locked.write_text({"cut": "1\t{}\n", "garbage": "0\t{}\nno row\n", "empty": ""}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert survive(world).written == 6
+    assert Counter(map(str, world.payloads())) == Counter(map(str, EXPECTED))
+    assert "queue file lost" in caplog.text
+    assert world.files() == []
+
+
+def test_a_job_that_changes_its_mind_is_set_aside(world: World) -> None:
+    """When the file is lost and the job gives fewer rows than before, nothing is invented: it is an error."""
+    world.die_after(1)
+    with pytest.raises(Killed):
+        world.run()
+    for path in world.queue.rglob("locked_*"):
+        path.unlink()
+    world.settings = world.settings.model_copy(update={"job_schema": world.settings.job_schema_variants.get("x")})
+    with pytest.raises(ItemCorrupt, match="other rows"):
+        survive(world)
+
+
+def test_a_table_that_does_not_answer_costs_no_row(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing write leaves the part free at once, before its checkpoint, and the next run goes on."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1")
+
+    def unavailable(tasks: Sequence[Task]) -> None:
+        raise StoreUnavailable("dynamodb", "BatchWriteItem", "ThrottlingException")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.task_table, "write", unavailable)
+        with pytest.raises(StoreUnavailable):
+            scheduler.run(Envelope("j1"))
+    assert world.job_table.open_parts("j1", world.now) == [0, 1]
+    assert scheduler.run(Envelope("j1")).written == 6
+
+
+def test_failing_hints_cost_nothing(world: World) -> None:
+    """A broker that is away, for announcements and for siblings, does not keep rows from being written."""
+
+    def broken(*_: Any) -> None:
+        raise ConnectionError("no broker")
+
+    scheduler = world.scheduler()
+    scheduler._announce = broken
+    scheduler._spawn = broken
+    scheduler.submit(JOB, "j1")
+    assert scheduler.run(Envelope("j1")).written == 6
+
+
+# ---- time, shutdown, siblings
+
+
+def test_what_is_left_goes_to_a_sibling(make: Callable[..., World]) -> None:
+    """Out of time, the rest of the file is unlocked, the part is free, a sibling is sent, and it goes on there."""
+    world = make(rows_per_file=100, scheduler_max_run=100, shutdown_period=40)
+
+    class Slow(Scheduler):
+        """Each batch takes half a minute."""
+
+        def pop_rows_from_file(self, file_name: str, rows: int | None = 1) -> list[str]:  # type: ignore[override]
+            """Take the rows, slowly."""
+            world.monotonic += 35
+            return Scheduler.pop_rows_from_file(file_name, rows)
+
+    world.settings = world.settings.model_copy(update={"part_lease_s": 10_000.0})
+    summary = world.run(kind=Slow)
+    assert (summary.state, summary.written) == (JobState.WRITING, 4)
+    assert world.files() == ["tasks_queue_j1.1_00000.txt"]
+    (path,) = world.queue.rglob("*.txt")
+    assert [line.split("\t")[0] for line in path.read_text().splitlines()] == ["4", "5"]
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
+    world.now += 1
+    assert world.scheduler().run(Envelope("j1", 0)).state is JobState.SCHEDULED
+    assert world.payloads() == EXPECTED
+
+
+def test_shutting_down_ends_well(world: World) -> None:
+    """Asked to stop, a run finishes its batch and leaves the rest to a sibling."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1")
+    summary = scheduler.run(Envelope("j1"), should_stop=lambda: len(world.rows()) >= 2)
+    assert summary.written == 2
+    assert world.sent[-1] == {"sosw": {"job_id": "j1", "part": 0}}
+    assert world.job_table.open_parts("j1", world.now) == [0, 1]
+
+
+def test_a_shutdown_period_never_takes_all_the_time(make: Callable[..., World]) -> None:
+    """With a shutdown period longer than the run itself rows are written all the same."""
+    assert make(scheduler_max_run=10, shutdown_period=60).run().written == 6
+
+
+# ---- lost messages
+
+
+def test_a_lost_message_is_sent_again(world: World) -> None:
+    """A job that was accepted, but whose message never came, is gone on with after a lease, and then more rarely."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1")
+    assert scheduler.resume_unfinished(NOW + 29) == 0
+    times = [NOW + seconds for seconds in range(30, 700, 5)]
+    sent_at = [at - NOW for at in times if scheduler.resume_unfinished(at)]
+    assert sent_at == [30, 90, 210, 450, 690]
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}] * 5
+    assert scheduler.run(Envelope("j1")).written == 6
+    assert scheduler.resume_unfinished(NOW + 10_000) == 0
+
+
+def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
+    """Of a job that is being written, messages go to the parts whose owners are gone; held ones are left alone."""
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.sent.clear()
+    world.job_table.claim_part("j1", 1, "alive", NOW + 25, 30.0)
+    assert world.scheduler().resume_unfinished(NOW + 40) == 1
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
+
+
+def test_an_end_that_nobody_told_is_found(world: World) -> None:
+    """When the last part was written by one who died before saying so, the sweep's message ends the writing."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.job_table, "finish_writing", lambda job_id: False)
+        assert scheduler.run(Envelope("j1")).state is JobState.WRITING
+    world.sent.clear()
+    assert scheduler.resume_unfinished(NOW + 40) == 1
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}]
+    assert scheduler.run(Envelope("j1")).state is JobState.SCHEDULED
+
+
+def test_one_chunks_and_the_others_wait(world: World) -> None:
+    """A second message of a job that somebody is chunking does nothing."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1")
+    world.job_table.claim_chunking("j1", "other", NOW, 30.0)
+    assert scheduler.run(Envelope("j1")).state is JobState.ACCEPTED
+    assert world.rows() == []
+    assert scheduler.resume_unfinished(NOW + 31) == 0
+
+
+# ---- a class to inherit from, as in sosw
+
+
+class Quarters(Scheduler):
+    """A subclass with a period of its own and another idea of yesterday."""
+
+    def last_x_quarters(self, pattern: str) -> list[str]:
+        """Return first days of quarters."""
+        return [f"q{number}" for number in range(int(pattern.split("_")[1]))]
+
+    def yesterday(self, pattern: str = "yesterday") -> list[str]:
+        """Return something that the built-in period would not."""
+        return ["never", *self.today()]
+
+    def nothing_to_say(self) -> list[str]:
+        """Return a date, without being told the period."""
+        return ["2020-02-02"]
+
+
+@pytest.mark.parametrize(
+    ("period", "dates"),
+    [
+        ("last_2_quarters", ["q0", "q1"]),
+        ("yesterday", ["never", "2026-03-01"]),
+        ("quiet", ["2020-02-02"]),
+        ("2_days_back", ["2026-02-27"]),
+    ],
+)
+def test_periods_of_a_subclass_count(make: Callable[..., World], period: str, dates: list[str]) -> None:
+    """A period method that a subclass adds or overrides decides what a run writes; the others stay."""
+    patterns = {"last_[0-9]+_quarters": "last_x_quarters", "quiet": "nothing_to_say"}
+    world = make(custom_period_patterns=patterns)
+    world.run({"lambda_name": "resize", "period": period}, kind=Quarters)
+    assert world.payloads() == [{"date_list": dates}]
+
+
+def fiscal(match: Any, today: datetime.date) -> list[str]:
+    """Return a date of a period that the configuration names by its dotted path."""
+    return [f"fy{today.year + int(match[1])}"]
+
+
+def test_periods_of_the_configuration_count(make: Callable[..., World]) -> None:
+    """A function, or its dotted path, in custom_period_patterns decides what a run writes."""
+    world = make(custom_period_patterns={"fy([0-9])": fiscal, "new_year": "json:loads"})
+    world.run({"lambda_name": "resize", "period": "fy2"})
+    assert world.payloads() == [{"date_list": ["fy2028"]}]
+    assert world.scheduler()._custom_period("json:loads") is json.loads
+
+
+class OwnChunkers(Scheduler):
+    """A subclass that changes each of the chunkers."""
+
+    def chunk_dates(self, job: Any, skeleton: Any = None) -> list[dict[str, Any]]:
+        """Add a day."""
+        return [{**one, "day_by": "me"} for one in super().chunk_dates(job, skeleton)]
+
+    def chunk_job(self, job: Any, skeleton: Any = None, attr: Any = None) -> list[dict[str, Any]]:
+        """Turn the order around."""
+        return super().chunk_job(job, skeleton, attr)[::-1]
+
+    def construct_job_data(self, job: Any, skeleton: Any = None) -> list[dict[str, Any]]:
+        """Number the tasks."""
+        return [{**task, "number": number} for number, task in enumerate(super().construct_job_data(job, skeleton))]
+
+
+def test_chunkers_of_a_subclass_count(make: Callable[..., World]) -> None:
+    """Chunkers that a subclass overrides decide what a run writes, also when a part is made again."""
+    world = make(rows_per_file=100)
+    expected = [{**task, "day_by": "me", "number": number} for number, task in enumerate(reversed(EXPECTED))]
+    world.run(kind=OwnChunkers)
+    assert world.payloads() == expected
+    assert list(world.scheduler(OwnChunkers).payloads(JOB)) == expected
+
+
+def test_chunkers_know_the_schema_of_the_run(make: Callable[..., World]) -> None:
+    """A node that a chunker passes on is read under the schema of its job, though it does not name it."""
+
+    class Nodes(Scheduler):
+        """Chunks the nodes below a key of its own."""
+
+        def construct_job_data(self, job: Any, skeleton: Any = None) -> list[dict[str, Any]]:
+            """Chunk each node."""
+            return [task for node in job["nodes"] for task in self.chunk_job(node)]
+
+    world = make(job_schema_variants={"words": {"chunkable_attrs": ["word"]}})
+    job = {"lambda_name": "resize", "job_schema_name": "words", "nodes": [{"isolate_words": True, "words": ["a", "b"]}]}
+    world.run(job, kind=Nodes)
+    assert [payload["words"] for payload in world.payloads()] == [["a"], ["b"]]
+
+
+def test_all_names_of_the_seed_are_there(world: World) -> None:
+    """Every method and property that sosw's documentation shows exists and does what it says, outside of a run too."""
+    scheduler = world.scheduler()
+    assert scheduler.extract_job_from_payload({"job": json.dumps(JOB)}) == JOB
+    assert scheduler.chunk_dates({"period": "yesterday"}, {"x": 1}) == [{"x": 1, "date_list": ["2026-02-28"]}]
+    job = {key: value for key, value in JOB.items() if key != "lambda_name"}
+    assert scheduler.chunk_job(job) == EXPECTED
+    assert scheduler.construct_job_data(job) == EXPECTED
+    assert scheduler.needs_chunking("shops", job)
+    assert not scheduler.needs_chunking("shops", {"shops": ["a"]})
+    assert scheduler.get_next_chunkable_attr("shops") == "sku"
+    assert scheduler.get_next_chunkable_attr("sku") is None
+    assert Scheduler.get_index_from_list("shops", ["sku", "shop"]) == 1
+    assert scheduler.validate_list_of_vals({"a": None, "b": None}) == ["a", "b"]
+    assert scheduler.today() == ["2026-03-01"]
+    assert scheduler.yesterday() == ["2026-02-28"]
+    assert scheduler.last_x_days("last_2_days") == ["2026-02-27", "2026-02-28"]
+    assert scheduler.previous_x_days("previous_2_days") == ["2026-02-25", "2026-02-26"]
+    assert scheduler.x_days_back("7_days_back") == ["2026-02-22"]
+    assert scheduler.last_week() == [f"2026-02-{day}" for day in range(22, 29)]
+    assert scheduler.get_db_field_name("task_id") == "task_id"
+    assert scheduler.sufficient_execution_time_left
+    scheduler.set_queue_file("some.txt")
+    assert scheduler.remote_queue_file == "q/some.txt"
+    assert scheduler.remote_queue_locked_file == "q/locked_some.txt"
+    scheduler.set_queue_file()
+    assert scheduler.remote_queue_file != "q/some.txt"
+
+
+def test_rows_are_popped_from_the_top(tmp_path: Path) -> None:
+    """The static method pops rows of a local file, one unless told, and an empty list at its end."""
+    path = tmp_path / "rows"
+    path.write_text("a\nb\nc\n")
+    assert Scheduler.pop_rows_from_file(str(path)) == ["a"]
+    assert Scheduler.pop_rows_from_file(str(path), rows=5) == ["b", "c"]
+    assert Scheduler.pop_rows_from_file(str(path)) == []
+
+
+def test_a_job_can_be_chunked_to_files_without_a_run(world: World) -> None:
+    """parse_job_to_file stores the rows of a job in parts and says how many there are."""
+    assert world.scheduler().parse_job_to_file(JOB) == 6
+    assert len(world.files()) == 2
+    with pytest.raises(RuntimeError, match="run"):
+        world.scheduler().process_file()

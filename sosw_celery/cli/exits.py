@@ -27,6 +27,8 @@ DEBUG = "sosw_celery.debug"
 
 #: DynamoDB's code for a table or an index that does not exist.
 NO_TABLE = "ResourceNotFoundException"
+#: How clients call it that nothing answers at an address.
+NOBODY_THERE = frozenset({"ConnectionError", "EndpointConnectionError"})
 
 
 class ExitCode(enum.IntEnum):
@@ -89,6 +91,8 @@ def line_of(error: BaseException) -> str:
         text = error.format_message()
     elif isinstance(error, StoreError) and error.code == NO_TABLE:
         text = f"{error}: a table is missing, make the tables with `sosw-celery init`"
+    elif isinstance(error, StoreUnavailable) and error.code in NOBODY_THERE:
+        text = f"{error}: is it running? `sosw-celery up` starts the servers on this machine"
     elif type(error).__module__.startswith("sosw_celery."):
         text = str(error)
     else:

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, print_json
-from sosw_celery.cli.runtime import data_option, load_services
+from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.stores.dynamo import error_code
 from sosw_celery.stores.tables import create_tables, definitions
@@ -106,7 +106,7 @@ def _make_bucket(s3: Any, bucket: str) -> bool:
 @json_option
 def init(data: Path, as_json: bool) -> None:
     """Make the tables and the place for queue files. What is there already is left as it is."""
-    made = make_places(load_services(data))
+    made = make_places(services_at(data))
     if as_json:
         print_json(
             {

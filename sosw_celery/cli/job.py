@@ -11,7 +11,7 @@ import click
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, number, print_fields, print_json
-from sosw_celery.cli.runtime import data_option, load_services
+from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.model import JobSummary
 
 __all__ = ["job", "job_fields", "time_text"]
@@ -53,7 +53,7 @@ def time_text(seconds: Decimal | None) -> str:
 @json_option
 def job(job_id: str, data: Path, as_json: bool) -> None:
     """Show how far a job is."""
-    summary = load_services(data).job_table.get(job_id)
+    summary = services_at(data).job_table.get(job_id)
     if as_json:
         print_json(summary.as_dict())
     else:

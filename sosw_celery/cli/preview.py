@@ -98,11 +98,13 @@ def preview_of(event: Any, settings: Settings, sample: int = SAMPLE) -> Preview:
     return found
 
 
-def read_job(source: Path) -> bytes:
-    """Return the JSON text of a job file; `-` is standard input."""
-    if str(source) == "-":
-        return sys.stdin.buffer.read()
-    return source.read_bytes()
+def read_job(source: Path) -> str | bytes:
+    """Return the JSON text of a job file; `-` is standard input. Bytes that are no UTF-8 are left to the parser."""
+    read = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+    try:
+        return read.decode()
+    except UnicodeDecodeError:
+        return read
 
 
 @click.command(
@@ -142,7 +144,7 @@ def preview(source: Path, shape: str, sample: int, as_json: bool) -> None:
         _print_for_people(found, settings)
 
 
-def _print_payloads(event: bytes, settings: Settings) -> None:
+def _print_payloads(event: str | bytes, settings: Settings) -> None:
     """Print every payload as it is made; warnings go to stderr."""
     chunker = Chunker(settings)
     _, texts = chunker.checked(event)

@@ -6,6 +6,7 @@ them (they are ended here, in good order), and all of them end with the process 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -28,6 +29,9 @@ __all__ = ["CeleryProcess", "Processes", "Role", "beat", "ending_words", "essent
 WARM_S = 30.0
 POLL_S = 0.05
 
+#: What processes log unless told otherwise.
+LOG_LEVEL = "INFO"
+
 
 class NotStarted(SoswError):
     """A process could not be started at all."""
@@ -40,11 +44,11 @@ class Role:
     name: str
     arguments: tuple[str, ...]
 
-    def command(self) -> list[str]:
+    def command(self, log_level: str = LOG_LEVEL) -> list[str]:
         """Return the command line. A worker's node name is a new one each time: two nodes never share one."""
         unique = f"{self.name}-{secrets.token_hex(3)}@%h"
         arguments = [unique if word == NODE else word for word in self.arguments]
-        return [sys.executable, "-m", "celery", "-A", "sosw_celery", *arguments]
+        return [sys.executable, "-m", "celery", "-q", "-A", "sosw_celery", *arguments, "--loglevel", log_level]
 
 
 #: Stands in a role's arguments for the name of the node.
@@ -63,13 +67,13 @@ def labourer_node(labourer_id: str, concurrency: int) -> Role:
 
 def beat(schedule_file: Path) -> Role:
     """Return the beat: scheduled jobs, and the safety net."""
-    return Role("beat", ("beat", "--loglevel", "INFO", "--schedule", str(schedule_file), "--pidfile="))
+    return Role("beat", ("beat", "--schedule", str(schedule_file), "--pidfile="))
 
 
 def _worker(name: str, queues: Iterable[str], concurrency: int) -> Role:
     # Without mingle a node is ready a second earlier; nothing here needs nodes to know each other.
     quiet = ("--without-gossip", "--without-mingle")
-    options = ("-Q", ",".join(queues), "-c", str(concurrency), "-n", NODE, "--loglevel", "INFO")
+    options = ("-Q", ",".join(queues), "-c", str(concurrency), "-n", NODE)
     return Role(name, ("worker", *options, *quiet))
 
 
@@ -80,10 +84,13 @@ class CeleryProcess:
         log: Where its output goes; None: to `output`, for the caller to read all the time.
     """
 
-    def __init__(self, role: Role, environment: Mapping[str, str], log: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, role: Role, environment: Mapping[str, str], *, log: IO[bytes] | None = None, log_level: str = LOG_LEVEL
+    ) -> None:
         self.role = role
+        command = role.command(log_level)
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervise.__file__, "--", *role.command()],
+            [sys.executable, "-I", "-S", supervise.__file__, "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log if log is not None else subprocess.PIPE,
@@ -93,7 +100,7 @@ class CeleryProcess:
         first_line = cast(IO[bytes], self._supervisor.stdout).readline()
         if not first_line:
             self._close()
-            raise NotStarted(f"{role.name} did not start: {' '.join(role.command())}")
+            raise NotStarted(f"{role.name} did not start: {' '.join(command)}")
         #: The process id of Celery's main process.
         self.pid = int(first_line)
         self.started_at = time.monotonic()
@@ -135,9 +142,10 @@ class CeleryProcess:
             self._close()
 
     def _signal(self, number: signal.Signals) -> None:
-        # While the supervisor has not ended, it has not let go of the process, so the id is not another's.
+        # Until the supervisor has ended, which it does when its process has, the id is not another's.
         if self._supervisor.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ends right now
+                os.kill(self.pid, number)
 
     def _close(self) -> None:
         for pipe in (self._supervisor.stdin, self._supervisor.stdout):
@@ -162,13 +170,13 @@ class Processes:
         self.log_dir = log_dir
         self.running: list[CeleryProcess] = []
 
-    def start(self, role: Role) -> CeleryProcess:
+    def start(self, role: Role, log_level: str = LOG_LEVEL) -> CeleryProcess:
         """Start a process; return at once, it needs a second or two until it works."""
         if self.log_dir is None:
-            process = CeleryProcess(role, self.environment)
+            process = CeleryProcess(role, self.environment, log_level=log_level)
         else:
             with self.log_of(role).open("ab") as log:
-                process = CeleryProcess(role, self.environment, log)
+                process = CeleryProcess(role, self.environment, log=log, log_level=log_level)
         self.running.append(process)
         return process
 

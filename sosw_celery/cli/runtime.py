@@ -20,7 +20,7 @@ from sosw_celery.errors import SoswError
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
 
-__all__ = ["DATA_DIR", "data_option", "end_on_sigterm", "load_services"]
+__all__ = ["DATA_DIR", "data_option", "end_on_sigterm", "load_services", "services_at"]
 
 #: Where `sosw-celery up` keeps its data, and where the other commands look for a stack that runs.
 DATA_DIR = ".sosw"
@@ -37,14 +37,11 @@ data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 )
 
 
-def load_services(data_dir: Path | None = None) -> Services:
+def load_services() -> Services:
     """Return the services of the app `sosw_celery`, configured as its workers are when they start in this directory.
 
     Nothing has connected yet. This is the one place where commands load the configuration: done on import, a broken one
     would take `--help` with it.
-
-    Parameters:
-        data_dir: Of a local stack. While it runs, its addresses are the environment's where that does not name any.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -53,8 +50,6 @@ def load_services(data_dir: Path | None = None) -> Services:
     if os.getcwd() not in sys.path:
         # As Celery's own commands do; a console script finds only installed modules otherwise.
         sys.path.insert(0, os.getcwd())
-    if data_dir is not None:
-        _use_stack(data_dir)
     module = os.environ.get(CONFIG_MODULE, "celeryconfig")
     try:
         app = importlib.import_module("sosw_celery.celery").app
@@ -70,10 +65,28 @@ def load_services(data_dir: Path | None = None) -> Services:
     return services
 
 
-def _use_stack(data_dir: Path) -> None:
+def services_at(data_dir: Path) -> Services:
+    """Return the services for a command that asks servers: those of the local stack in `data_dir` while it runs.
+
+    What the environment says about addresses counts before the stack, which counts before what the configuration
+    falls back to.
+
+    Raises:
+        ConfigError, CommandFailed: See `load_services`; also when it is not known which AWS is meant.
+    """
     environment_of = importlib.import_module("sosw_celery.local").environment_of
     for name, value in (environment_of(data_dir) or {}).items():
         os.environ.setdefault(name, value)
+    services = load_services()
+    no_region = importlib.import_module("botocore.exceptions").NoRegionError
+    try:
+        _ = services.dynamodb
+    except no_region as error:
+        message = (
+            f"no AWS region, and no `sosw-celery up` runs on {data_dir}; set sosw.aws_region or AWS_DEFAULT_REGION"
+        )
+        raise CommandFailed(message, ExitCode.CONFIG) from error
+    return services
 
 
 def end_on_sigterm() -> None:

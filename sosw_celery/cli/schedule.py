@@ -19,7 +19,7 @@ from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
 from sosw_celery.cli.preview import Chunker, job_argument, read_job
-from sosw_celery.cli.runtime import data_option, end_on_sigterm, load_services
+from sosw_celery.cli.runtime import data_option, end_on_sigterm, services_at
 from sosw_celery.core.model import JobState, JobSummary
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def schedule(source: Path, job_id: str | None, wait: bool, timeout_s: float | No
     if timeout_s is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
     end_on_sigterm()
-    services = load_services(data)
+    services = services_at(data)
     # Checked whole first: what is accepted below is looked at more deeply only by the Scheduler.
     job, _ = Chunker(services.settings).checked(read_job(source))
     accepted = submit({**job, "job_id": job_id} if job_id else job)

@@ -12,7 +12,7 @@ import click
 from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, number, print_json, print_table
-from sosw_celery.cli.runtime import data_option, load_services
+from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.model import JobSummary
 from sosw_celery.errors import JobNotFound
 from sosw_celery.stores.slots import Readiness
@@ -92,7 +92,7 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
 
     Queues are counted up to 10,000 tasks.
     """
-    services = load_services(data)
+    services = services_at(data)
     labourers = [labourer_status(services, labourer_id) for labourer_id in services.settings.labourers]
     jobs = open_jobs(services, job_limit)
     if as_json:

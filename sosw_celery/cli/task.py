@@ -13,7 +13,7 @@ from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.job import time_text
 from sosw_celery.cli.output import json_option, print_fields, print_json
-from sosw_celery.cli.runtime import data_option, load_services
+from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core import greenfield
 from sosw_celery.settings import greenfield_delta
 from sosw_celery.stores.task_table import Found
@@ -105,7 +105,7 @@ def _text(value: Any) -> Any:
 @json_option
 def task(task_id: str, data: Path, as_json: bool) -> None:
     """Show a task, wherever it is: queued, running, waiting for a retry, or closed."""
-    services = load_services(data)
+    services = services_at(data)
     found = services.task_table.find(task_id, list(services.settings.labourers))
     now = clock.now()
     if as_json:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,7 @@ from sosw_celery.cli.runtime import DATA_DIR, end_on_sigterm, load_services
 from sosw_celery.local import LocalStack
 from sosw_celery.settings import Settings
 
-__all__ = ["Keeper", "roles_of", "up"]
+__all__ = ["Keeper", "Log", "roles_of", "up"]
 
 #: Processes of the essentials worker: a Scheduler may take one for minutes, passes and sweeps want theirs meanwhile.
 ESSENTIALS_CONCURRENCY = 3
@@ -33,20 +32,29 @@ STABLE_S = 60.0
 WARM_S = 300.0
 POLL_S = 0.2
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+#: What the system's own processes log unless told otherwise: at INFO they tell of every sweep.
+OWN_LOG_LEVEL = "WARNING"
+
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def roles_of(settings: Settings, schedule_file: Path, concurrency: int | None = None) -> list[Role]:
-    """Return the processes of a whole system on one machine.
+def roles_of(
+    settings: Settings, schedule_file: Path, concurrency: int | None = None, log_level: str | None = None
+) -> list[tuple[Role, str]]:
+    """Return the processes of a whole system on one machine, and what each of them logs.
 
     Parameters:
         concurrency: Tasks that each labourer's worker runs at once; None: its slots, but no more than there are CPUs.
+        log_level: Of all; None: labourers' workers tell of every task, the others of what is wrong.
     """
     cpus = os.cpu_count() or 1
+    own = log_level or OWN_LOG_LEVEL
     workers = [
-        labourer_node(name, concurrency or min(settings.labourer(name).slots, cpus)) for name in settings.labourers
+        (labourer_node(name, concurrency or min(settings.labourer(name).slots, cpus)), log_level or "INFO")
+        for name in settings.labourers
     ]
-    return [essentials(ESSENTIALS_CONCURRENCY), *workers, beat(schedule_file)]
+    return [(essentials(ESSENTIALS_CONCURRENCY), own), *workers, (beat(schedule_file), own)]
 
 
 @dataclass
@@ -54,6 +62,7 @@ class _Kept:
     """A role that is to be filled all the time."""
 
     role: Role
+    log_level: str
     process: CeleryProcess | None = None
     ends: int = 0
     start_at: float = 0.0
@@ -75,9 +84,9 @@ class Keeper:
     clock: Callable[[], float] = time.monotonic
     _kept: list[_Kept] = field(default_factory=list)
 
-    def fill(self, role: Role) -> None:
+    def fill(self, role: Role, log_level: str) -> None:
         """Have the role filled from now on."""
-        self._kept.append(_Kept(role, start_at=self.clock()))
+        self._kept.append(_Kept(role, log_level, start_at=self.clock()))
         self.look()
 
     def look(self) -> None:
@@ -88,8 +97,9 @@ class Keeper:
             if kept.process in ended:
                 self._note_end(kept, now)
             if kept.process is None and kept.start_at <= now:
-                kept.process = self.processes.start(kept.role)
+                kept.process = self.processes.start(kept.role, kept.log_level)
                 self.started(kept.process)
+                self.say(f"started {kept.role.name}, process {kept.process.pid}")
 
     def _note_end(self, kept: _Kept, now: float) -> None:
         assert kept.process is not None
@@ -97,8 +107,45 @@ class Keeper:
         kept.ends = 1 if stable else kept.ends + 1
         pause_s = min(RESTART_S * 2 ** (kept.ends - 1), RESTART_MAX_S)
         kept.start_at = now + pause_s
-        self.say(f"{kept.role.name} ended ({ending_words(kept.process.exit_status)}), again in {pause_s:g} s")
+        self.say(f"{kept.role.name} has ended ({ending_words(kept.process.exit_status)}), again in {pause_s:g} s")
         kept.process = None
+
+
+class Log:
+    """Prints the lines of all processes, each with the name of its process in front."""
+
+    def __init__(self, width: int = len("essentials")) -> None:
+        self._colours = itertools.cycle(COLOURS)
+        self._colour_of: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._width = width
+        self._has_reader = True
+
+    def say(self, text: str) -> None:
+        """Print a line of our own."""
+        self._print("up", text)
+
+    def follow(self, process: CeleryProcess) -> None:
+        """Print what the process prints, from now on until it ends, in the background."""
+        output = process.output
+        assert output is not None
+        threading.Thread(target=self._copy, args=(process.role.name, output), daemon=True).start()
+
+    def _copy(self, name: str, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                self._print(name, line.decode(errors="replace").rstrip())
+
+    def _print(self, name: str, text: str) -> None:
+        with self._lock:
+            if name not in self._colour_of:
+                self._colour_of[name] = next(self._colours)
+            label = click.style(name.ljust(self._width), fg=self._colour_of[name])
+            if self._has_reader:
+                try:
+                    click.echo(f"{label} | {text}")
+                except BrokenPipeError:  # the processes' pipes have to be emptied all the same
+                    self._has_reader = False
 
 
 @click.command(
@@ -123,79 +170,45 @@ class Keeper:
     type=click.IntRange(1),
     help="Tasks that each labourer's worker runs at once. Default: its slots, but no more than there are CPUs.",
 )
-def up(data: Path, concurrency: int | None) -> None:
+@click.option(
+    "--loglevel",
+    "-l",
+    "log_level",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    help="Of all processes. Default: INFO for labourers' workers, WARNING for the others.",
+)
+def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
     """Run everything on this machine: Redis, DynamoDB, the workers and beat.
 
     Ctrl-C ends all in good order: running tasks are finished first. A second Ctrl-C ends all at once.
     """
     end_on_sigterm()
-    log = Log()
     with LocalStack(data) as stack:
-        os.environ.update(stack.environment())
+        addresses = stack.environment()
+        os.environ.update(addresses)
         services = load_services()
+        log = Log(max(map(len, ["essentials", *services.settings.labourers])))
         for name, is_new in make_places(services).tables.items():
             if is_new:
                 log.say(f"made table {name}")
-        _tell_addresses(log, stack.environment(), data)
-        roles = roles_of(services.settings, stack_file(data, "beat-schedule"), concurrency)
+        log.say(f"data in {data}; commands find the servers by it, other programs by:")
+        for name, value in addresses.items():
+            log.say(f"  export {name}={value}")
+        roles = roles_of(services.settings, data.resolve() / "beat-schedule", concurrency, log_level)
         with Processes(os.environ) as processes:
-            _run(Keeper(processes, log.follow, log.say), roles, processes, log)
+            _keep(roles, processes, log)
 
 
-def stack_file(data: Path, name: str) -> Path:
-    """Return the path of a file of ours beside the servers' data."""
-    return data.resolve() / name
-
-
-def _run(keeper: Keeper, roles: list[Role], processes: Processes, log: Log) -> None:
+def _keep(roles: list[tuple[Role, str]], processes: Processes, log: Log) -> None:
     """Keep all roles filled until an interrupt, then end all in good order, unless there is a second one."""
+    keeper = Keeper(processes, log.follow, log.say)
     try:
-        for role in roles:
-            keeper.fill(role)
+        for role, log_level in roles:
+            keeper.fill(role, log_level)
         while True:
             keeper.look()
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        log.say("ending; running tasks are finished first, Ctrl-C again ends all at once")
+        log.say("ending: running tasks are finished first, Ctrl-C again ends all at once")
         processes.finish(WARM_S)
         log.say("ended")
-
-
-def _tell_addresses(log: Log, environment: Mapping[str, str], data: Path) -> None:
-    log.say(f"data in {data}; commands in this directory find the servers by themselves, others need:")
-    for name, value in environment.items():
-        log.say(f"  export {name}={value}")
-
-
-class Log:
-    """Prints the lines of all processes, each with the name of its process in front."""
-
-    def __init__(self) -> None:
-        self._colours = itertools.cycle(COLOURS)
-        self._colour_of: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._width = len("essentials")
-
-    def say(self, text: str) -> None:
-        """Print a line of our own."""
-        self._print("up", text)
-
-    def follow(self, process: CeleryProcess) -> None:
-        """Print what the process prints, from now on until it ends, in the background."""
-        output = process.output
-        assert output is not None
-        threading.Thread(target=self._copy, args=(process.role.name, output), daemon=True).start()
-
-    def _copy(self, name: str, output: IO[bytes]) -> None:
-        with output:
-            for line in output:
-                self._print(name, line.decode(errors="replace").rstrip())
-
-    def _print(self, name: str, text: str) -> None:
-        with self._lock:
-            self._width = max(self._width, len(name))
-            colour = self._colour_of.setdefault(name, next(self._colours) if name not in self._colour_of else "")
-            try:
-                click.echo(f"{click.style(name.ljust(self._width), fg=colour)} | {text}")
-            except BrokenPipeError:  # nobody reads any more; the processes have to be read all the same
-                sys.stdout = sys.stderr

@@ -30,13 +30,15 @@ class Check:
     found: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What became of one labourer's job.
 
     Parameters:
         rows: Its rows in the closed table, dead ones included.
         left: Rows of the labourer that stand in the tasks table or the retry table all the same.
+        cap: Its slots.
+        most_at_once: Attempts that ran at the fullest moment, by the rows.
         totals: What the labourer found, added up from the rows.
     """
 
@@ -45,6 +47,8 @@ class Outcome:
     summary: JobSummary
     rows: Sequence[Task]
     left: int
+    cap: int
+    most_at_once: int
     totals: Mapping[str, Any]
 
     @property
@@ -57,6 +61,12 @@ class Outcome:
         """Attempts after the first one of a task."""
         return sum(row.attempts - 1 for row in self.rows)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds from the submit to the last completion."""
+        ends = [row.completed_at for row in self.rows if row.completed_at is not None]
+        return float(max(ends) - (self.summary.accepted_at or max(ends))) if ends else 0.0
+
 
 def outcome_of(services: Services, job: Mapping[str, Any], job_id: str) -> Outcome:
     """Read what became of a job; the closed table is read from end to end."""
@@ -67,8 +77,16 @@ def outcome_of(services: Services, job: Mapping[str, Any], job_id: str) -> Outco
         + table.count_running(labourer_id, now=now)
         + table.count_waiting(labourer_id)
     )
-    totals = totals_of((labourer_id, row.extra) for row in rows)
-    return Outcome(labourer_id, job, services.job_table.get(job_id), rows, left, totals.get(labourer_id, {}))
+    return Outcome(
+        labourer_id=labourer_id,
+        job=job,
+        summary=services.job_table.get(job_id),
+        rows=rows,
+        left=left,
+        cap=services.settings.labourer(labourer_id).slots,
+        most_at_once=most_at_once(rows, greenfield_delta(services.settings)),
+        totals=totals_of((labourer_id, row.extra) for row in rows).get(labourer_id, {}),
+    )
 
 
 def checks_of(
@@ -88,7 +106,7 @@ def checks_of(
         _closed_once(outcomes),
         _nothing_left(outcomes),
         _totals_agree(outcomes, plain),
-        _cap_held(services, outcomes, most_slots_seen),
+        _cap_held(outcomes, most_slots_seen),
     ]
 
 
@@ -152,12 +170,10 @@ def _totals_agree(outcomes: Sequence[Outcome], plain: Mapping[str, Mapping[str, 
     )
 
 
-def _cap_held(services: Services, outcomes: Sequence[Outcome], most_slots_seen: Mapping[str, int]) -> Check:
-    delta = greenfield_delta(services.settings)
-    parts, holds = [], True
-    for outcome in outcomes:
-        cap = services.settings.labourer(outcome.labourer_id).slots
-        most = max(most_at_once(outcome.rows, delta), most_slots_seen[outcome.labourer_id])
-        holds = holds and most <= cap
-        parts.append(f"{outcome.labourer_id} {most} of {cap}")
-    return Check("Never more at once than the cap", holds, ", ".join(parts))
+def _cap_held(outcomes: Sequence[Outcome], most_slots_seen: Mapping[str, int]) -> Check:
+    most = {outcome: max(outcome.most_at_once, most_slots_seen[outcome.labourer_id]) for outcome in outcomes}
+    return Check(
+        "Never more at once than the cap",
+        all(number <= outcome.cap for outcome, number in most.items()),
+        ", ".join(f"{outcome.labourer_id} {number} of {outcome.cap}" for outcome, number in most.items()),
+    )

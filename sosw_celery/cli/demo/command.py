@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from sosw_celery.cli import Command
-from sosw_celery.cli.demo.show import Screen, show_checks, show_found
+from sosw_celery.cli.demo.show import Screen, show_checks, show_found, show_outcomes
 from sosw_celery.cli.exits import CommandFailed
 from sosw_celery.cli.output import console, json_option, print_json
 from sosw_celery.cli.processes import Processes
@@ -34,7 +34,7 @@ TAIL_LINES = 12
     cls=Command,
     examples=["sosw-celery demo", "sosw-celery demo --modules 200", "sosw-celery demo --json > outcome.json"],
 )
-@click.option("--modules", type=click.IntRange(20), help="Modules to read at most. Default: 1,200.")
+@click.option("--modules", type=click.IntRange(20), help="Modules to read at most. Default: more than a thousand.")
 @json_option
 def demo(modules: int | None, as_json: bool) -> None:
     """Run nested jobs on this machine, kill a worker on the way, and check the outcome.
@@ -55,6 +55,7 @@ def demo(modules: int | None, as_json: bool) -> None:
         raise
     if as_json:
         print_json(ending.as_dict())
+    show_outcomes(out, ending.outcomes)
     show_found(out, ending.outcomes)
     show_checks(out, ending.checks, ending.seconds)
     if not ending.holds:

@@ -16,6 +16,8 @@ sosw = {
     "dynamodb_endpoint": os.environ["SOSW_DYNAMODB_ENDPOINT"],
     "queue_bucket": os.environ["SOSW_QUEUE_BUCKET"],
     "job_schema": {"chunkable_attrs": ("package", "module")},
+    # A hint that a node took with it when it died is given up after this time, sooner than the node's leases end.
+    "hint_lease_s": 10,
     "labourers": {
         "code_census": {"max_simultaneous_invocations": 3, "duration": 60, "max_attempts": 5},
         "import_census": {"max_simultaneous_invocations": 2, "duration": 60, "max_attempts": 5},

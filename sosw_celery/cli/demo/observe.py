@@ -33,6 +33,7 @@ class Sight:
         tasks: None until the job is chunked.
         queued: Tasks in the queue, those handed out included.
         running: Slots whose attempt runs, or ran until its node died and its lease has not ended yet.
+        handed_out: Slots whose hint waits for a worker.
         done: Completed tasks, archived or not.
         failed: Attempts that failed, as far as seen.
         retried: Attempts after the first one of a task, as far as seen.
@@ -44,6 +45,7 @@ class Sight:
     tasks: int | None
     queued: int
     running: int
+    handed_out: int
     cap: int
     waiting: int
     done: int
@@ -104,6 +106,7 @@ class Observer:
             tasks=job.tasks,
             queued=queued,
             running=usage.running,
+            handed_out=usage.pending,
             cap=self._services.settings.labourer(labourer_id).slots,
             waiting=len(waiting),
             done=done,

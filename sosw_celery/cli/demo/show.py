@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sosw_celery.cli.demo.check import Check, Outcome
     from sosw_celery.cli.demo.observe import Sight
 
-__all__ = ["Screen", "show_checks", "show_found"]
+__all__ = ["Screen", "show_checks", "show_found", "show_outcomes"]
 
 #: Seconds between two lines of progress where nothing can be drawn.
 LINE_S = 3.0
@@ -32,7 +32,7 @@ TOP = 6
 #: Before what stands under a labourer's name.
 INDENT = " " * 15
 
-COLUMNS = ("queued", "running", "done", "failed", "retried", "rate", "ETA")
+COLUMNS = ("queued", "handed out", "running", "done", "failed", "retried", "rate", "ETA")
 
 
 class Screen:
@@ -76,6 +76,27 @@ class Screen:
         return f"{self.seconds:5.1f} s"
 
 
+def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Show how the jobs ended, by the rows of the closed table."""
+    table = _plain_table("labourer", "tasks", "completed", "dead", "failed", "retried", "most at once", "time", "rate")
+    for outcome in outcomes:
+        failed, retried = outcome.failed, outcome.retried
+        table.add_row(
+            outcome.labourer_id,
+            number(outcome.summary.tasks or 0),
+            number(outcome.summary.completed),
+            number(outcome.summary.dead),
+            Text(number(failed), "red" if failed else ""),
+            Text(number(retried), "cyan" if retried else ""),
+            f"{outcome.most_at_once} of {outcome.cap}",
+            duration(outcome.seconds),
+            f"{outcome.summary.completed / outcome.seconds:.0f}/s" if outcome.seconds else "-",
+        )
+    console.print()
+    console.print(Rule("how it ended", align="left", style="dim"))
+    console.print(table)
+
+
 def show_found(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Show what the labourers found out about the code on this machine."""
     console.print()
@@ -114,11 +135,12 @@ def _cells(sight: Sight) -> list[tuple[str, str]]:
     tasks = "?" if sight.tasks is None else number(sight.tasks)
     return [
         (number(sight.queued), ""),
-        (f"{sight.running}/{sight.cap}", "yellow" if sight.running >= sight.cap else ""),
+        (number(sight.handed_out), ""),
+        (f"{sight.running}/{sight.cap}", "yellow" if sight.running == sight.cap else ""),
         (f"{number(sight.done)}/{tasks}", "green" if sight.has_ended else ""),
         (number(sight.failed), "red" if sight.failed else "dim"),
         (number(sight.retried), "cyan" if sight.retried else "dim"),
-        (f"{sight.rate:.0f}/s", ""),
+        ("" if sight.has_ended else f"{sight.rate:.0f}/s", ""),
         ("done" if sight.has_ended else duration(sight.eta_s), ""),
     ]
 
@@ -165,8 +187,12 @@ def _show_imports(console: Console, outcome: Outcome) -> None:
 
 
 def _top_table(subject: str, *measures: str) -> Table:
+    return _plain_table(INDENT + subject, *measures)
+
+
+def _plain_table(subject: str, *measures: str) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(INDENT + subject, no_wrap=True)
+    table.add_column(subject, no_wrap=True)
     for measure in measures:
-        table.add_column(measure, justify="right")
+        table.add_column(measure, justify="right", no_wrap=True)
     return table

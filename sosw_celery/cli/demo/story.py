@@ -149,9 +149,15 @@ class _Watch:
     plain: PlainLoop
     replace_at: float = 0.0
     victim: str = ""
+    is_loss_noticed: bool = False
 
     def until_all_have_ended(self) -> None:
         deadline = time.monotonic() + TIME_LIMIT_S
+        """Return when both jobs have ended.
+
+        Raises:
+            CommandFailed: A process ended by itself, or the jobs did not end in time.
+        """
         sights = self.observer.look()
         while not all(sight.has_ended for sight in sights):
             self.screen.progress(sights)
@@ -164,12 +170,16 @@ class _Watch:
         self.screen.progress(sights)
 
     def _act(self, sight: Sight) -> None:
+        """Do what the story has next, at most one thing a look."""
         if not self.victim and sight.share >= KILL_AT and sight.running:
             self._kill(sight)
         elif self.replace_at and time.monotonic() >= self.replace_at:
             self.replace_at = 0.0
             _start_node(self.services, self.processes, self.victim)
             self.screen.event(f"started a new worker node for {self.victim}")
+        elif self.victim and sight.failed and not self.is_loss_noticed:
+            self.is_loss_noticed = True
+            self.screen.event("the leases have ended: the lost attempts are noticed, their tasks are tried again")
 
     def _kill(self, sight: Sight) -> None:
         self.victim = sight.labourer_id

@@ -13,7 +13,7 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from sosw_celery.core.job_plan import Envelope
-from sosw_celery.wiring import services_of
+from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 __all__ = ["SchedulerTask"]
 
@@ -47,9 +47,9 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
     when a worker gets it; until then the broker alone has it.
     """
 
-    name = "scheduler"
-    queue = "sosw_scheduler"
+    name = SCHEDULER
     acks_late = True
+    ignore_result = False
     ignore_result = False  # the app's default is True: labourers' results are on their tasks
 
     def apply_async(  # type: ignore[override]  # the stubs spell out all of Celery's options
@@ -66,6 +66,8 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
         """
         event = _only_argument(*(args or ()), **(kwargs or {}))
         task_id = task_id or uuid()
+        # Like the messages for siblings, so that one setting of `task_routes` cannot part them.
+        options.setdefault("queue", QUEUES[SCHEDULER])
         envelope = Envelope.from_message(event)
         if envelope is None:
             job_id, _ = services_of(self.app).scheduler.submit(event, task_id)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
-from sosw_celery.errors import ConfigError, shorten
+from sosw_celery.errors import ConfigError
 
 __all__ = [
     "DynamoDbConfig",
@@ -175,12 +175,12 @@ class Settings(_Section):
     lease_s: float = Field(20.0, ge=1)
     #: Seconds between two signs of life.
     renew_s: float = Field(3.0, gt=0)
-    #: Seconds that a slot waits for a worker to take up its hint.
-    hint_lease_s: float = Field(30.0, ge=1)
+    #: Seconds that a slot waits for a worker to take up its hint; the safety net lengthens it while the broker has it.
+    hint_lease_s: float = Field(6.0, ge=1)
     #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
     settle_s: float = Field(5.0, ge=0)
     #: Seconds between two dispatches of beat for each labourer, in case a message was lost.
-    safety_net_s: float = Field(5.0, gt=0)
+    safety_net_s: float = Field(2.0, gt=0)
     #: Seconds between two sweeps of the scavenger.
     sweep_s: float = Field(2.0, gt=0)
 
@@ -225,17 +225,6 @@ class Settings(_Section):
         if twice:
             raise ValueError(f"each labourer in one place: {', '.join(twice)} differ in labourers and in task_config")
         return {**data, "labourers": {**inner, **outer}}
-
-    @model_validator(mode="after")
-    def _values_fit_together(self) -> Settings:
-        for name in self.labourers:
-            if not re.match(LABOURER_ID_PATTERN, name):
-                raise ValueError(f"labourer names of letters, digits, '.', '_' and '-', got {shorten(name)}")
-        if self.renew_s * 2 > self.lease_s:
-            raise ValueError("renew_s of at most half of lease_s, so that one lost renewal loses no lease")
-        if self.settle_s and self.settle_s <= self.renew_s:
-            raise ValueError("settle_s longer than renew_s, so that every node reports before slots are granted")
-        return self
 
     def labourer(self, labourer_id: str) -> Labourer:
         """Return what is configured for a labourer, with the section's values where its own are not stated.
@@ -286,9 +275,27 @@ def load_settings(section: Mapping[str, Any]) -> Settings:
     if not isinstance(section, Mapping):
         raise ConfigError(SECTION, section, "a dict of settings")
     try:
-        return Settings.model_validate(dict(section))
+        settings = Settings.model_validate(dict(section))
     except ValidationError as error:
         raise _config_error(error) from None
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    """Refuse values that are good alone and break a promise together."""
+    for name in settings.labourers:
+        if not re.match(LABOURER_ID_PATTERN, name):
+            raise ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
+    if settings.renew_s * 2 > settings.lease_s:
+        expected = "at most half of lease_s, so that one lost renewal loses no lease"
+        raise ConfigError(f"{SECTION}.renew_s", settings.renew_s, expected)
+    if settings.safety_net_s * 2 > settings.hint_lease_s:
+        expected = "at most half of hint_lease_s, so that hints that wait keep their slots"
+        raise ConfigError(f"{SECTION}.safety_net_s", settings.safety_net_s, expected)
+    if 0 < settings.settle_s <= settings.renew_s:
+        expected = "more than renew_s, so that every node reports before slots are granted"
+        raise ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
 
 
 def _first(own: T | None, common: T) -> T:
@@ -315,8 +322,10 @@ def _config_error(error: ValidationError) -> ConfigError:
     key = ".".join([SECTION, *steps])
     if first["type"] == "extra_forbidden":
         return ConfigError(key, first["input"], f"a known key{_suggestion(steps)}")
+    # The whole section is no value to show: it may hold passwords.
+    value = first["input"] if steps else sorted(map(str, first["input"]))
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(key, first["input"], expected)
+    return ConfigError(key, value, expected)
 
 
 def _suggestion(steps: list[str]) -> str:

@@ -5,6 +5,7 @@ Every sweep is idempotent and may run beside others; each answers to a way in wh
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -22,8 +23,8 @@ __all__ = ["Scavenger"]
 
 logger = logging.getLogger(__name__)
 
-#: Completed tasks that are gathered before they are archived together.
-ARCHIVE_BATCH = 500
+#: Claimed tasks that are looked at together.
+SWEEP_BATCH = 500
 #: Retries that one sweep brings back; more wait for the next one.
 RETRY_BATCH = 200
 
@@ -85,15 +86,12 @@ class Scavenger:
         return bool(view.running) and (since is None or since > min(60.0, labourer.duration_s + labourer.cooldown_s))
 
     def _sweep_claimed(self, labourer_id: str, now: Decimal) -> None:
-        completed: list[Task] = []
-        running: list[Task] = []
-        for task in self._task_table.running(labourer_id, now=now):
-            (running if task.completed_at is None else completed).append(task)
-            if len(completed) >= ARCHIVE_BATCH:
-                self._archive(completed)
-                completed = []
-        self._archive(completed)
-        self._end_lost(self._settings.labourer(labourer_id), running, now)
+        labourer = self._settings.labourer(labourer_id)
+        rows = self._task_table.running(labourer_id, now=now)
+        while batch := list(itertools.islice(rows, SWEEP_BATCH)):
+            # At once, while what the index showed is fresh: archiving takes longer than many a task.
+            self._end_lost(labourer, [task for task in batch if task.completed_at is None], now)
+            self._archive([task for task in batch if task.completed_at is not None])
 
     def _archive(self, completed: Sequence[Task]) -> None:
         if not completed:

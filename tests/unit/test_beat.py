@@ -132,7 +132,7 @@ def test_entries_of_scheduled_jobs() -> None:
 
 def test_entries_of_the_safety_net() -> None:
     """Passes and sweeps are sent as often as the settings say, to their queues, and expire when nobody takes them."""
-    entries = beat_entries(load_settings({"safety_net_s": 7, "sweep_s": 3}))
+    entries = beat_entries(load_settings({"safety_net_s": 7, "hint_lease_s": 14, "sweep_s": 3}))
 
     dispatch, sweep = entries["sosw.dispatch_all"], entries["sosw.sweep_all"]
     assert (dispatch["task"], dispatch["schedule"]) == ("sosw.dispatch_all", 7.0)

@@ -53,14 +53,16 @@ def test_a_labourer_that_differs_between_both_places_is_refused() -> None:
         ({"labourers": {"r": {"max_simultaneous_invocations": 0}}}, "labourers.r.max_simultaneous_invocations", "1"),
         ({"labourers": {"r": {"duraton": 3}}}, "labourers.r.duraton", "did you mean 'duration'"),
         ({"labourers": {"r": {"rate_limit": "fast"}}}, "labourers.r.rate_limit", "a rate above 0"),
-        ({"labourers": {"a b": {}}}, "sosw", "labourer names"),
+        ({"labourers": {"a b": {}}}, "sosw.labourers", "names of letters"),
         ({"max_atempts": 3}, "max_atempts", "did you mean 'max_attempts'"),
         ({"timezone": "Mars/Olympus"}, "timezone", "the name of a time zone"),
         ({"queue_bucket": "http://bucket"}, "queue_bucket", "the name of an S3 bucket"),
         ({"s3_prefix": "../up"}, "s3_prefix", "a relative name"),
         ({"task_config": {"dynamo_db_config": {"table": "x"}}}, "task_config.dynamo_db_config.table", "table_name"),
         ({"job_schema": {"chunkable_attrs": ["address"]}}, "job_schema.chunkable_attrs", "plural"),
-        ({"lease_s": 4, "renew_s": 3}, "sosw", "at most half of lease_s"),
+        ({"lease_s": 4, "renew_s": 3}, "sosw.renew_s", "at most half of lease_s"),
+        ({"safety_net_s": 4, "hint_lease_s": 6}, "sosw.safety_net_s", "at most half of hint_lease_s"),
+        ({"settle_s": 1}, "sosw.settle_s", "more than renew_s"),
         ([], "sosw", "a dict of settings"),
     ],
 )
@@ -70,6 +72,14 @@ def test_a_wrong_setting_is_named_with_what_is_expected(section: Any, key: str, 
         load_settings(section)
     assert key in str(caught.value)
     assert expected in str(caught.value)
+
+
+def test_a_refused_section_does_not_show_its_passwords() -> None:
+    """An error about the section as a whole names its keys, not its values."""
+    both = {"task_config": {"labourers": {"r": {}}}, "labourers": {"r": {"duration": 3}}}
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"redis_url": "redis://:secret@host", **both})
+    assert "secret" not in str(caught.value)
 
 
 def test_settings_do_not_change() -> None:

@@ -26,6 +26,7 @@ from itertools import chain
 from typing import Any
 
 from sosw_celery.core.event import NAME_KEYS, check_labourer, extract_job, labourer_name_from
+from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.notes import MAX_NOTES, Note
 from sosw_celery.core.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, check_json, check_payload_size, payload_text
 from sosw_celery.core.periods import DAY_FLAGS, DEFAULT_PERIODS, JobDates, Periods, has_dates, job_dates
@@ -39,7 +40,7 @@ from sosw_celery.core.schema import (
     single_or_plural,
 )
 from sosw_celery.core.tree import Tree, is_plain
-from sosw_celery.errors import InvalidJob, shorten
+from sosw_celery.errors import InvalidJob
 
 __all__ = [
     "MAX_DEPTH",
@@ -164,6 +165,7 @@ def chunk_levels(
         ValueError: `attr` is not a level.
     """
     check_json(job)
+    check_json(skeleton or {})
     tree = Tree(parse_levels(chunkable_attrs), attr, skeleton)
     tree.survey(job)
     _report(tree, warn)
@@ -177,6 +179,7 @@ def needs_chunking(attr: str, data: Mapping[str, Any], chunkable_attrs: Iterable
         InvalidJob: With the path in the node of what is wrong.
         ValueError: `attr` is not a level.
     """
+    check_json(data)
     tree = Tree(parse_levels(chunkable_attrs), attr)
     tree.survey(data)
     return tree.is_split
@@ -190,7 +193,7 @@ def validate_list_of_vals(data: Any) -> list[Any]:
     """
     values = list(data) if isinstance(data, (set, frozenset)) else data
     if not isinstance(values, (list, tuple, dict)) or not is_plain(values):
-        raise InvalidJob("values", "expected a list of texts and numbers, or a dict of null", shorten(data))
+        raise InvalidJob("values", "expected a list of texts and numbers, or a dict of null", excerpt(data))
     return list(values)
 
 
@@ -213,7 +216,7 @@ def _check_names(job: Mapping[str, Any], tree: Tree) -> None:
         return
     if not tree.is_split:
         problem = "expected the same labourer as in lambda_name, or only one of the two"
-        raise InvalidJob("job.labourer_id", problem, shorten(job["labourer_id"]))
+        raise InvalidJob("job.labourer_id", problem, excerpt(job["labourer_id"]))
     tree.notes.add(Note.OTHER_LABOURER, "labourer_id", None)
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.payload import check_json, parse_json
 from sosw_celery.core.suggest import did_you_mean
-from sosw_celery.errors import InvalidJob, shorten
+from sosw_celery.errors import InvalidJob
 
 __all__ = ["check_labourer", "extract_job", "labourer_name_from"]
 
@@ -39,7 +40,7 @@ def extract_job(event: Any) -> dict[str, Any]:
     check_json(job)
     names = {key: labourer_name_from(job[key], f"job.{key}") for key in NAME_KEYS if key in job}
     if not names:
-        raise InvalidJob("job.lambda_name", "expected the name of a labourer, found none", shorten(job))
+        raise InvalidJob("job.lambda_name", "expected the name of a labourer, found none", excerpt(job))
     attributes = {key: value for key, value in job.items() if key not in NAME_KEYS}
     named = {"lambda_name": names.get("lambda_name", names.get("labourer_id")), **names}
     if named["lambda_name"] == named.get("labourer_id"):
@@ -55,7 +56,7 @@ def labourer_name_from(text: Any, path: str = "job.lambda_name") -> str:
     """
     match = FUNCTION.fullmatch(text) if isinstance(text, str) else None
     if match is None or match["name"] == "arn":
-        raise InvalidJob(path, "expected the name of a labourer or the ARN of a function", shorten(text))
+        raise InvalidJob(path, "expected the name of a labourer or the ARN of a function", excerpt(text))
     return match["name"]
 
 
@@ -67,7 +68,7 @@ def check_labourer(name: str, known: Collection[str]) -> None:
     """
     if name not in known:
         raise InvalidJob(
-            "job.lambda_name", f"expected a labourer of the configuration{did_you_mean(name, known)}", shorten(name)
+            "job.lambda_name", f"expected a labourer of the configuration{did_you_mean(name, known)}", excerpt(name)
         )
 
 
@@ -75,7 +76,7 @@ def _read(event: Any, path: str) -> dict[str, Any]:
     """Return the dict that an event or the content of its wrapper is, parsed where it is JSON text."""
     found = parse_json(event, path) if isinstance(event, (str, bytes, bytearray)) else event
     if not isinstance(found, Mapping):
-        raise InvalidJob(path, "expected a job: a dict, or the JSON text of one", shorten(found))
+        raise InvalidJob(path, "expected a job: a dict, or the JSON text of one", excerpt(found))
     return dict(found)
 
 
@@ -86,11 +87,11 @@ def _unwrap(event: dict[str, Any]) -> dict[str, Any]:
     if _names_labourer(event):
         if isinstance(content, dict) and not _names_labourer(content):
             # A job that lost its name to its wrapper looks exactly like this, so it is not taken for an attribute.
-            raise InvalidJob("job.job", "expected lambda_name inside the job, found it beside it", shorten(content))
+            raise InvalidJob("job.job", "expected lambda_name inside the job, found it beside it", excerpt(content))
         return event
     beside = [key for key in event if key != "job"]
     if beside:
-        raise InvalidJob(f"job.{beside[0]}", "expected this inside the job, found it beside it", shorten(event))
+        raise InvalidJob(f"job.{beside[0]}", "expected this inside the job, found it beside it", excerpt(event))
     return _read(content, "job.job")
 
 

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from sosw_celery.errors import InvalidJob, shorten
+from sosw_celery.core.excerpt import excerpt
+from sosw_celery.errors import InvalidJob
 
 __all__ = [
     "MAX_DEPTH",
@@ -60,7 +61,7 @@ def parse_json(text: str | bytes | bytearray, path: str = "job") -> Any:
     except RecursionError:
         raise InvalidJob(path, f"expected at most {MAX_DEPTH} lists and dicts in each other") from None
     except ValueError as error:  # JSONDecodeError, bytes that are not UTF-8, numbers of thousands of digits
-        raise InvalidJob(path, f"expected JSON ({error})", shorten(text)) from error
+        raise InvalidJob(path, f"expected JSON ({error})", excerpt(text)) from error
 
 
 def check_json(value: Any, path: Path = None, depth: int = 1) -> None:
@@ -79,7 +80,7 @@ def check_json(value: Any, path: Path = None, depth: int = 1) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidJob(show_path(path), "expected keys that are text", shorten(key))
+                raise InvalidJob(show_path(path), "expected keys that are text", excerpt(key))
             kind = type(item)
             # Most lists of a job are lists of names: seen here, they cost no call.
             if kind not in PLAIN_TYPES and (kind is not list or not PLAIN_TYPES.issuperset(map(type, item))):
@@ -101,7 +102,7 @@ def payload_text(payload: Mapping[str, Any]) -> str:
     try:
         return _encode(payload)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidJob("job", f"expected what JSON can say ({error})", shorten(payload)) from error
+        raise InvalidJob("job", f"expected what JSON can say ({error})", excerpt(payload)) from error
 
 
 def check_payload_size(text: str, limit: int = MAX_PAYLOAD_BYTES) -> None:
@@ -112,7 +113,7 @@ def check_payload_size(text: str, limit: int = MAX_PAYLOAD_BYTES) -> None:
     """
     size = len(text) if text.isascii() else len(text.encode())
     if size > limit:
-        raise InvalidJob("job", f"a task of {size} bytes is over the limit of {limit}: split it further", shorten(text))
+        raise InvalidJob("job", f"a task of {size} bytes is over the limit of {limit}: split it further", excerpt(text))
 
 
 # Built once: json.dumps with options of one's own builds an encoder for every call.
@@ -130,7 +131,7 @@ def _refuse_double_key(keys: Iterable[str]) -> NoReturn:
     seen: set[str] = set()
     for key in keys:
         if key in seen:
-            raise InvalidJob("job", "expected each key once in an object", shorten(key))
+            raise InvalidJob("job", "expected each key once in an object", excerpt(key))
         seen.add(key)
     raise AssertionError("called without a double key")
 
@@ -142,6 +143,6 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check_scalar(value: Any, path: Path) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidJob(show_path(path), "expected a finite number", shorten(value))
+            raise InvalidJob(show_path(path), "expected a finite number", excerpt(value))
     elif value is not None and not isinstance(value, (str, int)):
-        raise InvalidJob(show_path(path), "expected a value that JSON can say", shorten(value))
+        raise InvalidJob(show_path(path), "expected a value that JSON can say", excerpt(value))

@@ -20,9 +20,10 @@ from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.schema import parse_switch
 from sosw_celery.core.suggest import did_you_mean
-from sosw_celery.errors import ConfigError, InvalidJob, shorten
+from sosw_celery.errors import ConfigError, InvalidJob
 
 __all__ = [
     "DEFAULT_PERIODS",
@@ -100,17 +101,17 @@ def resolve_period(text: Any, today: date, periods: Periods, path: str = "job.pe
         InvalidJob: Not a text, not a known period, or one without any date.
     """
     if not isinstance(text, str):
-        raise InvalidJob(path, f"expected the text of a period, as {EXAMPLES}", shorten(text))
+        raise InvalidJob(path, f"expected the text of a period, as {EXAMPLES}", excerpt(text))
     found = periods.find(text)
     if found is None:
-        raise InvalidJob(path, f"unknown period, expected one as {EXAMPLES}", shorten(text))
+        raise InvalidJob(path, f"unknown period, expected one as {EXAMPLES}", excerpt(text))
     function, match = found
     try:
         dates = function(match, today)
     except _Unusable as problem:
-        raise InvalidJob(path, str(problem), shorten(text)) from None
+        raise InvalidJob(path, str(problem), excerpt(text)) from None
     if not dates or not all(isinstance(day, str) for day in dates):
-        raise InvalidJob(path, f"expected its function to give dates as text, got {shorten(dates)}", shorten(text))
+        raise InvalidJob(path, f"expected its function to give dates as text, got {excerpt(dates)}", excerpt(text))
     return dates
 
 
@@ -178,7 +179,7 @@ def job_today(job_timezone: Any, configured: str | None, now: datetime) -> date:
         if zone is None:
             hint = did_you_mean(str(job_timezone), available_timezones())
             raise InvalidJob(
-                "job.timezone", f"unknown time zone, expected one as 'Europe/Oslo'{hint}", shorten(job_timezone)
+                "job.timezone", f"unknown time zone, expected one as 'Europe/Oslo'{hint}", excerpt(job_timezone)
             )
         return now.astimezone(zone).date()
     zone = _zone(configured or "UTC")
@@ -335,12 +336,12 @@ def _days_of_range(job: Mapping[str, Any]) -> list[str]:
     if not given:
         return []
     if len(given) == 1:
-        raise InvalidJob(f"job.{given[0]}", "expected both st_date and en_date, or neither", shorten(job[given[0]]))
+        raise InvalidJob(f"job.{given[0]}", "expected both st_date and en_date, or neither", excerpt(job[given[0]]))
     _refuse_second_way(job, "st_date", ("date_list",))
     try:
         return _span(_job_day(job, "st_date"), _job_day(job, "en_date"))
     except _Unusable as problem:
-        raise InvalidJob("job.en_date", str(problem), shorten(job["en_date"])) from None
+        raise InvalidJob("job.en_date", str(problem), excerpt(job["en_date"])) from None
 
 
 def _job_day(job: Mapping[str, Any], key: str) -> date:
@@ -350,13 +351,13 @@ def _job_day(job: Mapping[str, Any], key: str) -> date:
             return date.fromisoformat(value)
         except ValueError:
             pass  # a date as 2026-02-30: the same answer as for text that is none
-    raise InvalidJob(f"job.{key}", "expected a date as 2026-01-31", shorten(value))
+    raise InvalidJob(f"job.{key}", "expected a date as 2026-01-31", excerpt(value))
 
 
 def _refuse_second_way(job: Mapping[str, Any], chosen: str, others: tuple[str, ...]) -> None:
     for other in others:
         if not _is_absent(job.get(other)):
-            raise InvalidJob(f"job.{other}", f"expected either this or {chosen}, found both", shorten(job[other]))
+            raise InvalidJob(f"job.{other}", f"expected either this or {chosen}, found both", excerpt(job[other]))
 
 
 def _zone(name: Any) -> tzinfo | None:

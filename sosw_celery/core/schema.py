@@ -17,8 +17,9 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.suggest import did_you_mean
-from sosw_celery.errors import ConfigError, InvalidJob, shorten
+from sosw_celery.errors import ConfigError, InvalidJob
 
 __all__ = [
     "NO_FLAGS",
@@ -109,7 +110,7 @@ def choose_schema(job: Mapping[str, Any], schema: Any, variants: Mapping[str, An
         return _attrs_of(schema)
     known = sorted({"default", *variants})
     hint = did_you_mean(name, known) if isinstance(name, str) else ""
-    raise InvalidJob("job.job_schema_name", f"unknown schema, expected one of {', '.join(known)}{hint}", shorten(name))
+    raise InvalidJob("job.job_schema_name", f"unknown schema, expected one of {', '.join(known)}{hint}", excerpt(name))
 
 
 def parse_switch(value: Any, path: str) -> bool:
@@ -125,7 +126,7 @@ def parse_switch(value: Any, path: str) -> bool:
         return True
     if word in ("false", "no", "0", "", 0):
         return False
-    raise InvalidJob(path, "expected true or false (or yes, no, 1, 0)", shorten(value))
+    raise InvalidJob(path, "expected true or false (or yes, no, 1, 0)", excerpt(value))
 
 
 def parse_size(value: Any, path: str) -> int:
@@ -140,7 +141,7 @@ def parse_size(value: Any, path: str) -> int:
         return int(value)
     if isinstance(value, (int, float)) and value is not True and value >= 0 and value == value // 1:
         return int(value)
-    raise InvalidJob(path, "expected a positive whole number of values per batch", shorten(value))
+    raise InvalidJob(path, "expected a positive whole number of values per batch", excerpt(value))
 
 
 class Meaning(Enum):
@@ -298,15 +299,15 @@ def get_index_from_list(attr: str, data: Collection[Any], levels: Iterable[Level
         ValueError: None is, or these are not a text and something to look through.
     """
     if not isinstance(attr, str):
-        raise ValueError(f"expected the name of an attribute, got {shorten(attr)}")
+        raise ValueError(f"expected the name of an attribute, got {excerpt(attr)}")
     if not isinstance(data, Iterable):
-        raise ValueError(f"expected something to find {attr!r} in, got {shorten(data)}")
+        raise ValueError(f"expected something to find {attr!r} in, got {excerpt(data)}")
     spellings = single_or_plural(attr, levels)
     found = {item: index for index, item in enumerate(data) if isinstance(item, str) and item in spellings}
     if len(found) > 1:
-        raise InvalidJob(attr, "expected one spelling, found the singular and the plural", shorten(data))
+        raise InvalidJob(attr, "expected one spelling, found the singular and the plural", excerpt(data))
     if not found:
-        raise ValueError(f"no {attr!r} in {shorten(data)}")
+        raise ValueError(f"no {attr!r} in {excerpt(data)}")
     return next(iter(found.values()))
 
 

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise, repeat
 from typing import Any
 
+from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.notes import Note, Notes
 from sosw_celery.core.payload import Path, show_path
 from sosw_celery.core.schema import NO_FLAGS, Level, Meaning, Scope, Vocabulary, Word, parse_size, parse_switch
-from sosw_celery.errors import InvalidJob, shorten
+from sosw_celery.errors import InvalidJob
 
 __all__ = ["Tree", "is_plain"]
 
@@ -88,7 +89,7 @@ class Tree:
                 # Given in both spellings, one that is true is enough.
                 isolated[word.level] = parse_switch(value, place) or isolated.get(word.level, False)
             elif batches.setdefault(word.level, parse_size(value, place)) != parse_size(value, place):
-                raise InvalidJob(place, f"expected one batch size, found {batches[word.level]} too", shorten(value))
+                raise InvalidJob(place, f"expected one batch size, found {batches[word.level]} too", excerpt(value))
         return Scope(isolated, batches).inside(outer) if isolated or batches else outer
 
     # The first walk.
@@ -103,21 +104,19 @@ class Tree:
             scope = self._scope(node, index, outer, path)
             self._note_flags(flags, index, path)
         given = _given(node, levels)
-        problem = None
+        asks = index in scope.sizes
         if len(levels) > 1 or (levels and levels[0][0] < index):
             problem = self._problem(node, levels, index, path)
-        asks = index in scope.sizes
-        if problem:
-            # Which of the values belong where is the question, so none of them is handed down to another.
-            given = [found for found in given if found[0] >= index]
-            asks = asks or any(level in scope.sizes for level, _, _ in given)
-            del given[1:]
+            if problem:
+                # Which values belong where is the very question, so each level is looked at as if it were alone.
+                alone = [[found] for found in given if found[0] >= index]
+                return any(self._survey_level(found, scope, path) for found in alone) or asks, problem
         first = given[0][0] if given else len(self._levels)
         if first > index:
             self._note_missing(range(index, first), scope, path)
         if given:
             asks = self._survey_level(given, scope, path) or asks
-        return asks, problem
+        return asks, None
 
     def _survey_level(self, given: Sequence[Given], scope: Scope, path: Path) -> bool:
         """Return whether the outermost of the levels that a node has values for is split."""
@@ -145,7 +144,7 @@ class Tree:
                     asks = asks or child_asks
                     problem = problem or child_problem
                 else:
-                    problem = problem or InvalidJob(show_path(place), CONTENT_EXPECTED, shorten(child))
+                    problem = problem or InvalidJob(show_path(place), CONTENT_EXPECTED, excerpt(child))
         if not asks:
             del self._splits[mark + 1 :]
             return False
@@ -162,11 +161,11 @@ class Tree:
         for level, key in levels:
             if level < index:
                 problem = f"expected no attribute named like the level {self._levels[level].name!r} further out"
-                return InvalidJob(f"{show_path(path)}.{key}", problem, shorten(node[key]))
+                return InvalidJob(f"{show_path(path)}.{key}", problem, excerpt(node[key]))
         for (level, key), (next_level, next_key) in pairwise(levels):
             if level == next_level:
                 problem = f"expected one spelling, found {key!r} too"
-                return InvalidJob(f"{show_path(path)}.{next_key}", problem, shorten(node[next_key]))
+                return InvalidJob(f"{show_path(path)}.{next_key}", problem, excerpt(node[next_key]))
         return None
 
     def _conflict(self, child: Any, beside: Sequence[Given], path: Path) -> InvalidJob | None:
@@ -175,7 +174,7 @@ class Tree:
             for spelling in self._levels[level].spellings:
                 if spelling in child:
                     problem = f"expected these values either here or further out, found {key!r} there too"
-                    return InvalidJob(f"{show_path(path)}.{spelling}", problem, shorten(child[spelling]))
+                    return InvalidJob(f"{show_path(path)}.{spelling}", problem, excerpt(child[spelling]))
         return None
 
     def _note_flags(self, flags: Iterable[tuple[Word, str]], index: int, path: Path) -> None:
@@ -246,7 +245,7 @@ class Tree:
         """Return the key and the values of a level that stays together: plain ones as a list, others as they are."""
         level, key, content = found
         if isinstance(content, (dict, list, tuple)) and is_plain(content):
-            return self._levels[level].plural, list(content)
+            return self._levels[level].plural, content if isinstance(content, list) else list(content)
         return key, content
 
 
@@ -286,7 +285,7 @@ def _mixture(content: Any, path: Path, key: str) -> InvalidJob | None:
     if not isinstance(content, (list, tuple)) or is_plain(content) or all(isinstance(item, dict) for item in content):
         return None
     problem = "expected a list of texts and numbers, or a list of dicts"
-    return InvalidJob(f"{show_path(path)}.{key}", problem, shorten(content))
+    return InvalidJob(f"{show_path(path)}.{key}", problem, excerpt(content))
 
 
 def _with_beside(child: Any, beside: Sequence[Given]) -> Any:

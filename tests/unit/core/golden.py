@@ -1,6 +1,6 @@
 """The golden vectors of sosw 0.7.51, and how to play them against our functions.
 
-A vector with a `quirk` depends on a surprise of sosw; what we do there is in `test_decisions.py`. Every other vector
+A vector with a `quirk` depends on a surprise of sosw; what we do there is in `ours.json`. Every other vector
 has to give the same result, in the same order.
 """
 
@@ -37,6 +37,12 @@ SOME_DAY = date(2024, 5, 15)
 def load(suite: str) -> dict[str, Any]:
     """Return the vectors of a suite by their ids."""
     return {vector["id"]: vector for vector in json.loads((FOLDER / f"{suite}.json").read_text("utf-8"))}
+
+
+def load_ours() -> dict[str, Any]:
+    """Return what we decided for each marked vector: `tasks`, `result`, or the path that is `refused`."""
+    found: dict[str, Any] = json.loads((FOLDER / "ours.json").read_text("utf-8"))
+    return found
 
 
 def unmarked(suite: str) -> list[dict[str, Any]]:

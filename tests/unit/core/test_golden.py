@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.golden import load, play, unmarked
+from sosw_celery.errors import ConfigError, InvalidJob
+from tests.unit.core.golden import load, load_ours, play, unmarked
 
 VECTORS = [vector for suite in ("chunking", "direct", "dates", "helpers") for vector in unmarked(suite)]
 
@@ -33,3 +34,24 @@ def test_all_vectors_are_here() -> None:
         "helpers": 107,
         "tasks": 115,
     }
+
+
+MARKED = [
+    vector
+    for suite in ("chunking", "direct", "dates", "helpers")
+    for vector in load(suite).values()
+    if "quirk" in vector
+]
+OURS = load_ours()
+
+
+@pytest.mark.parametrize("vector", MARKED, ids=lambda vector: f"{vector['id']}-{vector['quirk']}")
+def test_decides_where_sosw_surprises(vector: dict[str, Any]) -> None:
+    """A marked vector gives what we decided, or is refused with the path of what is wrong."""
+    ours = OURS[vector["id"]]
+    if "refused" in ours:
+        with pytest.raises((InvalidJob, ConfigError)) as refusal:
+            play(vector)
+        assert refusal.value.args[0] == ours["refused"]
+    else:
+        assert play(vector) == ours.get("tasks", ours.get("result"))

@@ -373,8 +373,8 @@ class Scheduler(Chunkers):
         """Write a claimed part; return whether this run may go on with another one."""
         work, lease_s = self._at_work_now, self.settings.part_lease_s
         renew = partial(self._renew_part, part)
-        with Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=part.key) as lease:
-            work.writer = self._new_writer(part, lease)
+        lease = Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=part.key)
+        with lease, self._new_writer(part, lease) as work.writer:
             self.set_queue_file()
             try:
                 self.process_file()

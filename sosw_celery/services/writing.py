@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
@@ -14,6 +15,7 @@ from sosw_celery.core import greenfield
 from sosw_celery.core.job_plan import decode_row, task_id
 from sosw_celery.core.model import Task
 from sosw_celery.errors import StoreError, TransitionRefused
+from sosw_celery.stores.dynamo import sent_only_if
 from sosw_celery.stores.job_table import JobTable, Part
 from sosw_celery.stores.task_table import TaskTable
 
@@ -27,8 +29,9 @@ RENEWED_AFTER = 1 / 3
 #: while the lease holds, and the clocks of two nodes may differ by as much.
 MARGIN = 1 / 5
 
-#: Rows handed to the table at once; before each slice the lease is looked at.
-SLICE = 500
+#: Rows of one request, and requests under way at once.
+ROWS_PER_REQUEST = 25
+PARALLEL = 4
 
 
 class Lease:
@@ -101,8 +104,10 @@ class PartWriter:
     """Writes rows of a part that this process holds, in the order of the part.
 
     Rows are written without a condition, which is what makes them cheap; so a row must not be written again once it can
-    have been claimed, or even closed. Three things see to that: the checkpoint after each batch, a look into the tables
-    for the one batch behind it that a dead owner may have begun, and the lease.
+    have been claimed, or even closed. Three things see to that: the checkpoint after each batch; a look into the tables
+    for the one batch behind it that a dead owner may have begun; the lease, asked right before each request is sent.
+
+    A context: its threads end with the block.
 
     Parameters:
         arn: Of the labourer, kept on each row.
@@ -135,6 +140,15 @@ class PartWriter:
         self._lease_s = lease_s
         self._unsure_until = part.next_row + (part.batch_rows if part.claims > 1 else 0)
         self._next_position = Decimal(0)
+        self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="rows")
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
 
     @property
     def is_complete(self) -> bool:
@@ -167,11 +181,21 @@ class PartWriter:
         return True
 
     def _put(self, tasks: Sequence[Task]) -> None:
-        for start in range(0, len(tasks), SLICE):
-            self._lease.check()
-            self._task_table.write(tasks[start : start + SLICE])
+        requests = [
+            self._pool.submit(self._send, tasks[start : start + ROWS_PER_REQUEST])
+            for start in range(0, len(tasks), ROWS_PER_REQUEST)
+        ]
+        # None may be under way any more when the part is given up for the error of another one.
+        wait(requests)
+        for request in requests:
+            request.result()
         if tasks:
             self._tell(tasks[0].greenfield)
+
+    def _send(self, tasks: Sequence[Task]) -> None:
+        self._lease.check()
+        with sent_only_if(self._lease.check):
+            self._task_table.write(tasks)
 
     def _advance(self, written: int) -> None:
         if written == self.part.rows:

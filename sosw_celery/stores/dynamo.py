@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["TransactionRefused", "cancellation_codes", "connect", "error_code", "patiently", "transact", "translated"]
+__all__ = [
+    "TransactionRefused",
+    "cancellation_codes",
+    "connect",
+    "error_code",
+    "patiently",
+    "sent_only_if",
+    "transact",
+    "translated",
+]
 
 T = TypeVar("T")
 
@@ -62,7 +72,33 @@ def connect(*, endpoint_url: str | None, region_name: str | None, max_connection
         max_pool_connections=max_connections,
         parameter_validation=False,
     )
-    return boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
+    client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
+    client.meta.events.register("before-send.dynamodb", _ask_before_sending)
+    return client
+
+
+@contextlib.contextmanager
+def sent_only_if(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` right before each request of this thread is sent inside the block, repetitions included.
+
+    What it raises keeps the request from being sent and comes through. For writes without a condition that may be sent
+    until some time only: a process may stand still at any line of Python, also between a check and a call. Works with
+    clients that `connect` made.
+    """
+    token = _check_before_sending.set(check)
+    try:
+        yield
+    finally:
+        _check_before_sending.reset(token)
+
+
+_check_before_sending: ContextVar[Callable[[], None] | None] = ContextVar("check_before_sending", default=None)
+
+
+def _ask_before_sending(**_: Any) -> None:
+    check = _check_before_sending.get()
+    if check is not None:
+        check()
 
 
 def error_code(error: ClientError) -> str:

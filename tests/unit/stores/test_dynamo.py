@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
 
-from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
-from sosw_celery.stores.dynamo import patiently, transact
+from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused, TransitionRefused
+from sosw_celery.stores.dynamo import connect, patiently, sent_only_if, transact, translated
 
 
 def cancelled(*codes: str) -> ClientError:
@@ -119,3 +121,34 @@ def test_a_single_write_leaves_its_condition_to_the_caller(sleep: Callable[[floa
     """A failed condition of a plain write is the caller's ordinary outcome, in botocore's own type."""
     with pytest.raises(ClientError):
         patiently("UpdateItem", Answers(refused("ConditionalCheckFailedException")), sleep=sleep)
+
+
+def test_a_request_can_be_stopped_when_it_is_sent() -> None:
+    """A check that fails right before the sending keeps the request back, in this thread and inside the block only."""
+
+    def too_late() -> None:
+        raise TransitionRefused("j1#part#00000", "write")
+
+    def put() -> None:
+        with translated("PutItem"):
+            client.put_item(TableName="kept", Item={"id": {"S": "1"}})
+
+    with mock_aws():
+        client = connect(endpoint_url=None, region_name="eu-west-1")
+        client.create_table(
+            TableName="kept",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
+        with sent_only_if(too_late), pytest.raises(TransitionRefused):
+            put()
+        assert client.scan(TableName="kept")["Count"] == 0
+        with sent_only_if(lambda: None):
+            put()
+        assert client.scan(TableName="kept")["Count"] == 1
+        with sent_only_if(too_late):
+            thread = threading.Thread(target=put)
+            thread.start()
+            thread.join()
+        put()

@@ -41,7 +41,7 @@ def time_text(seconds: Decimal | None) -> str:
     try:
         moment = datetime.datetime.fromtimestamp(float(seconds), datetime.timezone.utc)
     except (OverflowError, ValueError, OSError):
-        return str(seconds)
+        return f"{seconds:f}"
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 

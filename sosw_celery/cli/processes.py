@@ -187,7 +187,7 @@ class Processes:
 
     def ended(self) -> list[CeleryProcess]:
         """Return the processes that have ended since the last call, and let go of them."""
-        ended = [process for process in self.running if process.exit_status is not None]
+        ended = [process for process in self.running if process.wait(0)]
         self.running = [process for process in self.running if process not in ended]
         return ended
 

@@ -29,10 +29,12 @@ LINE_S = 3.0
 #: Lines of the tables of what was found.
 TOP = 6
 
+#: Characters of a progress bar.
+WIDEST_BAR, NARROWEST_BAR = 24, 6
 #: Before what stands under a labourer's name.
 INDENT = " " * 15
 
-COLUMNS = ("queued", "handed out", "running", "done", "failed", "retried", "rate", "ETA")
+COLUMNS = ("queued", "hints", "running", "done", "failed", "retried", "rate", "ETA")
 
 
 class Screen:
@@ -66,7 +68,7 @@ class Screen:
     def progress(self, sights: Sequence[Sight]) -> None:
         """Show where the jobs stand, in place of what was shown before."""
         if self._console.is_terminal:
-            self._live.update(Group(Text(), _progress_table(sights)))
+            self._live.update(Group(Text(), _progress_table(sights, self._console.width)))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_S
             for sight in sights:
@@ -118,36 +120,47 @@ def show_checks(console: Console, checks: Sequence[Check], seconds: float) -> No
     console.print(Text.assemble(verdict, f", after {duration(seconds)}."))
 
 
-def _progress_table(sights: Sequence[Sight]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("labourer", no_wrap=True)
-    table.add_column("", width=24)
+def _progress_table(sights: Sequence[Sight], width: int) -> Table:
+    rows = [[Text(sight.labourer_id), *_cells(sight)] for sight in sights]
+    headers = ("labourer", *COLUMNS)
+    needed = sum(max(map(len, map(str, column))) for column in zip(headers, *rows, strict=True))
+    gap = 2 if width >= needed + (len(headers) + 1) * 2 + WIDEST_BAR else 1
+    bar_width = min(WIDEST_BAR, width - needed - (len(headers) + 1) * gap)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, gap, 0, 0))
+    table.add_column(headers[0], no_wrap=True)
+    # On a narrow terminal the numbers are worth more than the bar.
+    has_bar = bar_width >= NARROWEST_BAR
+    if has_bar:
+        table.add_column("", width=bar_width)
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    for sight in sights:
-        done = sight.done + sight.dead
-        bar = ProgressBar(total=sight.tasks or 1, completed=done, pulse=sight.tasks is None, width=24)
-        table.add_row(sight.labourer_id, bar, *(Text(text, style) for text, style in _cells(sight)))
+    for sight, (name_cell, *cells) in zip(sights, rows, strict=True):
+        bar = [_bar(sight, bar_width)] if has_bar else []
+        table.add_row(name_cell, *bar, *cells)
     return table
 
 
-def _cells(sight: Sight) -> list[tuple[str, str]]:
+def _bar(sight: Sight, width: int) -> ProgressBar:
+    done = sight.done + sight.dead
+    return ProgressBar(total=sight.tasks or 1, completed=done, pulse=sight.tasks is None, width=width)
+
+
+def _cells(sight: Sight) -> list[Text]:
     tasks = "?" if sight.tasks is None else number(sight.tasks)
     return [
-        (number(sight.queued), ""),
-        (number(sight.handed_out), ""),
-        (f"{sight.running}/{sight.cap}", "yellow" if sight.running == sight.cap else ""),
-        (f"{number(sight.done)}/{tasks}", "green" if sight.has_ended else ""),
-        (number(sight.failed), "red" if sight.failed else "dim"),
-        (number(sight.retried), "cyan" if sight.retried else "dim"),
-        ("" if sight.has_ended else f"{sight.rate:.0f}/s", ""),
-        ("done" if sight.has_ended else duration(sight.eta_s), ""),
+        Text(number(sight.queued)),
+        Text(number(sight.handed_out)),
+        Text(f"{sight.running}/{sight.cap}", "yellow" if sight.running == sight.cap else ""),
+        Text(f"{number(sight.done)}/{tasks}", "green" if sight.has_ended else ""),
+        Text(number(sight.failed), "red" if sight.failed else "dim"),
+        Text(number(sight.retried), "cyan" if sight.retried else "dim"),
+        Text("-" if sight.has_ended else f"{sight.rate:.0f}/s"),
+        Text("done" if sight.has_ended else duration(sight.eta_s)),
     ]
 
 
 def _line(sight: Sight) -> str:
-    cells = [text for text, _ in _cells(sight)]
-    words = [f"{name} {text}" for name, text in zip(COLUMNS, cells, strict=True)]
+    words = [f"{name} {text}" for name, text in zip(COLUMNS, _cells(sight), strict=True)]
     return f"{sight.labourer_id}: {', '.join(words)}"
 
 

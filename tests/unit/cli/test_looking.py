@@ -1,0 +1,146 @@
+"""What `status`, `job` and `task` say about rows and counts."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sosw_celery.cli import sosw, status, task
+from sosw_celery.cli.job import job_fields, time_text
+from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
+from sosw_celery.cli.task import state_of, task_dict, task_fields
+from sosw_celery.core.model import JobState, JobSummary, Task
+from sosw_celery.settings import load_settings
+from sosw_celery.stores.slots import Usage
+from sosw_celery.stores.task_table import Found
+
+NOW = Decimal("1770000000.5")
+DELTA = Decimal(31_557_600)
+
+
+def row(**fields: Any) -> Task:
+    """Return a queued task with these fields."""
+    values: dict[str, Any] = {"task_id": "5a0d", "labourer_id": "resize", "greenfield": NOW - 5, "created_at": NOW - 5}
+    return Task(**(values | fields))
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (Found(row(), "tasks"), "queued"),
+        (Found(row(greenfield=NOW + DELTA), "tasks"), "running"),
+        (Found(row(greenfield=NOW + DELTA, completed_at=NOW), "tasks"), "completed, not archived yet"),
+        (Found(row(desired_launch_time=NOW + 9), "retry"), "waiting for retry"),
+        (Found(row(closed_at=NOW), "closed"), "closed, completed"),
+        (Found(row(closed_at=NOW), "closed", dead=True), "closed, dead"),
+    ],
+)
+def test_a_tasks_state_is_told_in_the_words_of_its_life(found: Found, state: str) -> None:
+    """The table and the greenfield together tell the state."""
+    assert state_of(found, NOW) == state
+
+
+def test_a_task_is_shown_in_the_order_of_its_life() -> None:
+    """Ids, times from creation to close, what it left behind, and its payload last, laid out."""
+    closed = row(
+        greenfield=NOW + DELTA,
+        attempts=2,
+        failed_attempts=1,
+        completed_at=NOW + 2,
+        closed_at=NOW + 4,
+        payload='{"images": [1, 2]}',
+        extra={"stat_images": 2, "last_error": "OSError: gone", "result_sizes": {"big": Decimal("1.5")}},
+    )
+    fields = task_fields(Found(closed, "closed"), NOW + 9, DELTA)
+    shown = {name: value for name, value in fields.items() if value not in ("", None)}
+    assert list(shown) == [
+        *("task", "labourer", "state", "created", "claimed", "attempts", "failed", "completed", "closed"),
+        *("last_error", "result_sizes", "stat_images", "payload"),
+    ]
+    assert shown["claimed"] == "2026-02-02 02:40:00 UTC"
+    assert shown["payload"] == '{\n  "images": [\n    1,\n    2\n  ]\n}'
+
+
+def test_a_payload_that_is_no_json_is_shown_as_it_is() -> None:
+    """A row that somebody else broke can be looked at all the same."""
+    found = Found(row(payload="{broken"), "tasks")
+    assert task_fields(found, NOW, DELTA)["payload"] == "{broken"
+    assert task_dict(found, NOW)["payload"] == "{broken"
+
+
+def test_a_queued_task_shows_no_time_of_claim() -> None:
+    """Its greenfield is its place in the queue, not a claim."""
+    assert task_fields(Found(row(), "tasks"), NOW, DELTA)["claimed"] == ""
+
+
+def test_a_job_that_is_not_chunked_has_no_number_of_tasks_yet() -> None:
+    """Nothing is claimed about what is not known."""
+    fields = job_fields(JobSummary("nightly", "resize", JobState.ACCEPTED, accepted_at=NOW))
+    assert fields["tasks"] == "not known yet"
+    assert fields["accepted"] == "2026-02-02 02:40:00 UTC"
+
+
+def test_times_that_no_calendar_has_are_shown_as_numbers() -> None:
+    """A field that somebody set to nonsense breaks no command."""
+    assert time_text(Decimal(10) ** 30) == "1" + "0" * 30
+    assert time_text(None) == ""
+
+
+class Services(SimpleNamespace):
+    """Stand-ins that count and find what a test says."""
+
+    def __init__(self, queued: int = 0, waiting: int = 0, jobs: tuple[JobSummary, ...] = ()) -> None:
+        self.asked: list[int] = []
+
+        def counted(number: int) -> Any:
+            def count(labourer_id: str, *, at_most: int, **_: Any) -> int:
+                self.asked.append(at_most)
+                return number
+
+            return count
+
+        by_id = {job.job_id: job for job in jobs}
+        super().__init__(
+            settings=load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 4}}}),
+            slots=SimpleNamespace(look=lambda labourer_id: Usage(1, 3, "ready")),
+            task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
+            job_table=SimpleNamespace(unfinished=lambda limit: list(by_id), get=by_id.__getitem__),
+        )
+
+
+def test_a_huge_queue_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting stops at the limit, which is shown with a plus; an index page too many changes nothing."""
+    services = Services(queued=COUNT_LIMIT + 2345, waiting=7)
+    assert labourer_status(services, "resize").queued == COUNT_LIMIT  # type: ignore[arg-type]
+    assert services.asked == [COUNT_LIMIT, COUNT_LIMIT]
+    monkeypatch.setattr(status, "services_at", lambda data: services)
+    lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
+    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "ready"]
+    assert lines[-1] == "no open jobs"
+
+
+def test_status_lists_open_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with how far it is, for people and for programs."""
+    job = JobSummary("nightly", "resize", JobState.SCHEDULED, tasks=1200, written=1200, completed=900, dead=1)
+    monkeypatch.setattr(status, "services_at", lambda data: Services(jobs=(job,)))
+    lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
+    assert lines[-1].split() == ["nightly", "resize", "scheduled", "1,200", "1,200", "900", "1"]
+    found = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
+    assert found["jobs"] == [job.as_dict()]
+    assert found["labourers"][0]["running"] == 3
+
+
+def test_a_tasks_json_has_its_fields_and_its_parsed_payload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs get numbers as numbers and the payload as an object."""
+    found = Found(row(payload='{"a": 1}', extra={"stat_images": 2}), "tasks")
+    table = SimpleNamespace(find=lambda task_id, labourers: found)
+    services = SimpleNamespace(task_table=table, settings=load_settings({}))
+    monkeypatch.setattr(task, "services_at", lambda data: services)
+    shown = json.loads(CliRunner().invoke(sosw, ["task", "5a0d", "--json"]).stdout)
+    assert (shown["state"], shown["table"], shown["payload"], shown["stat_images"]) == ("queued", "tasks", {"a": 1}, 2)
+    assert shown["created_at"] == float(NOW - 5)

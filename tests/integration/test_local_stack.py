@@ -276,6 +276,16 @@ def test_a_port_lost_between_choice_and_bind_is_replaced(
             assert server.port != taken
 
 
+def test_another_redis_at_the_chosen_port_is_not_taken_for_ours(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another Redis answers at the port that was chosen, ours is started elsewhere, however quick the other is."""
+    monkeypatch.setattr("sosw_celery.local.servers._is_free", lambda _: True)
+    with RedisServer(port=redis_server.port) as server, redis.from_url(server.url) as client:
+        assert server.port != redis_server.port
+        assert client.info("server")["process_id"] == server.pid
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The error of a server that ends at once carries what it wrote to its log."""
     (tmp_path / "appendonly.aof").write_text("this is no log of writes\n")

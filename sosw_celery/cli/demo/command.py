@@ -44,7 +44,7 @@ def demo(modules: int | None, as_json: bool) -> None:
     """
     end_on_sigterm()
     out = console(err=as_json)
-    logs = Path(tempfile.mkdtemp(prefix="sosw-celery-demo-logs-"))
+    logs = Path(tempfile.mkdtemp(prefix="sosw-celery-demo-"))
     try:
         ending = _tell(out, logs, modules)
     except KeyboardInterrupt:
@@ -71,13 +71,17 @@ def _tell(out: Console, logs: Path, modules: int | None) -> Ending:
         os.environ.update(stack.environment(), **{CONFIG_MODULE: "sosw_celery.cli.demo.config"})
         # The example labourers belong to the app, which takes its configuration from the environment on import.
         story = importlib.import_module("sosw_celery.cli.demo.story")
-        with Processes(os.environ, logs) as processes:
+        scratch = logs / "tmp"
+        scratch.mkdir()
+        # A killed process leaves its temporary files behind; they go with the logs.
+        with Processes({**os.environ, "TMPDIR": str(scratch)}, logs) as processes:
             ending: Ending = story.tell(processes, screen, modules)
         return ending
 
 
 def _show_logs(logs: Path) -> None:
     """Print the end of each log on stderr, and where they are."""
+    shutil.rmtree(logs / "tmp", ignore_errors=True)
     for log in sorted(logs.glob("*.log")):
         lines: Sequence[str] = log.read_text(errors="replace").splitlines()
         click.echo(f"--- {log.name}", err=True)

@@ -133,7 +133,8 @@ def _rows_are_those_of_chunking(services: Services, outcomes: Sequence[Outcome])
     return Check(
         "The closed tasks are those that chunking gives, payload by payload",
         expected == found,
-        f"{len(expected):,} expected, {len(found):,} closed, {len(expected.items() & found.items()):,} alike",
+        f"{len(expected.items() & found.items()):,} of {len(expected):,}"
+        + (f", and {extra:,} others" if (extra := len(found.keys() - expected.keys())) else ""),
     )
 
 
@@ -162,11 +163,11 @@ def _totals_agree(outcomes: Sequence[Outcome], plain: Mapping[str, Mapping[str, 
         for name, value in expected.items()
         if totals.get(name) != value
     ]
-    modules = sum(totals["modules"] for totals in plain.values())
+    modules = ", ".join(f"{labourer_id} {totals['modules']:,} modules" for labourer_id, totals in plain.items())
     return Check(
         "The totals are those of a plain loop over the same files",
         found == plain,
-        "; ".join(different)[:200] or f"{modules:,} modules read by each",
+        "; ".join(different)[:200] or modules,
     )
 
 

@@ -103,7 +103,9 @@ def show_found(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Show what the labourers found out about the code on this machine."""
     console.print()
     console.print(Rule("what was found", align="left", style="dim"))
-    for outcome in outcomes:
+    for index, outcome in enumerate(outcomes):
+        if index:
+            console.print()
         show = _show_code if outcome.labourer_id == "code_census" else _show_imports
         show(console, outcome)
 
@@ -142,7 +144,14 @@ def _progress_table(sights: Sequence[Sight], width: int) -> Table:
 
 def _bar(sight: Sight, width: int) -> ProgressBar:
     done = sight.done + sight.dead
-    return ProgressBar(total=sight.tasks or 1, completed=done, pulse=sight.tasks is None, width=width)
+    return ProgressBar(
+        total=sight.tasks or 1,
+        completed=done,
+        pulse=sight.tasks is None,
+        width=width,
+        complete_style="cyan",
+        finished_style="green",
+    )
 
 
 def _cells(sight: Sight) -> list[Text]:

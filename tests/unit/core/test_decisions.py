@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timezone
 from typing import Any
 
 import pytest
@@ -15,8 +15,9 @@ from sosw_celery.core.chunking import (
     labourer_name_from,
     parse_levels,
 )
-from sosw_celery.core.periods import DEFAULT_PERIODS, Periods, last_week
+from sosw_celery.core.periods import DEFAULT_PERIODS, Periods, job_today, last_week
 from sosw_celery.errors import ConfigError, InvalidJob
+from sosw_celery.settings import Settings
 
 FRIDAY = date(2024, 3, 1)
 TWO = ["topic", "word"]
@@ -384,6 +385,14 @@ def test_d04_one_error_with_the_pattern() -> None:
         tasks({"period": "xlast_week"})
 
 
+def test_d05_time_zone() -> None:
+    """D05: today is the date in the job's zone, else in the configured one, else in UTC."""
+    now = datetime(2024, 3, 1, 23, 30, tzinfo=timezone.utc)
+    assert job_today("Asia/Tokyo", "America/Lima", now) == date(2024, 3, 2)
+    assert job_today(None, "Asia/Tokyo", now) == date(2024, 3, 2)
+    assert job_today(None, None, now) == date(2024, 3, 1)
+
+
 def test_d08_own_periods() -> None:
     """D08: own periods are reached though a built-in one begins like them, and their errors come through."""
 
@@ -422,6 +431,16 @@ def test_c02_c04_which_schema() -> None:
 def test_c03_names_as_text() -> None:
     """C03: levels may be plain names, pairs in tuples or lists, or a mixture."""
     assert parse_levels(["region", ("city", {}), ["shop", {"plural": "shops"}]]) == parse_levels(THREE)
+
+
+def test_c05_lists_replace() -> None:
+    """C05: the levels of a configuration are those that it gives, merged with nothing."""
+    schema = {"chunkable_attrs": ["region", "city"]}
+    settings = Settings.model_validate(
+        {"job_schema": schema, "job_schema_variants": {"one": {"chunkable_attrs": ["x"]}}}
+    )
+    assert list(choose_schema({}, settings.job_schema, settings.job_schema_variants)) == ["region", "city"]
+    assert list(choose_schema({"job_schema_name": "one"}, settings.job_schema, settings.job_schema_variants)) == ["x"]
 
 
 # ---- Events

@@ -187,10 +187,8 @@ class _Watch:
         node = next(process for process in self.processes.running if process.role.name == self.victim)
         self.processes.sacrifice(node)
         lease_s = self.services.settings.lease_s
-        self.screen.event(
-            f"killed the worker node of {self.victim} (SIGKILL) while it ran {sight.running} tasks", "red"
-        )
-        self.screen.event(f"their slots stay taken until their leases end, {lease_s:g} s after the last sign of life")
+        self.screen.event(f"killed the worker node of {self.victim} (SIGKILL), running in it: {sight.running}", "red")
+        self.screen.event(f"a slot stays taken until its lease ends, {lease_s:g} s after the node's last sign of life")
         # The machine has time for it now.
         self.plain.begin()
 

@@ -8,8 +8,9 @@ what is expected.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -18,9 +19,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
+from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.errors import ConfigError
 
 __all__ = [
@@ -28,16 +31,20 @@ __all__ = [
     "JobSchema",
     "Labourer",
     "LabourerSettings",
+    "Reading",
     "ScheduledJob",
     "Settings",
     "TaskConfig",
     "greenfield_delta",
     "load_settings",
+    "read_settings",
 ]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SECTION = "sosw"
+SECTION = pasted.ROOT
 
 #: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
 LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
@@ -52,11 +59,21 @@ class DynamoDbConfig(_Section):
 
     table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
     index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
-    #: DynamoDB types of fields; those of the tables' own fields are fixed, others tell how extra fields are stored.
+    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep the
+    #: type that is stated. Those of our fields are fixed and may only be repeated.
     row_mapper: dict[str, str] = Field(default_factory=dict)
+    #: Fields without which no row is written; `arn`, or one that every new row has.
     required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
     #: Our name of a field -> its name in your tables. A field that is not named here keeps its name.
     field_names: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("field_names")
+    @classmethod
+    def _names_differ(cls, value: dict[str, str]) -> dict[str, str]:
+        twice = sorted({name for name in value.values() if list(value.values()).count(name) > 1})
+        if twice:
+            raise ValueError(f"a name of its own for each field, {', '.join(twice)} stands there twice")
+        return value
 
 
 class LabourerSettings(_Section):
@@ -64,8 +81,8 @@ class LabourerSettings(_Section):
 
     #: Kept on each task for tools that read it; the Lambda to invoke where the labourer is one.
     arn: str = ""
-    #: Slots: how many attempts of this labourer run at once in the whole cluster.
-    max_simultaneous_invocations: int = Field(1, ge=1, le=1_000_000)
+    #: Slots: how many attempts of this labourer run at once in the whole cluster; None takes that of the section.
+    max_simultaneous_invocations: int | None = Field(None, ge=1, le=1_000_000)
     #: Seconds that one attempt may take; then it is killed and counts as failed.
     duration: float = Field(900, gt=0, le=604_800)
     #: Seconds after `duration` when a task that nobody closed counts as expired.
@@ -158,6 +175,7 @@ class Settings(_Section):
     #: Seconds after which the part of a silent Scheduler may be taken over.
     part_lease_s: float = Field(30, gt=0)
 
+    max_simultaneous_invocations: int = Field(1, ge=1, le=1_000_000)
     max_attempts: int = Field(3, ge=1, le=10_000)
     retry_backoff: float = Field(1.0, ge=0)
     retry_backoff_max: float = Field(600.0, ge=0)
@@ -234,7 +252,7 @@ class Settings(_Section):
         own = self.labourers.get(labourer_id, LabourerSettings())
         return Labourer(
             id=labourer_id,
-            slots=own.max_simultaneous_invocations,
+            slots=_first(own.max_simultaneous_invocations, self.max_simultaneous_invocations),
             rate=None if own.rate_limit is None else parse_rate(own.rate_limit),
             duration_s=own.duration,
             cooldown_s=own.cooldown,
@@ -266,36 +284,92 @@ class Labourer:
     retry_policy: RetryPolicy
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a section says.
+
+    Parameters:
+        settings: None when there is a problem.
+        problems: Every key that is unknown or whose value cannot be used.
+        ignored: Keys of sosw that are accepted and have no meaning here.
+        moved: Keys of sosw that count at another place here.
+    """
+
+    settings: Settings | None
+    problems: tuple[ConfigError, ...] = ()
+    ignored: tuple[pasted.Ignored, ...] = ()
+    moved: tuple[pasted.Moved, ...] = ()
+
+
 def load_settings(section: Mapping[str, Any]) -> Settings:
-    """Return the settings that the `sosw` dict of `celeryconfig.py` states.
+    """Return the settings that the `sosw` dict of `celeryconfig.py` states; it may be pasted from sosw.
+
+    Keys of sosw that have no meaning here are accepted, and named in the log.
 
     Raises:
         ConfigError: A key is unknown or a value cannot be used; names the first one found, with its dotted path.
     """
+    reading = read_settings(section)
+    if reading.settings is None:
+        raise reading.problems[0]
+    for one in reading.ignored:
+        logger.info("%s has no effect: %s", one.key, one.reason)
+    return reading.settings
+
+
+def read_settings(section: Any) -> Reading:
+    """Return all that there is to say about a section. Raises nothing and logs nothing."""
     if not isinstance(section, Mapping):
-        raise ConfigError(SECTION, section, "a dict of settings")
+        return Reading(None, (ConfigError(SECTION, section, "a dict of settings"),))
+    translation = pasted.translate(section, _KNOWN)
+    problems = list(translation.problems)
+    settings = None
     try:
-        settings = Settings.model_validate(dict(section))
+        settings = Settings.model_validate(translation.section)
     except ValidationError as error:
-        raise _config_error(error) from None
-    _check_together(settings)
-    return settings
+        problems += _unique(_config_error(dict(one)) for one in error.errors(include_url=False))
+    else:
+        problems += _problems_together(settings)
+    return Reading(
+        None if problems else settings,
+        tuple(ConfigError(translation.origin(one.key), one.value, one.expected) for one in problems),
+        tuple(translation.ignored),
+        tuple(translation.moved),
+    )
 
 
-def _check_together(settings: Settings) -> None:
-    """Refuse values that are good alone and break a promise together."""
+def _problems_together(settings: Settings) -> Iterator[ConfigError]:
+    """Yield values that are good alone and break a promise together."""
     for name in settings.labourers:
         if not re.match(LABOURER_ID_PATTERN, name):
-            raise ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
+            yield ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
     if settings.renew_s * 2 > settings.lease_s:
         expected = "at most half of lease_s, so that one lost renewal loses no lease"
-        raise ConfigError(f"{SECTION}.renew_s", settings.renew_s, expected)
+        yield ConfigError(f"{SECTION}.renew_s", settings.renew_s, expected)
     if settings.safety_net_s * 2 > settings.hint_lease_s:
         expected = "at most half of hint_lease_s, so that hints that wait keep their slots"
-        raise ConfigError(f"{SECTION}.safety_net_s", settings.safety_net_s, expected)
+        yield ConfigError(f"{SECTION}.safety_net_s", settings.safety_net_s, expected)
     if 0 < settings.settle_s <= settings.renew_s:
         expected = "more than renew_s, so that every node reports before slots are granted"
-        raise ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
+        yield ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
+    yield from _problems_of_rows(settings)
+
+
+def _problems_of_rows(settings: Settings) -> Iterator[ConfigError]:
+    """Yield what `row_mapper` and `required_fields` ask for and rows cannot have."""
+    table = settings.task_config.dynamo_db_config
+    key = f"{SECTION}.{pasted.TASKS}.{pasted.TABLE}"
+    for name, expected in wrong_types(table.row_mapper, table.field_names):
+        yield ConfigError(f"{key}.row_mapper.{name}", table.row_mapper[name], expected)
+    required = our_names(table.required_fields, table.field_names)
+    for name in required:
+        if name not in (*ALWAYS_SET, "arn"):
+            expected = f"fields that new rows have: {', '.join((*ALWAYS_SET, 'arn'))}"
+            yield ConfigError(f"{key}.required_fields", name, expected)
+    for labourer_id, labourer in settings.labourers.items():
+        if "arn" in required and not labourer.arn:
+            expected = "an arn, since required_fields asks for one on each row"
+            yield ConfigError(f"{SECTION}.labourers.{labourer_id}.arn", labourer.arn, expected)
 
 
 def _first(own: T | None, common: T) -> T:
@@ -315,8 +389,7 @@ def _zone(name: str) -> str:
     return name
 
 
-def _config_error(error: ValidationError) -> ConfigError:
-    first = error.errors(include_url=False)[0]
+def _config_error(first: Mapping[str, Any]) -> ConfigError:
     # Keys in angle brackets or with "function-" are pydantic's own words for a union's branches.
     steps = [str(step) for step in first["loc"] if not str(step).startswith(("function-", "callable", "is-instance"))]
     key = ".".join([SECTION, *steps])
@@ -328,9 +401,18 @@ def _config_error(error: ValidationError) -> ConfigError:
     return ConfigError(key, value, expected)
 
 
+def _unique(errors: Iterator[ConfigError]) -> list[ConfigError]:
+    """Return the first error of each key: a union tells one for each of its branches."""
+    by_key: dict[str, ConfigError] = {}
+    for error in errors:
+        by_key.setdefault(error.key, error)
+    return list(by_key.values())
+
+
 def _suggestion(steps: list[str]) -> str:
     model = _model_at(steps[:-1])
-    close = difflib.get_close_matches(steps[-1], model.model_fields, n=1) if model else []
+    names = [*(model.model_fields if model else ()), *pasted.names_known_at(".".join(steps[:-1]))]
+    close = difflib.get_close_matches(steps[-1], names, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -348,3 +430,11 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
     for step in steps:
         model = sections.get(step, model)
     return model
+
+
+_KNOWN = pasted.Keys(
+    section=frozenset(Settings.model_fields),
+    task_config=frozenset(TaskConfig.model_fields),
+    dynamo_db_config=frozenset(DynamoDbConfig.model_fields),
+    labourer=frozenset(LabourerSettings.model_fields),
+)

@@ -19,6 +19,8 @@ __all__ = ["Observer", "Sight"]
 
 #: Seconds over which the rate is measured.
 RATE_WINDOW_S = 4.0
+#: Tasks per second below which no end is foretold: it would only show how the rate begins or stalls.
+SLOWEST_FORETOLD = 1.0
 #: Tasks that wait for a retry, looked at in one call.
 WAITING_LIMIT = 1000
 #: Later than any retry is due.
@@ -38,7 +40,7 @@ class Sight:
         failed: Attempts that failed, as far as seen.
         retried: Attempts after the first one of a task, as far as seen.
         rate: Tasks done per second, lately.
-        eta_s: Seconds to the end at this rate; None when nothing moves.
+        eta_s: Seconds to the end at this rate; None when hardly anything moves.
     """
 
     labourer_id: str
@@ -114,7 +116,7 @@ class Observer:
             failed=sum(failed for _, failed in troubles),
             retried=sum(max(0, attempts - 1) for attempts, _ in troubles),
             rate=rate,
-            eta_s=left / rate if rate and left is not None else None,
+            eta_s=left / rate if rate >= SLOWEST_FORETOLD and left is not None else None,
             has_ended=job.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD),
         )
 

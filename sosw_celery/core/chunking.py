@@ -95,7 +95,7 @@ def chunk_job(
         InvalidJob: With the path in the job of what is wrong.
         ConfigError: The levels are wrong.
     """
-    check_json(job)
+    _check_job(job)
     levels = parse_levels(chunkable_attrs)
     attributes = {key: value for key, value in job.items() if key not in NAME_KEYS}
     tree = Tree(levels)
@@ -119,7 +119,7 @@ def construct_job_data(
     Raises:
         InvalidJob: With the path in the job of what is wrong.
     """
-    check_json(job)
+    _check_job(job)
     levels = parse_levels(chunkable_attrs)
     dates = job_dates(job, today, periods, day_flags=_day_flags(job, levels))
     tree = Tree(levels)
@@ -164,7 +164,7 @@ def chunk_levels(
         InvalidJob: With the path in the job of what is wrong.
         ValueError: `attr` is not a level.
     """
-    check_json(job)
+    _check_job(job)
     check_json(skeleton or {})
     tree = Tree(parse_levels(chunkable_attrs), attr, skeleton)
     tree.survey(job)
@@ -179,7 +179,7 @@ def needs_chunking(attr: str, data: Mapping[str, Any], chunkable_attrs: Iterable
         InvalidJob: With the path in the node of what is wrong.
         ValueError: `attr` is not a level.
     """
-    check_json(data)
+    _check_job(data)
     tree = Tree(parse_levels(chunkable_attrs), attr)
     tree.survey(data)
     return tree.is_split
@@ -197,6 +197,13 @@ def validate_list_of_vals(data: Any) -> list[Any]:
     return list(values)
 
 
+def _check_job(job: Any) -> None:
+    """Make sure that a job is a dict of what JSON can say."""
+    if not isinstance(job, dict):
+        raise InvalidJob("job", "expected a dict", excerpt(job))
+    check_json(job)
+
+
 def _chunk_days(tree: Tree, dates: JobDates) -> Iterator[Payload]:
     """Survey a job once, and return the tasks of each of its days."""
     tree.survey(dates.attributes)
@@ -211,8 +218,7 @@ def _day_flags(job: Mapping[str, Any], levels: Iterable[Level]) -> tuple[str, ..
 
 def _check_names(job: Mapping[str, Any], tree: Tree) -> None:
     """Refuse a job that names two labourers. One that is split goes to `lambda_name` with a warning, as in sosw."""
-    names = {job[key] for key in NAME_KEYS if key in job}
-    if len(names) < 2:
+    if "labourer_id" not in job or job["labourer_id"] == job.get("lambda_name", job["labourer_id"]):
         return
     if not tree.is_split:
         problem = "expected the same labourer as in lambda_name, or only one of the two"

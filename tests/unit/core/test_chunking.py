@@ -118,6 +118,12 @@ def test_text_that_is_no_json(text: str, wrap: str) -> None:
         extract_job(wrap % text.replace("{", '{"lambda_name": "w", ', 1))
 
 
+@pytest.mark.parametrize("job", [None, [], "{}", 5])
+def test_jobs_are_dicts(job: Any) -> None:
+    """Chunking takes a dict and nothing else; reading events is the work of extract_job."""
+    assert refusal(job).path == "job"
+
+
 def test_double_key_inside() -> None:
     """JSON that names a key twice would lose a value, at any depth; the error says which key."""
     with pytest.raises(InvalidJob, match=r"each key once .*'words'"):

@@ -43,7 +43,6 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
     TASKS: {
         "init_clients": _CLIENTS,
         "greenfield_task_step": "a queue is ordered by the times at which its rows were written",
-        "max_closed_to_analyse_for_duration": "durations of closed tasks decide nothing here",
         "retry_tasks_limit": "every retry that is due is brought back",
     },
     f"{TASKS}.{TABLE}": {
@@ -301,7 +300,7 @@ class _Translator:
 
     @staticmethod
     def _child(data: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return the dict under a name, a new one where there is none; a value of another type is left for the check."""
+        """Return the dict under a name, a new one where there is none; another value is left for the check."""
         if data.get(name) is None:
             data[name] = {}
         found = data[name]

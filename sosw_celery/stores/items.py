@@ -6,15 +6,17 @@ whoever comes second is refused. Numbers travel as exact decimals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 
 from sosw_celery.core.model import Attempt, Task
-from sosw_celery.errors import ItemCorrupt
+from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.stores.tables import Tables
 
 __all__ = [
@@ -23,11 +25,13 @@ __all__ = [
     "close_request",
     "delete_running",
     "from_item",
+    "new_item",
     "queue_query",
     "retry_row",
     "running_query",
     "status_key",
     "to_item",
+    "typed_attribute",
 ]
 
 Item = dict[str, Any]
@@ -58,9 +62,10 @@ def value_to_attribute(value: object) -> Item:
     """Return a stat or result of a worker as an attribute; what DynamoDB cannot hold becomes text.
 
     Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as
-    are objects of other types. So recording a result never fails for its type.
+    are objects of other types. A set of texts, of numbers or of bytes stays one, any other becomes a list. So recording
+    a result never fails for its type.
     """
-    if value is None or isinstance(value, (str, bool, bytes)):
+    if value is None or isinstance(value, (str, bool, bytes, bytearray, Binary)):
         return dict(_serialize(value))
     if isinstance(value, float):
         return number(Decimal(repr(value))) if SMALLEST < abs(value) < LARGEST else _zero_or_text(value)
@@ -71,9 +76,60 @@ def value_to_attribute(value: object) -> Item:
         return number(value) if fits else {"S": str(value)}
     if isinstance(value, Mapping):
         return {"M": {str(key): value_to_attribute(inner) for key, inner in value.items()}}
+    if isinstance(value, AbstractSet) and (together := _as_set(value)):
+        return together
     if isinstance(value, (list, tuple, set, frozenset)):
         return {"L": [value_to_attribute(inner) for inner in value]}
     return {"S": str(value)}
+
+
+def typed_attribute(value: object, kind: str | None) -> Item:
+    """Return a value as an attribute of the type that `row_mapper` states for its field, where it can be one.
+
+    Texts of numbers become numbers, "true" and "false" booleans, and any value text (JSON, if it is a dict or a list).
+    A value that cannot have the type keeps its own: a close is never refused for it.
+    """
+    own = value_to_attribute(value)
+    if kind is None or kind in own:
+        return own
+    if kind == "S":
+        is_nested = isinstance(value, (Mapping, list, tuple))
+        return {"S": json.dumps(value, default=str) if is_nested else str(value)} if "B" not in own else own
+    if kind == "N":
+        return _as_number(value) or own
+    if kind == "BOOL":
+        return {"BOOL": _WORDS[str(value).lower()]} if str(value).lower() in _WORDS else own
+    if kind in ("SS", "NS", "BS") and "L" in own:
+        together = _as_set(value) if isinstance(value, Iterable) else None
+        return together if together and kind in together else own
+    if kind == "L" and isinstance(value, AbstractSet):
+        return {"L": [value_to_attribute(inner) for inner in value]}
+    return own
+
+
+_WORDS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def _as_number(value: object) -> Item | None:
+    if not isinstance(value, (str, bool)):
+        return None
+    try:
+        attribute = value_to_attribute(Decimal(int(value) if isinstance(value, bool) else value.strip()))
+    except InvalidOperation:
+        return None
+    return attribute if "N" in attribute else None
+
+
+def _as_set(values: Iterable[Any]) -> Item | None:
+    """Return values as a set of DynamoDB; None when there is none, or they are not all texts, numbers or bytes."""
+    attributes = [value_to_attribute(value) for value in values]
+    kinds = {kind for attribute in attributes for kind in attribute}
+    if len(kinds) != 1 or not kinds <= {"S", "N", "B"}:
+        return None
+    kind = kinds.pop()
+    if kind == "S" and not all(isinstance(value, str) for value in values):
+        return None
+    return {f"{kind}S": list({attribute[kind]: None for attribute in attributes})}
 
 
 def _zero_or_text(value: float) -> Item:
@@ -89,7 +145,20 @@ def to_item(task: Task, tables: Tables) -> Item:
     if task.failed_attempts:
         item[f("failed_attempts")] = number(task.failed_attempts)
     for name, value in task.extra.items():
-        item[name] = value_to_attribute(value)
+        item[name] = typed_attribute(value, tables.row_mapper.get(name))
+    return item
+
+
+def new_item(task: Task, tables: Tables) -> Item:
+    """Return the row of a task that is new.
+
+    Raises:
+        InvalidJob: It lacks one of the `required_fields`.
+    """
+    item = to_item(task, tables)
+    for name in tables.required_fields:
+        if name not in item:
+            raise InvalidJob(f"task.{name}", f"required_fields asks for it, and task {task.task_id} has none")
     return item
 
 
@@ -191,7 +260,7 @@ def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping
     assignments = ["#c = :now"]
     for index, (name, value) in enumerate(outcome.items()):
         names[f"#o{index}"] = name
-        values[f":o{index}"] = value_to_attribute(value)
+        values[f":o{index}"] = typed_attribute(value, tables.row_mapper.get(name))
         assignments.append(f"#o{index} = :o{index}")
     return {
         "TableName": tables.tasks,

@@ -24,6 +24,8 @@ class Tables:
     """How tables, indexes and fields are called.
 
     `field_names` maps our name of a field to its name in the tables; a field that is not named there keeps its own.
+    `row_mapper` tells the DynamoDB types of further fields of a task, `required_fields` what every new row has to have,
+    both by the names in the tables.
     """
 
     tasks: str = "sosw_tasks"
@@ -35,6 +37,8 @@ class Tables:
     jobs: str = "sosw_jobs"
     unfinished_index: str = "sosw_jobs_unfinished"
     field_names: Mapping[str, str] = field(default_factory=dict)
+    row_mapper: Mapping[str, str] = field(default_factory=dict)
+    required_fields: tuple[str, ...] = ()
 
     @staticmethod
     def from_settings(settings: Settings) -> Tables:
@@ -49,6 +53,10 @@ class Tables:
             retry_index=config.sosw_retry_tasks_greenfield_index,
             jobs=config.sosw_jobs_table,
             field_names=config.dynamo_db_config.field_names,
+            row_mapper=config.dynamo_db_config.row_mapper,
+            required_fields=tuple(
+                config.dynamo_db_config.field_names.get(name, name) for name in config.dynamo_db_config.required_fields
+            ),
         )
 
     def field(self, name: str) -> str:
@@ -87,7 +95,7 @@ def definitions(tables: Tables) -> list[dict[str, Any]]:
             key=("job_id",),
             tables=tables,
             # Sparse: an item leaves the index when its job is finished, so a sweep reads only what is open.
-            GlobalSecondaryIndexes=[_index(tables.unfinished_index, "unfinished", "accepted_at", "KEYS_ONLY")],
+            GlobalSecondaryIndexes=[_index(tables.unfinished_index, f("unfinished"), f("accepted_at"), "KEYS_ONLY")],
         ),
     ]
 

@@ -97,9 +97,10 @@ class TaskTable:
         """Put rows into the tasks table, whatever stood there before. Idempotent.
 
         Raises:
+            InvalidJob: A task lacks one of the `required_fields`; none was written.
             StoreUnavailable: Some rows may be missing; write them all again.
         """
-        self._put_all(self.tables.tasks, [items.to_item(task, self.tables) for task in tasks])
+        self._put_all(self.tables.tasks, [items.new_item(task, self.tables) for task in tasks])
 
     def existing(self, labourer_id: str, task_ids: Sequence[str]) -> set[str]:
         """Return those of the ids that any table holds. Reads are consistent."""

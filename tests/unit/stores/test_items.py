@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sosw_celery.core.model import Task
-from sosw_celery.errors import ItemCorrupt
-from sosw_celery.stores.items import from_item, to_item, value_to_attribute
+from sosw_celery.core.task_fields import ALWAYS_SET, FIELD_TYPES
+from sosw_celery.errors import InvalidJob, ItemCorrupt
+from sosw_celery.stores.items import close_request, from_item, new_item, to_item, typed_attribute, value_to_attribute
 from sosw_celery.stores.tables import Tables
 
 NUMBERS = st.decimals(min_value=-(10**15), max_value=10**15, places=6)
@@ -56,11 +57,90 @@ def test_a_task_survives_its_row(task: Task, names: dict[str, str]) -> None:
         ((1, "a"), {"L": [{"N": "1"}, {"S": "a"}]}),
         ({1: {"b": None}}, {"M": {"1": {"M": {"b": {"NULL": True}}}}}),
         (ValueError("odd"), {"S": "odd"}),
+        ({"b"}, {"SS": ["b"]}),
+        (frozenset([7]), {"NS": ["7"]}),
+        ({b"x"}, {"BS": [b"x"]}),
+        (set(), {"L": []}),
+        ({None}, {"L": [{"NULL": True}]}),
+        ({(1, 2)}, {"L": [{"L": [{"N": "1"}, {"N": "2"}]}]}),
+        ({float("nan")}, {"L": [{"S": "nan"}]}),
     ],
 )
 def test_a_result_of_any_type_can_be_kept(value: object, attribute: dict[str, Any]) -> None:
     """A result keeps its type where DynamoDB has it, and becomes text where it has not."""
     assert value_to_attribute(value) == attribute
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "attribute"),
+    [
+        (7, "S", {"S": "7"}),
+        ({"a": 1}, "S", {"S": '{"a": 1}'}),
+        ("0012", "N", {"N": "12"}),
+        (" 1.50", "N", {"N": "1.50"}),
+        (True, "N", {"N": "1"}),
+        ("twelve", "N", {"S": "twelve"}),
+        ("nan", "N", {"S": "nan"}),
+        ("TRUE", "BOOL", {"BOOL": True}),
+        (0, "BOOL", {"BOOL": False}),
+        (2, "BOOL", {"N": "2"}),
+        (["a", "b", "a"], "SS", {"SS": ["a", "b"]}),
+        ([1, 2], "NS", {"NS": ["1", "2"]}),
+        ([], "SS", {"L": []}),
+        ([1, "a"], "NS", {"L": [{"N": "1"}, {"S": "a"}]}),
+        ({"a"}, "L", {"L": [{"S": "a"}]}),
+        ({"a": 1}, "M", {"M": {"a": {"N": "1"}}}),
+        ("text", "M", {"S": "text"}),
+        (b"x", "S", {"B": b"x"}),
+        (1.5, None, {"N": "1.5"}),
+    ],
+)
+def test_a_field_has_the_type_that_the_row_mapper_states(
+    value: object, kind: str | None, attribute: dict[str, Any]
+) -> None:
+    """What can have the stated type has it; what cannot keeps its own, so that nothing is lost."""
+    assert typed_attribute(value, kind) == attribute
+
+
+@pytest.mark.parametrize(
+    ("attribute", "kind"),
+    [({"SS": ["x"]}, None), ({"NS": ["1"]}, None), ({"B": b"x"}, None), ({"S": "12"}, "S"), ({"BOOL": True}, "BOOL")],
+)
+def test_fields_of_ones_own_keep_their_type_on_the_way_through_the_tables(
+    attribute: dict[str, Any], kind: str | None
+) -> None:
+    """A retry or the archive writes a field that is not ours as it was read."""
+    tables = Tables(row_mapper={"own": kind} if kind else {})
+    row = {**to_item(Task("task-7", "resize", Decimal(1), Decimal(1)), tables), "own": attribute}
+    assert to_item(from_item(row, tables), tables)["own"] == attribute
+
+
+def test_stats_and_results_have_the_stated_types_too() -> None:
+    """`row_mapper` speaks of every field that a close writes."""
+    tables = Tables(row_mapper={"stat_pages": "S"})
+    attempt = Task("task-7", "resize", Decimal(1), Decimal(1), attempts=1).current_attempt
+    request = close_request(attempt, Decimal(2), Decimal(3), {"stat_pages": 7, "stat_rows": 7}, tables)
+    values = request["ExpressionAttributeValues"]
+    assert (values[":o0"], values[":o1"]) == ({"S": "7"}, {"N": "7"})
+
+
+def test_no_row_is_made_without_a_required_field() -> None:
+    """The error names the field by its name in the table."""
+    task = Task("task-7", "resize", Decimal(1), Decimal(1), job_id="job")
+    with pytest.raises(InvalidJob, match=r"task\.arn"):
+        new_item(task, Tables(required_fields=("task_id", "arn")))
+    renamed = Tables(field_names={"arn": "lambda"}, required_fields=("lambda",))
+    assert new_item(Task("task-7", "resize", Decimal(1), Decimal(1), arn="a"), renamed)["lambda"] == {"S": "a"}
+
+
+def test_the_types_of_our_fields_are_those_of_the_rows() -> None:
+    """What `row_mapper` is checked against is what is written, field by field."""
+    number = Decimal(1)
+    task = Task("t", "l", number, number, "{}", "j", "a", 1, 1, number, number, number)
+    item = to_item(task, Tables())
+    stated = {name: kind for name, kind in FIELD_TYPES.items() if name != "labourer_id_task_status"}
+    assert {name: next(iter(attribute)) for name, attribute in item.items()} == stated
+    assert set(ALWAYS_SET) <= to_item(Task("t", "l", number, number, job_id="j"), Tables()).keys()
 
 
 @given(value=st.floats())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import time
 import uuid
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
@@ -73,7 +75,7 @@ def connect(*, endpoint_url: str | None, region_name: str | None, max_connection
         parameter_validation=False,
     )
     client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
-    client.meta.events.register("before-send.dynamodb", _ask_before_sending)
+    client.meta.events.register("before-send.dynamodb", _guard_sending)
     return client
 
 
@@ -95,10 +97,27 @@ def sent_only_if(check: Callable[[], None]) -> Iterator[None]:
 _check_before_sending: ContextVar[Callable[[], None] | None] = ContextVar("check_before_sending", default=None)
 
 
-def _ask_before_sending(**_: Any) -> None:
+def _guard_sending(request: AWSPreparedRequest, **_: Any) -> None:
     check = _check_before_sending.get()
-    if check is not None:
-        check()
+    if check is None:
+        return
+    check()
+    if isinstance(request.body, bytes):
+        request.body = _CheckedBody(request.body, check)
+
+
+class _CheckedBody(io.BytesIO):
+    """A request's body that is read when the socket takes it, which is later than botocore's last event by a look at
+    the connection and a few turns of other threads. A body that breaks off is no request."""
+
+    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._check()
+        return data
 
 
 def error_code(error: ClientError) -> str:

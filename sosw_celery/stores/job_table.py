@@ -461,7 +461,8 @@ class JobTable:
         record = self.record(job_id)
         if record.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD):
             return True
-        if record.state is not JobState.SCHEDULED or record.completed + record.dead != record.tasks:
+        # More than all: a frozen Scheduler may, at the very worst, have put a closed task back.
+        if record.state is not JobState.SCHEDULED or record.completed + record.dead < (record.tasks or 0):
             return False
         ended = JobState.COMPLETED_WITH_DEAD if record.dead else JobState.COMPLETED
         self._update(

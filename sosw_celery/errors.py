@@ -1,6 +1,6 @@
 """Every error that sosw-celery raises on purpose, in one tree with `SoswError` at its root.
 
-This module imports nothing of the project, so that every layer may raise these without a cycle. Each error keeps its
+This module imports next to nothing of the project, so that every layer may raise these without a cycle. Each error keeps its
 facts as attributes (nobody has to parse a text), takes them as positional arguments (so that it survives pickling and
 Celery's JSON result backends), and reads as one line.
 """
@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sosw_celery.excerpt import excerpt
+
 __all__ = [
     "ConfigError",
     "InvalidJob",
     "ItemCorrupt",
     "JobNotFound",
     "RetryLater",
+    "SiblingRefused",
     "SoswError",
     "StoreError",
     "StoreUnavailable",
@@ -23,14 +26,6 @@ __all__ = [
     "TransactionRefused",
     "TransitionRefused",
 ]
-
-SHOWN_VALUE_LENGTH = 80
-
-
-def shorten(value: object, length: int = SHOWN_VALUE_LENGTH) -> str:
-    """Return `repr(value)`, cut to `length` characters, so that an error stays one readable line."""
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 class SoswError(Exception):
@@ -51,7 +46,7 @@ class ConfigError(SoswError, ValueError):
         self.key, self.value, self.expected = key, value, expected
 
     def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected}, got {shorten(self.value)}"
+        return f"{self.key}: expected {self.expected}, got {excerpt(self.value)}"
 
 
 class InvalidJob(SoswError, ValueError):
@@ -125,6 +120,23 @@ class TransitionRefused(SoswError):
 
     def __str__(self) -> str:
         return f"task {self.task_id}: {self.event} refused, found {self.found}"
+
+
+class SiblingRefused(SoswError):
+    """A task or Scheduler may spawn no further sibling: its line is as long as `max_sibling_depth` allows.
+
+    Parameters:
+        who: The task or job that asked for a sibling.
+        depth: How many siblings came before it in its line.
+        limit: `max_sibling_depth`.
+    """
+
+    def __init__(self, who: str, depth: int, limit: int) -> None:
+        super().__init__(who, depth, limit)
+        self.who, self.depth, self.limit = who, depth, limit
+
+    def __str__(self) -> str:
+        return f"{self.who}: no further sibling, {self.depth} came before it and max_sibling_depth is {self.limit}"
 
 
 class StoreError(SoswError):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.payload import check_json, parse_json
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = ["check_labourer", "extract_job", "labourer_name_from"]
 

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sosw_celery.errors import InvalidJob, shorten
+from sosw_celery.errors import InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = [
     "Envelope",
@@ -80,15 +81,15 @@ def check_job_id(job_id: object) -> str:
         InvalidJob: It is not text, empty, longer than 512 bytes, or holds a `#` or a character that cannot be stored.
     """
     if not isinstance(job_id, str) or not job_id:
-        raise InvalidJob("job.job_id", "expected a text that is not empty", shorten(job_id))
+        raise InvalidJob("job.job_id", "expected a text that is not empty", excerpt(job_id))
     if "#" in job_id:
-        raise InvalidJob("job.job_id", "expected a text without '#'", shorten(job_id))
+        raise InvalidJob("job.job_id", "expected a text without '#'", excerpt(job_id))
     try:
         length = len(job_id.encode())
     except UnicodeEncodeError:
-        raise InvalidJob("job.job_id", "expected a text that can be written as UTF-8", shorten(job_id)) from None
+        raise InvalidJob("job.job_id", "expected a text that can be written as UTF-8", excerpt(job_id)) from None
     if length > LONGEST_JOB_ID:
-        raise InvalidJob("job.job_id", f"expected at most {LONGEST_JOB_ID} bytes, got {length}", shorten(job_id))
+        raise InvalidJob("job.job_id", f"expected at most {LONGEST_JOB_ID} bytes, got {length}", excerpt(job_id))
     return job_id
 
 
@@ -110,7 +111,7 @@ def decode_row(line: str) -> tuple[int, str]:
     """
     number, tab, payload = line.rstrip("\n").partition("\t")
     if not tab or not number.isdecimal():
-        raise ValueError(f"not a row of a queue file: {shorten(line)}")
+        raise ValueError(f"not a row of a queue file: {excerpt(line)}")
     return int(number), payload
 
 

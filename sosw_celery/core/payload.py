@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from sosw_celery.core.excerpt import excerpt
 from sosw_celery.errors import InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = [
     "MAX_DEPTH",

@@ -20,10 +20,10 @@ from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.schema import parse_switch
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ConfigError, InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = [
     "DEFAULT_PERIODS",

@@ -17,9 +17,9 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ConfigError, InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = [
     "NO_FLAGS",

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise, repeat
 from typing import Any
 
-from sosw_celery.core.excerpt import excerpt
 from sosw_celery.core.notes import Note, Notes
 from sosw_celery.core.payload import Path, show_path
 from sosw_celery.core.schema import NO_FLAGS, Level, Meaning, Scope, Vocabulary, Word, parse_size, parse_switch
 from sosw_celery.errors import InvalidJob
+from sosw_celery.excerpt import excerpt
 
 __all__ = ["Tree", "is_plain"]
 

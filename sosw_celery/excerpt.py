@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sosw_celery.errors import SHOWN_VALUE_LENGTH
-
 __all__ = ["excerpt"]
+
+SHOWN_VALUE_LENGTH = 80
 
 
 def excerpt(value: Any, length: int = SHOWN_VALUE_LENGTH) -> str:

@@ -25,6 +25,7 @@ from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.errors import ConfigError
+from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
 
 __all__ = [
     "DynamoDbConfig",
@@ -206,6 +207,9 @@ class Settings(_Section):
     sweep_jobs_s: float = Field(10.0, gt=0)
 
     scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
+
+    #: The history of every task, in a table of its own; None: none is kept.
+    meta_handler_config: MetaHandlerConfig | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -426,9 +430,11 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
         "job_schema": JobSchema,
         "job_schema_variants": JobSchema,
         "scheduled_jobs": ScheduledJob,
+        "meta_handler_config": MetaHandlerConfig,
     }
     for step in steps:
-        model = sections.get(step, model)
+        in_history = model is MetaHandlerConfig and step == pasted.TABLE
+        model = MetaTableConfig if in_history else sections.get(step, model)
     return model
 
 

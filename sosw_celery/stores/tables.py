@@ -7,9 +7,10 @@ ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sosw_celery.history_settings import MetaHandlerConfig
 from sosw_celery.settings import Settings
 from sosw_celery.stores.dynamo import translated
 
@@ -36,6 +37,7 @@ class Tables:
     retry_index: str = "labourer_id_greenfield"
     jobs: str = "sosw_jobs"
     unfinished_index: str = "sosw_jobs_unfinished"
+    meta: str = "sosw_tasks_meta"
     field_names: Mapping[str, str] = field(default_factory=dict)
     row_mapper: Mapping[str, str] = field(default_factory=dict)
     required_fields: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class Tables:
     def from_settings(settings: Settings) -> Tables:
         """Return the names that the configuration states."""
         config = settings.task_config
+        history = settings.meta_handler_config or MetaHandlerConfig()
         return Tables(
             tasks=config.dynamo_db_config.table_name,
             greenfield_index=config.dynamo_db_config.index_greenfield,
@@ -52,6 +55,7 @@ class Tables:
             retry=config.sosw_retry_tasks_table,
             retry_index=config.sosw_retry_tasks_greenfield_index,
             jobs=config.sosw_jobs_table,
+            meta=history.dynamo_db_config.table_name,
             field_names=config.dynamo_db_config.field_names,
             row_mapper=config.dynamo_db_config.row_mapper,
             required_fields=tuple(
@@ -96,6 +100,13 @@ def definitions(tables: Tables) -> list[dict[str, Any]]:
             tables=tables,
             # Sparse: an item leaves the index when its job is finished, so a sweep reads only what is open.
             GlobalSecondaryIndexes=[_index(tables.unfinished_index, f("unfinished"), f("accepted_at"), "KEYS_ONLY")],
+        ),
+        # The history is there for the day it is switched on. `field_names` is of the tasks and does not touch it.
+        _table(
+            tables.meta,
+            {"task_id": "S", "created_at": "N"},
+            key=("task_id", "created_at"),
+            tables=replace(tables, field_names={}),
         ),
     ]
 

@@ -18,9 +18,9 @@ from sosw_celery.cli import init, sosw
 from sosw_celery.cli.init import make_places
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.settings import load_settings
-from sosw_celery.stores.tables import Tables
+from sosw_celery.stores.tables import Tables, definitions
 
-TABLES = ["sosw_tasks", "sosw_closed_tasks", "sosw_retry_tasks", "sosw_jobs"]
+TABLES = ["sosw_tasks", "sosw_closed_tasks", "sosw_retry_tasks", "sosw_jobs", "sosw_tasks_meta"]
 
 
 @pytest.fixture(autouse=True)

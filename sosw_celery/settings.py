@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -21,9 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
+from sosw_celery.core.health import EcoStatus, Metric
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
+from sosw_celery.ecology_settings import EcologyConfig, HealthMetric, coefficients
 from sosw_celery.errors import ConfigError
 from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
 
@@ -98,6 +101,13 @@ class LabourerSettings(_Section):
     retry_backoff_max: float | None = Field(None, ge=0)
     #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
     retry_jitter: bool | None = None
+    #: What its health is told by: a name of one's own -> the metric.
+    health_metrics: dict[str, HealthMetric] = Field(default_factory=dict)
+
+    @field_validator("health_metrics", mode="before")
+    @classmethod
+    def _none_is_no_metric(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @field_validator("rate_limit")
     @classmethod
@@ -119,6 +129,8 @@ class TaskConfig(_Section):
     #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
     greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
     labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
+    #: Closed tasks that are looked at for the average and the maximum duration of a labourer's tasks.
+    max_closed_to_analyse_for_duration: int = Field(50, ge=1, le=1000)
 
 
 class JobSchema(_Section):
@@ -208,6 +220,10 @@ class Settings(_Section):
 
     scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
 
+    ecology_config: EcologyConfig = Field(default_factory=EcologyConfig)
+    #: Eco status 0 to 4 -> share of a labourer's cap that it has then; what is not stated keeps sosw's value.
+    invocation_number_coefficient: dict[EcoStatus, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
     #: The history of every task, in a table of its own; None: none is kept.
     meta_handler_config: MetaHandlerConfig | None = None
 
@@ -248,6 +264,23 @@ class Settings(_Section):
             raise ValueError(f"each labourer in one place: {', '.join(twice)} differ in labourers and in task_config")
         return {**data, "labourers": {**inner, **outer}}
 
+    @cached_property
+    def health_coefficients(self) -> Mapping[EcoStatus, float]:
+        """The share of its cap that a labourer has, for each eco status."""
+        return coefficients(self.invocation_number_coefficient)
+
+    @cached_property
+    def health_metrics(self) -> Mapping[str, tuple[Metric, ...]]:
+        """The metrics of each labourer that has some, every value stated."""
+        return {
+            labourer_id: tuple(
+                self.ecology_config.metric(f"{SECTION}.labourers.{labourer_id}.health_metrics.{name}", name, stated)
+                for name, stated in labourer.health_metrics.items()
+            )
+            for labourer_id, labourer in self.labourers.items()
+            if labourer.health_metrics
+        }
+
     def labourer(self, labourer_id: str) -> Labourer:
         """Return what is configured for a labourer, with the section's values where its own are not stated.
 
@@ -266,6 +299,7 @@ class Settings(_Section):
                 backoff_max_s=_first(own.retry_backoff_max, self.retry_backoff_max),
                 jitter=_first(own.retry_jitter, self.retry_jitter),
             ),
+            health_metrics=self.health_metrics.get(labourer_id, ()),
         )
 
 
@@ -278,6 +312,8 @@ class Labourer:
         rate: How often one may start in the whole cluster; None is not limited.
         duration_s: Seconds that an attempt may take before it is killed.
         cooldown_s: Seconds after that when a task that nobody closed counts as expired.
+        health_metrics: What its health is told by; none: it is always healthy.
+        average_duration_s, max_duration_s: What its last tasks took, where that was looked up; else None.
     """
 
     id: str
@@ -286,6 +322,9 @@ class Labourer:
     duration_s: float
     cooldown_s: float
     retry_policy: RetryPolicy
+    health_metrics: tuple[Metric, ...] = ()
+    average_duration_s: float | None = None
+    max_duration_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -357,6 +396,10 @@ def _problems_together(settings: Settings) -> Iterator[ConfigError]:
         expected = "more than renew_s, so that every node reports before slots are granted"
         yield ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
     yield from _problems_of_rows(settings)
+    try:
+        _ = settings.health_metrics
+    except ConfigError as problem:
+        yield problem
 
 
 def _problems_of_rows(settings: Settings) -> Iterator[ConfigError]:
@@ -430,6 +473,8 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
         "job_schema": JobSchema,
         "job_schema_variants": JobSchema,
         "scheduled_jobs": ScheduledJob,
+        "health_metrics": HealthMetric,
+        "ecology_config": EcologyConfig,
         "meta_handler_config": MetaHandlerConfig,
     }
     for step in steps:

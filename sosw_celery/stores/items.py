@@ -23,6 +23,7 @@ __all__ = [
     "archive_row",
     "claim_request",
     "close_request",
+    "closed_query",
     "delete_running",
     "from_item",
     "new_item",
@@ -201,6 +202,20 @@ def running_query(labourer_id: str, end: Decimal, tables: Tables) -> Item:
     """Return the query for a labourer's claimed tasks (running, or completed and not yet archived), oldest first."""
     return _greenfield_query(labourer_id, "#g > :end", tables) | {
         "ExpressionAttributeValues": {":l": {"S": labourer_id}, ":end": number(end)},
+    }
+
+
+def closed_query(labourer_id: str, status: int, since: Decimal, tables: Tables) -> Item:
+    """Return the query for a labourer's closed tasks, 1 completed or 0 dead, by the time at which they were closed."""
+    return {
+        "TableName": tables.closed,
+        "IndexName": tables.closed_index,
+        "KeyConditionExpression": "#s = :s AND #t >= :t",
+        "ExpressionAttributeNames": {
+            "#s": tables.field("labourer_id_task_status"),
+            "#t": tables.field("closed_at"),
+        },
+        "ExpressionAttributeValues": {":s": {"S": status_key(labourer_id, status)}, ":t": number(since)},
     }
 
 

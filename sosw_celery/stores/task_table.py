@@ -7,6 +7,7 @@ counts as made.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import secrets
@@ -171,21 +172,18 @@ class TaskTable:
 
     def closed(self, labourer_id: str, *, status: int, since: Decimal = Decimal(0)) -> Iterator[Task]:
         """Yield closed tasks of a labourer, 1 completed or 0 dead, in the order in which they were closed."""
-        query: Item = {
-            "TableName": self.tables.closed,
-            "IndexName": self.tables.closed_index,
-            "KeyConditionExpression": "#s = :s AND #t >= :t",
-            "ExpressionAttributeNames": {
-                "#s": self.tables.field("labourer_id_task_status"),
-                "#t": self.tables.field("closed_at"),
-            },
-            "ExpressionAttributeValues": {
-                ":s": {"S": items.status_key(labourer_id, status)},
-                ":t": items.number(since),
-            },
-        }
-        for rows in self._pages(query):
+        for rows in self._pages(items.closed_query(labourer_id, status, since, self.tables)):
             yield from (items.from_item(row, self.tables) for row in rows["Items"])
+
+    def recently_closed(self, labourer_id: str, *, status: int, limit: int) -> list[Task]:
+        """Return the tasks that were closed last, 1 completed or 0 dead, the latest first.
+
+        One read: at most `limit` tasks, fewer where 1 MB does not hold so many. Rows that cannot be read are left out.
+        """
+        query = items.closed_query(labourer_id, status, Decimal(0), self.tables)
+        with translated("Query"):
+            rows = self.client.query(**query, ScanIndexForward=False, Limit=limit)["Items"]
+        return [task for row in rows if (task := self._task_or_none(row)) is not None]
 
     # ---- moves of one task
 
@@ -347,6 +345,11 @@ class TaskTable:
                 yield items.from_item(row, self.tables)
             except ItemCorrupt as problem:
                 self._set_aside(row, str(problem), now)
+
+    def _task_or_none(self, row: Mapping[str, Any]) -> Task | None:
+        with contextlib.suppress(ItemCorrupt):  # it was set aside as dead because it cannot be read
+            return items.from_item(row, self.tables)
+        return None
 
     def _set_aside(self, row: Mapping[str, Any], reason: str, now: Decimal) -> None:
         """Move a row that cannot be read into the closed table as dead, as it is, with the reason."""

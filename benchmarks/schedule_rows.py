@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery import clock
@@ -37,7 +38,8 @@ BATCH = 25
 def main(rows: int, rounds: int) -> None:
     """Run the rounds and print rows per second and CPU per row of both."""
     os.environ.update(AWS_ACCESS_KEY_ID="local", AWS_SECRET_ACCESS_KEY="local")
-    with DynamoServer() as server, tempfile.TemporaryDirectory() as directory:
+    server = DynamoServer()
+    with server, tempfile.TemporaryDirectory() as directory:
         client = dynamo.connect(endpoint_url=server.endpoint, region_name="eu-west-1")
         tables = Tables()
         create_tables(client, tables)
@@ -46,10 +48,10 @@ def main(rows: int, rounds: int) -> None:
         for number in range(rounds):
             job_id = f"job-{number}"
             scheduler.submit(_job(rows), job_id)
-            ours.append(_measure(lambda job_id=job_id: scheduler.run(Envelope(job_id)), rows))
+            ours.append(_measure(partial(scheduler.run, Envelope(job_id)), rows))
             stored = _items(client, tables, job_id)
             assert len(stored) == rows, f"{len(stored)} of {rows} rows"
-            bare.append(_measure(lambda stored=stored: _bare_loop(client, tables, stored), rows))
+            bare.append(_measure(partial(_bare_loop, client, tables, stored), rows))
     _show("Scheduler", ours)
     _show("bare loop", bare)
     print(f"ratio      {statistics.median(a / b for (a, _), (b, _) in zip(ours, bare, strict=True)):10.2f}")

@@ -20,7 +20,7 @@ from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.tables import Tables, definitions
 
-TABLES = ["sosw_tasks", "sosw_closed_tasks", "sosw_retry_tasks", "sosw_jobs", "sosw_tasks_meta"]
+TABLES = [definition["TableName"] for definition in definitions(Tables())]
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,7 @@ from sosw_celery.errors import ConfigError
 from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
 
 __all__ = [
+    "KNOWN_KEYS",
     "DynamoDbConfig",
     "JobSchema",
     "Labourer",
@@ -63,8 +64,8 @@ class DynamoDbConfig(_Section):
 
     table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
     index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
-    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep the
-    #: type that is stated. Those of our fields are fixed and may only be repeated.
+    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep
+    #: the type that is stated. Those of our fields are fixed and may only be repeated.
     row_mapper: dict[str, str] = Field(default_factory=dict)
     #: Fields without which no row is written; `arn`, or one that every new row has.
     required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
@@ -364,7 +365,7 @@ def read_settings(section: Any) -> Reading:
     """Return all that there is to say about a section. Raises nothing and logs nothing."""
     if not isinstance(section, Mapping):
         return Reading(None, (ConfigError(SECTION, section, "a dict of settings"),))
-    translation = pasted.translate(section, _KNOWN)
+    translation = pasted.translate(section, KNOWN_KEYS)
     problems = list(translation.problems)
     settings = None
     try:
@@ -459,7 +460,7 @@ def _unique(errors: Iterator[ConfigError]) -> list[ConfigError]:
 def _suggestion(steps: list[str]) -> str:
     model = _model_at(steps[:-1])
     names = [*(model.model_fields if model else ()), *pasted.names_known_at(".".join(steps[:-1]))]
-    close = difflib.get_close_matches(steps[-1], names, n=1)
+    close = difflib.get_close_matches(steps[-1], [name for name in names if name != steps[-1]], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -483,7 +484,8 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
     return model
 
 
-_KNOWN = pasted.Keys(
+#: The keys that our settings know, for what reads configurations of sosw.
+KNOWN_KEYS = pasted.Keys(
     section=frozenset(Settings.model_fields),
     task_config=frozenset(TaskConfig.model_fields),
     dynamo_db_config=frozenset(DynamoDbConfig.model_fields),

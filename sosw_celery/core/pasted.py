@@ -16,7 +16,22 @@ from typing import Any
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ConfigError
 
-__all__ = ["ROOT", "Ignored", "Keys", "Moved", "Translation", "merged", "names_known_at", "translate"]
+__all__ = [
+    "BESIDE_TASKS",
+    "OWN_PLACE",
+    "ROOT",
+    "TABLE",
+    "TASKS",
+    "Ignored",
+    "Keys",
+    "Moved",
+    "Translation",
+    "is_of_a_labourer",
+    "merged",
+    "names_known_at",
+    "stands_at",
+    "translate",
+]
 
 #: How the section is called in every dotted path.
 ROOT = "sosw"
@@ -26,7 +41,7 @@ TABLE = "dynamo_db_config"
 LABOURERS = "labourers"
 
 _CLIENTS = "clients are made when they are first used"
-_OWN_PLACE = "a labourer's own configuration belongs in the DEFAULT_CONFIG of its class"
+OWN_PLACE = "a labourer's own configuration belongs in the DEFAULT_CONFIG of its class"
 
 #: Keys of sosw that have no meaning here, by the place where they stand, and why. A key that our settings know is
 #: never ignored.
@@ -37,8 +52,9 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
         "lifetime_stats_params": "stats belong to one run each",
         "retry_tasks_limit": "every retry that is due is brought back",
         "sosw_worker_assistant_lambda": "the assistant is a Celery task with a queue of its own",
+        "sns_config": "no notices are sent by SNS",
         "task_operational_overhead_for_ddb": "rows are written in batches, without a pause for each",
-        "credentials": _OWN_PLACE,
+        "credentials": OWN_PLACE,
     },
     TASKS: {
         "init_clients": _CLIENTS,
@@ -109,7 +125,7 @@ class Translation:
 
     def origin(self, path: str) -> str:
         """Return where the user wrote what now stands at a path."""
-        if _stands_at(self.original, path.split(".")[1:]):
+        if stands_at(self.original, path):
             return path
         for one in self.moved:
             if path == one.target or path.startswith(f"{one.target}."):
@@ -145,6 +161,15 @@ def merged(first: Any, second: Any, path: str = ROOT) -> tuple[Any, list[ConfigE
     return first, [ConfigError(path, second, f"{first!r}, as another place says")]
 
 
+def is_of_a_labourer(table: Mapping[str, Any]) -> bool:
+    """Return whether a `dynamo_db_config` speaks of another table than that of tasks: its rows have no task_id."""
+    row_mapper, names = table.get("row_mapper"), table.get("field_names")
+    if not isinstance(row_mapper, Mapping) or not row_mapper:
+        return False
+    task_id = names.get("task_id", "task_id") if isinstance(names, Mapping) else "task_id"
+    return task_id not in row_mapper
+
+
 class _Translator:
     """One translation under way. `place` is a path inside the section, `""` for the section itself."""
 
@@ -174,8 +199,8 @@ class _Translator:
     def _gather_table(self) -> None:
         """sosw's assistant has the tasks' table at its top level; and TASKS_TABLE_CONFIG may stand for itself."""
         pasted = self._out.section.get(TABLE)
-        if isinstance(pasted, Mapping) and self._is_of_a_labourer(pasted):
-            expected = f"the fields of tasks, task_id among them; {_OWN_PLACE}"
+        if isinstance(pasted, Mapping) and is_of_a_labourer(pasted):
+            expected = f"the fields of tasks, task_id among them; {OWN_PLACE}"
             self._problem(f"{TABLE}.row_mapper", pasted["row_mapper"], expected)
             del self._out.section[TABLE]
         elif TABLE in self._out.section:
@@ -184,14 +209,6 @@ class _Translator:
         for name in [name for name in self._out.section if name in known]:
             table = self._child(self._tasks, TABLE)
             self._move(self._out.section, name, "", table, f"{TASKS}.{TABLE}")
-
-    @staticmethod
-    def _is_of_a_labourer(table: Mapping[str, Any]) -> bool:
-        row_mapper, names = table.get("row_mapper"), table.get("field_names")
-        if not isinstance(row_mapper, Mapping) or not row_mapper:
-            return False
-        task_id = names.get("task_id", "task_id") if isinstance(names, Mapping) else "task_id"
-        return task_id not in row_mapper
 
     def _gather_tasks(self) -> None:
         """TASK_CLIENT_CONFIG may stand for itself as well."""
@@ -322,11 +339,16 @@ def _client_reason(name: Any) -> str:
         return ""
     if CLIENT_CONFIG.fullmatch(name):
         return _CLIENTS
-    return _OWN_PLACE if OWN_TABLES.fullmatch(name) else ""
+    return OWN_PLACE if OWN_TABLES.fullmatch(name) else ""
 
 
 def _dict(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def stands_at(data: Any, path: str) -> bool:
+    """Return whether there is something at a dotted path, which begins with the name of the whole."""
+    return _stands_at(data, path.split(".")[1:])
 
 
 def _stands_at(data: Any, steps: list[str]) -> bool:

@@ -8,13 +8,14 @@ Redis). With the threads pool there is no child to kill: the close of such an at
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import mmap
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from celery import bootsteps
@@ -27,6 +28,8 @@ from sosw_celery.wiring import services_of
 __all__ = ["LeaseKeeper", "PoolKeeper", "watchdog"]
 
 logger = logging.getLogger(__name__)
+
+DOUBLE_BYTES = ctypes.sizeof(ctypes.c_double)
 
 #: Labourer and holder of a lease.
 Key = tuple[str, str]
@@ -47,9 +50,10 @@ class Watchdog:
 
     def __init__(self) -> None:
         # Written by the main process, read by its children: they inherit the memory by the fork.
-        self._renewed_at = RawValue("d", 0.0)
-        self._lease_s = RawValue("d", 0.0)
-        self._main_pid = RawValue("i", 0)
+        shared = mmap.mmap(-1, 3 * DOUBLE_BYTES)
+        self._renewed_at = ctypes.c_double.from_buffer(shared, 0)
+        self._lease_s = ctypes.c_double.from_buffer(shared, DOUBLE_BYTES)
+        self._main_pid = ctypes.c_double.from_buffer(shared, 2 * DOUBLE_BYTES)
         self._watched: tuple[str, float] | None = None
         self._thread_of_pid = 0
 

@@ -106,16 +106,13 @@ class TaskTable:
     def existing(self, labourer_id: str, task_ids: Sequence[str]) -> set[str]:
         """Return those of the ids that any table holds. Reads are consistent."""
         f = self.tables.field
-        by_id = [{f("task_id"): {"S": task_id}} for task_id in task_ids]
-        of_labourer = [{f("labourer_id"): {"S": labourer_id}, **key} for key in by_id]
-        found: set[str] = set()
-        for table, keys in (
-            (self.tables.tasks, by_id),
-            (self.tables.retry, of_labourer),
-            (self.tables.closed, by_id),
-        ):
-            found |= {item[f("task_id")]["S"] for item in self._get_all(table, keys)}
-        return found
+        missing = set(task_ids)
+        # In the order in which a task moves on, so that one that moves meanwhile is met; retries move back as well.
+        for table in (self.tables.tasks, self.tables.retry, self.tables.tasks, self.tables.closed):
+            owner = {f("labourer_id"): {"S": labourer_id}} if table == self.tables.retry else {}
+            keys = [{**owner, f("task_id"): {"S": task_id}} for task_id in sorted(missing)]
+            missing -= {item[f("task_id")]["S"] for item in self._get_all(table, keys)}
+        return set(task_ids) - missing
 
     # ---- looking
 
@@ -430,8 +427,16 @@ class TaskTable:
             query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _get_all(self, table: str, keys: Sequence[Item]) -> Iterator[Item]:
+        """Yield the `task_id` of each of the keys that the table holds."""
         for batch in items.batches(keys, READS_PER_BATCH):
-            request: Item = {table: {"Keys": list(batch), "ConsistentRead": True}}
+            request: Item = {
+                table: {
+                    "Keys": list(batch),
+                    "ConsistentRead": True,
+                    "ProjectionExpression": "#id",
+                    "ExpressionAttributeNames": {"#id": self.tables.field("task_id")},
+                }
+            }
             for wait in self._patiently("BatchGetItem"):
                 with translated("BatchGetItem"):
                     answer = self.client.batch_get_item(RequestItems=request)

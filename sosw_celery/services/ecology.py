@@ -100,8 +100,8 @@ class Ecology:
         self._background = background or _in_a_thread
         #: Labourer -> when it was looked at, and what was seen.
         self._seen: dict[str, tuple[float, Health]] = {}
-        #: Labourer -> since when its health is not known.
-        self._unknown_since: dict[str, float] = {}
+        #: Labourer -> since when its health is not known, and when that was last seen.
+        self._unknown: dict[str, tuple[float, float]] = {}
         #: Labourer -> when it was last seen to that its metrics are read.
         self._refreshed: dict[str, float] = {}
         #: Metric -> the thread that asked its source last.
@@ -165,7 +165,7 @@ class Ecology:
         known = self._readings.look(metric.digest for metric in metrics)
         told = [_told(metric, known[metric.digest]) for metric in metrics]
         if all(one.status is not None for one in told):
-            self._unknown_since.pop(labourer_id, None)
+            self._unknown.pop(labourer_id, None)
         elif self._has_waited(labourer_id, max(metric.timeout_s for metric in metrics)):
             # Whoever took the turns to read them died each time.
             told = [_given_up(metric, one) for metric, one in zip(metrics, told, strict=True)]
@@ -173,7 +173,11 @@ class Ecology:
 
     def _has_waited(self, labourer_id: str, timeout_s: float) -> bool:
         now = self._monotonic()
-        return now - self._unknown_since.setdefault(labourer_id, now) > timeout_s + PATIENCE_S
+        since, last = self._unknown.get(labourer_id, (now, now))
+        if now - last > PATIENCE_S:  # long ago, and surely known in between
+            since = now
+        self._unknown[labourer_id] = since, now
+        return now - since > timeout_s + PATIENCE_S
 
     def _health(self, told: Iterable[MetricHealth]) -> Health:
         told = tuple(told)

@@ -15,7 +15,7 @@ from sosw_celery.core import greenfield
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import TaskNotFound, TransitionRefused
-from sosw_celery.stores.items import to_item
+from sosw_celery.stores.items import archive_row, to_item
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import Failure, TaskTable
 
@@ -279,6 +279,24 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_the_queue_goes_on(table: Tas
     assert aside[table.tables.field("labourer_id_task_status")] == {"S": "resize_0"}
     assert "task-0001" in aside["last_error"]["S"]
     assert job_counts(table) == (0, 1)
+
+
+def test_the_tasks_closed_last_come_latest_first(table: TaskTable) -> None:
+    """As many as asked for, completed and dead ones apart; a row that cannot be read is left out."""
+    table.write([make(number) for number in range(4)])
+    for number in range(4):
+        table.complete(claimed(table, make(number)), now=NOW + 1, outcome={})
+        table.archive(list(table.running(LABOURER, now=NOW + 1)), now=NOW + 2 + number)
+    corrupt = archive_row(make(9), NOW + 99, status=1, tables=table.tables)
+    corrupt[table.tables.field("attempts")] = {"S": "many"}
+    table.client.put_item(TableName=table.tables.closed, Item=corrupt)
+
+    def latest(limit: int) -> list[str]:
+        return [task.task_id for task in table.recently_closed(LABOURER, status=1, limit=limit)]
+
+    assert latest(99) == ["task-0003", "task-0002", "task-0001", "task-0000"]
+    assert latest(3) == ["task-0003", "task-0002"]
+    assert table.recently_closed(LABOURER, status=0, limit=3) == []
 
 
 def test_a_task_that_no_table_holds_is_not_found(table: TaskTable) -> None:

@@ -19,6 +19,8 @@ import redis
 from sosw_celery import clock
 from sosw_celery.core.model import Hint
 from sosw_celery.services.attempts import Attempts
+from sosw_celery.services.durations import DurationLog
+from sosw_celery.services.ecology import Ecology
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler
@@ -26,7 +28,9 @@ from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo
 from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.metrics import Source, sources_from
 from sosw_celery.stores.queue_file import QueueFiles, queue_files_from
+from sosw_celery.stores.readings import Readings
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables
 from sosw_celery.stores.task_table import TaskTable
@@ -130,6 +134,28 @@ class Services:
             spawn=self._spawn,
             clock=clock.now,
         )
+
+    @cached_property
+    def metric_sources(self) -> Mapping[str, Source]:
+        """Who can be asked for metrics."""
+        config = self.settings.ecology_config
+        return sources_from(config, region_name=self.settings.aws_region, clock=clock.now)
+
+    @cached_property
+    def ecology(self) -> Ecology:
+        """How healthy labourers are."""
+        return Ecology(
+            self.settings,
+            Readings(self.redis, prefix=self.settings.redis_prefix),
+            lambda: self.metric_sources,
+            recovered=self.send_dispatch,
+        )
+
+    @cached_property
+    def durations(self) -> DurationLog:
+        """How long labourers' tasks take."""
+        looked_at = self.settings.task_config.max_closed_to_analyse_for_duration
+        return DurationLog(self.task_table, looked_at=looked_at)
 
     @cached_property
     def orchestrator(self) -> Orchestrator:

@@ -25,9 +25,9 @@ scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 
 
 @app.task(name=DISPATCH)
-def dispatch(labourer_id: str) -> None:
+def dispatch(labourer_id: str, wake: int | None = None) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
-    _again_if_due(labourer_id, services_of(app).orchestrator.dispatch(labourer_id))
+    _again_if_due(labourer_id, services_of(app).orchestrator.dispatch(labourer_id, wake=wake))
 
 
 @app.task(name=DISPATCH_ALL)
@@ -72,4 +72,4 @@ def worker_assistant(message: dict[str, Any]) -> None:
 
 def _again_if_due(labourer_id: str, dispatched: Dispatched) -> None:
     if dispatched.again_after_s:
-        services_of(app).send_dispatch(labourer_id, countdown_s=dispatched.again_after_s)
+        services_of(app).send_dispatch(labourer_id, dispatched.again_after_s, dispatched.wake)

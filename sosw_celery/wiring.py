@@ -177,6 +177,7 @@ class Services:
             self.task_table,
             self.slots,
             node=self.node,
+            publish=self._publish,
             dispatch=self.send_dispatch,
             sweep=self._send_sweep,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
@@ -202,9 +203,9 @@ class Services:
             clock=clock.now,
         )
 
-    def send_dispatch(self, labourer_id: str, countdown_s: float | None = None) -> None:
-        """Ask an orchestrator for a pass over the labourer's queue, now or in some seconds."""
-        self._send(DISPATCH, labourer_id, countdown=countdown_s)
+    def send_dispatch(self, labourer_id: str, countdown_s: float | None = None, wake: int | None = None) -> None:
+        """Ask an orchestrator for a pass over the labourer's queue, now or in some seconds; `wake` as it is called."""
+        self._send(DISPATCH, labourer_id, kwargs={} if wake is None else {"wake": wake}, countdown=countdown_s)
 
     def hand_over(self, message: Mapping[str, Any]) -> None:
         """Have the WorkerAssistant close an attempt."""

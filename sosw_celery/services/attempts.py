@@ -6,21 +6,23 @@ import json
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
-from sosw_celery.errors import RetryLater, TransitionRefused
+from sosw_celery.errors import RetryLater, StoreUnavailable, TransitionRefused
 from sosw_celery.settings import Settings
-from sosw_celery.stores.slots import Confirmation, Released, Slots
+from sosw_celery.stores.slots import Confirmation, Slots
 from sosw_celery.stores.task_table import Failure, TaskTable
 
 __all__ = ["Attempts", "Outcome", "Run", "describe"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Bytes of an error's text that are kept on the row.
 ERROR_BYTES = 2048
@@ -83,10 +85,11 @@ def describe(error: BaseException | str) -> str:
 
 
 class Attempts:
-    """Begins and ends attempts. Every end is fenced by the attempt's number; the slot is free after it.
+    """Begins and ends attempts. Every end is fenced by the attempt's number; then its slot goes to the next task.
 
     Parameters:
         node: Who claims, for the row's `claimed_by`.
+        publish: Puts hints on their labourers' queues.
         dispatch: Sends a dispatch for a labourer.
         sweep: Sends a sweep for a labourer.
         job_ended: Called with a job's id after one of its tasks died.
@@ -99,6 +102,7 @@ class Attempts:
         slots: Slots,
         *,
         node: str,
+        publish: Callable[[Sequence[Hint]], None],
         dispatch: Callable[[str], None],
         sweep: Callable[[str], None],
         job_ended: Callable[[str], object],
@@ -109,6 +113,7 @@ class Attempts:
         self._task_table = task_table
         self._slots = slots
         self._node = node
+        self._publish = publish
         self._dispatch = dispatch
         self._sweep = sweep
         self._job_ended = job_ended
@@ -168,16 +173,50 @@ class Attempts:
         self._end(attempt, Dead(), error, None)
 
     def free(self, attempt: Attempt) -> None:
-        """Give the attempt's slot back, and send the dispatch or the sweep that this makes due."""
-        released: Released = self._slots.release(attempt.labourer_id, attempt.holder)
-        if released.dispatch_due:
-            self._dispatch(attempt.labourer_id)
+        """Give the attempt's slot to the next task that stands by, and send the dispatch or the sweep that is due.
+
+        A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
+        not sent.
+        """
+        labourer = self._settings.labourer(attempt.labourer_id)
+        released = self._slots.release(
+            labourer.id,
+            attempt.holder,
+            limit=labourer.slots,
+            lease_s=self._settings.hint_lease_s,
+            rate=labourer.rate,
+        )
+        refused = bool(released.granted) and not self._hand_over(labourer.id, released.granted)
+        if released.dispatch_due or refused:
+            self._tell(self._dispatch, labourer.id)
         if released.archive_due:
-            self._sweep(attempt.labourer_id)
+            self._tell(self._sweep, labourer.id)
 
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
         self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
+
+    def _hand_over(self, labourer_id: str, holders: Sequence[str]) -> bool:
+        """Publish the hints of holders that got a slot; if the broker refuses, free their slots and return False."""
+        hints = [Hint(Attempt.from_holder(labourer_id, holder)) for holder in holders]
+        if self._tell(self._publish, hints):
+            return True
+        try:
+            for holder in holders:
+                self._slots.take_back(labourer_id, holder)
+        except StoreUnavailable as problem:
+            logger.warning("slots not taken back, their leases will end: %s", problem)
+        return False
+
+    @staticmethod
+    def _tell(send: Callable[[T], None], what: T) -> bool:
+        """Send a message; return False if the broker refuses, whose errors are many."""
+        try:
+            send(what)
+        except Exception as problem:
+            logger.warning("not sent, the safety net will see to it: %s", problem, exc_info=True)
+            return False
+        return True
 
     def _end(
         self, attempt: Attempt, verdict: Retry | Dead, error: BaseException | str, outcome: Outcome | None

@@ -1,23 +1,34 @@
-"""Hands queued tasks out: as many hints to a labourer's queue as it has free slots, and no more."""
+"""Hands queued tasks out: as many hints to a labourer's queue as it has free slots, and no more.
+
+The tasks that come next are put on standby beside the slots, so that whoever frees a slot gives it to the first of them
+and publishes its hint. A pass over the queue is needed only when standby has run low.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from sosw_celery.clock import Clock
-from sosw_celery.core.model import Hint, Task
+from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.slots import PassView, Slots
+from sosw_celery.stores.slots import Granted, PassView, Slots
 from sosw_celery.stores.task_table import TaskTable
 
 __all__ = ["Dispatched", "Orchestrator"]
 
 logger = logging.getLogger(__name__)
 
-#: Hints of one turn of a pass: bounds the query, the Lua call and the batch of messages.
-HINTS_PER_TURN = 200
+#: Tasks handed out in one turn of a pass: bounds the query, the Lua call and the batch of messages.
+TASKS_PER_TURN = 200
+#: Tasks on standby for each slot. A pass is asked for when half of them are left: until it is through, every slot may
+#: change hands once, and with few slots (and so short tasks that matter) four times at least.
+STANDBY_PER_SLOT = 2
+STANDBY_MIN = 8
+#: One turn of a pass fills standby; and what stands by is read again by every pass from the head.
+STANDBY_MAX = TASKS_PER_TURN
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,74 @@ class Dispatched:
     """What a pass did.
 
     Parameters:
-        hints: Tasks handed out.
+        hints: Hints published.
         again_after_s: Seconds after which another pass is due because the rate limit allows the next start then; 0 when
-            no pass is due.
+            no pass is due, or one is on its way.
+        wake: What that pass has to be called with.
     """
 
     hints: int
     again_after_s: float = 0.0
+    wake: int | None = None
+
+
+@dataclass
+class _Progress:
+    """What a pass knows of its labourer so far.
+
+    Parameters:
+        start: Where to read on; None is the head.
+        free: Slots.
+        rate_wait_s: Seconds until the rate allows a start.
+        standby, target: How many stand by, and should.
+        handed_out: At most so many rows of the queue are handed out already and are read again.
+    """
+
+    work_seq: int
+    start: Decimal | None
+    free: int
+    rate_wait_s: float
+    standby: int
+    target: int
+    handed_out: int
+    hints: int
+
+    @staticmethod
+    def of(view: PassView, target: int) -> _Progress:
+        """Return where a pass stands at its beginning."""
+        return _Progress(
+            work_seq=view.work_seq,
+            start=view.cursor,
+            free=view.free,
+            rate_wait_s=view.rate_wait_s,
+            standby=view.standby,
+            target=target,
+            handed_out=view.pending + view.standby,
+            hints=len(view.granted),
+        )
+
+    @property
+    def startable(self) -> int:
+        """Slots that somebody may have now."""
+        return 0 if self.rate_wait_s else self.free
+
+    @property
+    def room(self) -> int:
+        """Rows that find a slot or a place on standby."""
+        return self.startable + max(0, self.target - self.standby)
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether the queue is worth a read: one per half a standby is enough where nothing else calls for it."""
+        return self.startable > 0 or self.standby * 2 <= self.target or self.start is None
+
+    def add(self, granted: Granted, slots: int) -> None:
+        """Count what a turn has handed out."""
+        self.handed_out += len(granted.holders) + max(0, granted.standby - self.standby)
+        self.hints += len(granted.holders)
+        self.free = max(0, slots - granted.used)
+        self.rate_wait_s = granted.retry_after_s
+        self.standby = granted.standby
 
 
 class Orchestrator:
@@ -59,35 +131,25 @@ class Orchestrator:
         self._depth = depth
         self._clock = clock
 
-    def dispatch(self, labourer_id: str, *, from_head: bool = False) -> Dispatched:
-        """Hand out the labourer's queued tasks until its slots are full or its queue is dry.
+    def dispatch(self, labourer_id: str, *, from_head: bool = False, wake: int | None = None) -> Dispatched:
+        """Hand out the labourer's queued tasks until its slots and its standby are full or its queue is dry.
 
         Parameters:
             from_head: Read from the head of the queue, not from where the last pass stopped: the safety net's way.
+            wake: `Dispatched.wake` of the pass that had this one come.
         """
         labourer = self._settings.labourer(labourer_id)
         view = self._begin(labourer, from_head)
         if view.ready != "ready":
             return Dispatched(0)
-        hints, free, start, handed_out = 0, view.free, view.cursor, view.pending
-        head_is_read = start is None
-        while free > 0:
-            # Rows that are handed out and not claimed yet still stand in the queue and are read again.
-            wanted = min(free, HINTS_PER_TURN) + handed_out + 1
-            queued = self._task_table.queued(labourer_id, now=self._clock(), start=start, limit=wanted)
-            granted, free, again_after_s = self._hand_out(labourer, queued, free, view.work_seq)
-            hints += granted
-            handed_out += granted
-            if again_after_s:
-                return Dispatched(hints, again_after_s)
-            if len(queued) == wanted:
-                start = queued[-1].greenfield
-            elif head_is_read:
-                self._slots.end_pass(labourer_id, work_seq=view.work_seq, dry=True)
-                break
-            else:  # siblings write at the same time: rows behind the cursor show only from the head
-                start, head_is_read = None, True
-        return Dispatched(hints)
+        self._send(labourer_id, view.granted)
+        progress = _Progress.of(view, standby_target(labourer.slots))
+        if progress.wants_rows:
+            self._read(labourer, progress)
+        if labourer.rate is None or not (progress.free and progress.standby):
+            return Dispatched(progress.hints)
+        again = self._slots.note_wake(labourer_id, rate=labourer.rate, woken_by=wake)
+        return Dispatched(progress.hints) if again is None else Dispatched(progress.hints, again.after_s, again.name)
 
     def tend(self, labourer_id: str, *, thorough: bool) -> Dispatched:
         """Dispatch in case a message was lost, and keep the slots of hints that still wait for a worker.
@@ -98,16 +160,26 @@ class Orchestrator:
         usage = self._slots.look(labourer_id)
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        if usage.ready == "ready" and usage.dry and not thorough:
+        idle = usage.pending + usage.running < self._settings.labourer(labourer_id).slots
+        if usage.ready == "ready" and usage.dry and not (usage.standby and idle) and not thorough:
             return Dispatched(0)
         return self.dispatch(labourer_id, from_head=True)
 
     def _begin(self, labourer: Labourer, from_head: bool) -> PassView:
-        view = self._slots.begin_pass(labourer.id, limit=labourer.slots, from_head=from_head)
+        view = self._begin_pass(labourer, from_head)
         if view.ready == "missing":
             self._rebuild(labourer.id)
-            view = self._slots.begin_pass(labourer.id, limit=labourer.slots, from_head=from_head)
+            view = self._begin_pass(labourer, from_head)
         return view
+
+    def _begin_pass(self, labourer: Labourer, from_head: bool) -> PassView:
+        return self._slots.begin_pass(
+            labourer.id,
+            limit=labourer.slots,
+            lease_s=self._settings.hint_lease_s,
+            from_head=from_head,
+            rate=labourer.rate,
+        )
 
     def _rebuild(self, labourer_id: str) -> None:
         """Give every attempt that the table says is running its lease back: Redis is new, or came back empty."""
@@ -117,29 +189,51 @@ class Orchestrator:
         if self._slots.rebuild(labourer_id, running, lease_s=self._settings.lease_s, settle_s=settle_s):
             logger.info("slots rebuilt", extra={"labourer_id": labourer_id, "running": len(running)})
 
-    def _hand_out(self, labourer: Labourer, queued: Sequence[Task], free: int, work_seq: int) -> tuple[int, int, float]:
-        """Take slots for the tasks and publish their hints; return how many, the free slots and the rate's wait."""
-        if not queued:
-            return 0, free, 0.0
-        by_holder = {task.next_attempt.holder: task for task in queued}
+    def _read(self, labourer: Labourer, progress: _Progress) -> None:
+        """Read the queue on and hand out what comes, as far as there is room."""
+        head_is_read = progress.start is None
+        while progress.room > 0:
+            # Rows that are handed out and not claimed yet still stand in the queue and are read again.
+            wanted = min(progress.room, TASKS_PER_TURN) + progress.handed_out + 1
+            queued = self._task_table.queued(labourer.id, now=self._clock(), start=progress.start, limit=wanted)
+            if queued and not self._hand_out(labourer, queued, progress):
+                break
+            if len(queued) == wanted:
+                progress.start = queued[-1].greenfield
+            elif head_is_read:
+                self._slots.end_pass(labourer.id, work_seq=progress.work_seq, dry=True)
+                break
+            else:  # siblings write at the same time: rows behind the cursor show only from the head
+                progress.start, head_is_read = None, True
+
+    def _hand_out(self, labourer: Labourer, queued: Sequence[Task], progress: _Progress) -> bool:
+        """Hand out the tasks and publish the hints of those that got a slot; return whether there was room for all."""
         granted = self._slots.take(
             labourer.id,
-            [(holder, task.greenfield) for holder, task in by_holder.items()],
+            [(task.next_attempt.holder, task.greenfield) for task in queued],
             limit=labourer.slots,
             lease_s=self._settings.hint_lease_s,
             rate=labourer.rate,
-            work_seq=work_seq,
+            work_seq=progress.work_seq,
+            standby=progress.target,
         )
-        hints = [Hint(by_holder[holder].next_attempt) for holder in granted.holders]
-        if hints:
-            self._send(labourer.id, hints)
-        return len(hints), max(0, labourer.slots - granted.used), granted.retry_after_s
+        self._send(labourer.id, granted.holders)
+        progress.add(granted, labourer.slots)
+        return not granted.refused
 
-    def _send(self, labourer_id: str, hints: Sequence[Hint]) -> None:
+    def _send(self, labourer_id: str, holders: Sequence[str]) -> None:
+        """Publish the hints of granted holders."""
+        if not holders:
+            return
         try:
-            self._publish(hints)
+            self._publish([Hint(Attempt.from_holder(labourer_id, holder)) for holder in holders])
         except Exception:
             # Some may be on the queue: a worker that finds its lease gone takes another or drops the hint.
-            for hint in hints:
-                self._slots.release(labourer_id, hint.attempt.holder)
+            for holder in holders:
+                self._slots.take_back(labourer_id, holder)
             raise
+
+
+def standby_target(slots: int) -> int:
+    """Return how many tasks of a labourer with so many slots should stand by."""
+    return min(STANDBY_MAX, max(STANDBY_MIN, STANDBY_PER_SLOT * slots))

@@ -2,8 +2,10 @@
 
 A labourer has `limit` slots in the whole cluster. A slot in use is a lease: a holder (the text `task_id/attempt`) and
 an end. A `pending` lease says that a hint was published and no worker took it up yet, a `running` one that a worker
-runs the attempt; both count against the limit. Every decision is one Lua script (`lua/*.lua`), so it is atomic, costs
-one round trip, and goes by one clock: the server's. Each script's header says what it takes, promises and returns.
+runs the attempt; both count against the limit. Those that stand by hold no slot: they come next in the queue and are
+known here already, so that the very call that frees a slot gives it to the first of them. Every decision is one Lua
+script (`lua/*.lua`), so it is atomic, costs one round trip, and goes by one clock: the server's. Each script's header
+says what it takes, promises and returns.
 
 Keys of one labourer; they share a hash tag, so a cluster keeps them on one node. None of them expires by itself: give
 Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*`). Everything in them can be lost: then
@@ -13,6 +15,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | ------------------------------ | ------------------------------------ | ---------------------------- |
 | `PREFIX:{LABOURER_ID}:pending` | holders; score: end of the lease, ms | confirmed, released, run out |
 | `PREFIX:{LABOURER_ID}:running` | holders; score: end of the lease, ms | released, run out            |
+| `PREFIX:{LABOURER_ID}:standby` | holders; score: greenfield in us     | they get a lease             |
 | `PREFIX:{LABOURER_ID}:state`   | the fields below                     | Redis is flushed             |
 
 | field            | holds                                              | until                                        |
@@ -20,9 +23,11 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
 | `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
 | `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |
+| `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
+| `wake_at`        | a delayed dispatch comes then, ms                  | the next one                                 |
 | `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |
 | `next_retry_at`  | when the earliest retry is due                     | a sweep replaces it                          |
 | `retries`        | times that a retry was noted                       | Redis is flushed                             |
@@ -32,9 +37,11 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `lapses_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `full_sweep_at`  | time of the last sweep that read everything, ms    | the next one                                 |
 
-A row is handed back when its lease runs out, when it is released without having been confirmed, or when its worker
-finds no slot. The cursor and `next_retry_at` are texts that sort as their numbers do, exact to the last digit
-(`sortable`).
+A row is handed out when it gets a lease or a place on standby. It is handed back when its lease runs out, when it is
+released without having been confirmed, or when its worker finds no slot. Who stands by may be out of date (the row is
+claimed by now, or gone): the claim in the table decides, as with every hint. The scores of standby are doubles: exact
+for greenfields of 6 decimals up to 9 * 10^9; beyond that the order among those who stand by is roughly theirs. The
+cursor and `next_retry_at` are texts that sort as their numbers do, exact to the last digit (`sortable`).
 """
 
 from __future__ import annotations
@@ -65,6 +72,7 @@ __all__ = [
     "Slots",
     "SweepView",
     "Usage",
+    "Wake",
     "sortable",
     "unsortable",
 ]
@@ -81,6 +89,7 @@ SCRIPTS = (
     "holders",
     "look",
     "note_retry",
+    "note_wake",
     "rebuild",
     "release",
     "renew",
@@ -129,12 +138,15 @@ class PassView:
 
     Parameters:
         ready: Slots are granted only when `ready`.
-        free: Slots that a pass may hand out, 0 unless ready.
+        granted: Holders that stood by and got a pending lease now; they are counted as pending.
+        free: Slots that the pass may hand out after that, 0 unless ready.
+        standby: How many stand by.
         cursor: Read on from this greenfield (the row at it has been handed out, others with the same number perhaps
             not); None is the head.
         work_seq: Hand it to `take` and `end_pass`.
         work_age_s: Seconds since rows were last announced, None if they never were.
-        dry: No row was waiting when the last pass ended, and none was announced since.
+        dry: Every queued row had a lease or stood by when the last pass ended, and none was announced or handed back
+            since.
         rate_wait_s: Seconds until the rate allows the next task, 0 if it does so now.
     """
 
@@ -147,6 +159,8 @@ class PassView:
     work_age_s: float | None
     dry: bool
     rate_wait_s: float = 0.0
+    standby: int = 0
+    granted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,14 +168,19 @@ class Granted:
     """What a pass was granted.
 
     Parameters:
-        holders: Those that were given a lease now, in the order asked. Holders that had one already are not among them.
+        holders: Those that were given a lease now, first in the queue first: of those asked for, and of those that
+            stood by. Holders that had a lease already are not among them.
         used: Slots in use after that, pending and running.
         retry_after_s: Seconds until the rate allows the next one, 0 if it was not the rate that refused.
+        standby: How many stand by after that.
+        refused: Not all that were asked for have a lease or stand by.
     """
 
     holders: list[str]
     used: int
     retry_after_s: float
+    standby: int = 0
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,11 +191,21 @@ class Released:
         released: The holder had a lease.
         dispatch_due: Send a dispatch for the labourer; nobody else was told to.
         archive_due: Send an archive sweep for the labourer.
+        granted: Holders that stood by and got a pending lease now: publish their hints.
     """
 
     released: bool
     dispatch_due: bool
     archive_due: bool
+    granted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wake:
+    """A dispatch that has to come once the rate allows the next start, after these seconds."""
+
+    name: int
+    after_s: float
 
 
 @dataclass(frozen=True)
@@ -208,12 +237,13 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Usage:
-    """Slots in use right now; `dry` as in `PassView`."""
+    """Slots in use right now, and how many stand by; `dry` as in `PassView`."""
 
     pending: int
     running: int
     ready: Readiness
     dry: bool = False
+    standby: int = 0
 
 
 def sortable(number: Decimal) -> str:
@@ -256,16 +286,18 @@ class Slots:
     # Dispatch passes
 
     def begin_pass(
-        self, labourer_id: str, *, limit: int, from_head: bool = False, rate: Rate | None = None
+        self, labourer_id: str, *, limit: int, lease_s: float, from_head: bool = False, rate: Rate | None = None
     ) -> PassView:
-        """Tell what is free; from now on a release or new work makes a dispatch due again.
+        """Give free slots to those who stand by, and tell what is free after that.
+
+        From now on a release or new work makes a dispatch due again.
 
         Parameters:
+            lease_s: Of the pending leases.
             from_head: Also forget the cursor: the safety net's way to find rows whose hint was lost.
-            rate: Only for `rate_wait_s`; takes nothing.
         """
-        reply = self._call("begin_pass", labourer_id, limit, int(from_head), *_rate_args(rate))
-        ready, free, pending, running, cursor, work_seq, work_age_ms, dry, wait_ms = reply
+        reply = self._call("begin_pass", labourer_id, limit, _ms(lease_s), *_rate_args(rate), int(from_head))
+        ready, free, pending, running, standby, cursor, work_seq, work_age_ms, dry, wait_ms, granted = reply
         return PassView(
             ready=_readiness(ready),
             free=free,
@@ -276,6 +308,8 @@ class Slots:
             work_age_s=_optional_seconds(work_age_ms),
             dry=bool(dry),
             rate_wait_s=float(wait_ms) / 1000,
+            standby=standby,
+            granted=_texts(granted),
         )
 
     def take(
@@ -287,29 +321,35 @@ class Slots:
         lease_s: float,
         rate: Rate | None = None,
         work_seq: int | None = None,
+        standby: int = 0,
     ) -> Granted:
-        """Give pending leases to the first holders without one, as far as free slots and the rate go.
+        """Hand out a stretch of the queue: pending leases as far as free slots and the rate go, then places on standby.
 
-        Atomic: two passes never get the last slot both, nor one holder twice. Nothing is granted unless ready. A
-        refusal by the rate takes no slot and one for want of slots takes no token. The cursor moves on to the last row
-        up to which all have a lease now.
+        Atomic: two passes never get the last slot both, nor one holder twice. Nothing is handed out unless ready. A
+        refusal by the rate takes no slot and one for want of slots takes no token. Those that stand by already come
+        before later rows; an earlier row (a retry at the head of the queue) goes before them if it gets a place, and
+        after a few of them if there is none. The cursor moves on to the last row up to which all are handed out now.
 
         Parameters:
             holders: Holder and greenfield of rows that stand one after another in the queue, lowest greenfield first;
                 the first stretch from the view's cursor on, the next one from where the last one ended.
             work_seq: `PassView.work_seq`. If rows were announced or handed back since, the pass may not have read them
                 all, and the cursor does not move on. None moves it in any case.
+            standby: How many may stand by. When half of them have got their slot, `release` asks for more.
         """
         if not holders:
-            return Granted([], self._used(labourer_id), 0.0)
-        stretch = [text for holder, greenfield in holders for text in (holder, sortable(greenfield))]
+            usage = self.look(labourer_id)
+            return Granted([], usage.pending + usage.running, 0.0, usage.standby)
+        stretch = [
+            text for holder, place in holders for text in (holder, sortable(place), f"{EXACT.scaleb(place, 6):.0f}")
+        ]
         seen = "" if work_seq is None else work_seq
-        reply = self._call("take", labourer_id, limit, _ms(lease_s), *_rate_args(rate), seen, *stretch)
-        used, wait_ms, *granted = reply
-        return Granted([_text(holder) for holder in granted], used, float(wait_ms) / 1000)
+        reply = self._call("take", labourer_id, limit, _ms(lease_s), *_rate_args(rate), standby, seen, *stretch)
+        used, standing_by, refused, wait_ms, granted = reply
+        return Granted(list(_texts(granted)), used, float(wait_ms) / 1000, standing_by, bool(refused))
 
     def end_pass(self, labourer_id: str, *, work_seq: int, dry: bool, index_lag_s: float = 5.0) -> bool:
-        """Remember whether the queue has nothing left to hand out; return whether it is known to be dry from here on.
+        """Remember whether everything in the queue was handed out; return whether it is known to be dry from here on.
 
         Dry is believed only if no row was announced or handed back since the pass began, nor within `index_lag_s`
         before now: the table's index may not have shown it.
@@ -330,6 +370,20 @@ class Slots:
     def reset_cursor(self, labourer_id: str) -> None:
         """Have the next pass read from the head of the queue."""
         self._call("reset_cursor", labourer_id)
+
+    def note_wake(self, labourer_id: str, *, rate: Rate, woken_by: int | None = None) -> Wake | None:
+        """Note that somebody waits for the rate with a slot free; return None if a dispatch comes in time already.
+
+        Else the caller has to send one that comes when the wake says and carries its name. So however many passes find
+        out, one dispatch is on its way, and it leads to one at most.
+
+        Parameters:
+            woken_by: The name that the dispatch of this pass carries, if it does. Clocks differ: it may come early, and
+                then has to come once more.
+        """
+        woken = "" if woken_by is None else woken_by
+        wait_ms, name = self._call("note_wake", labourer_id, *_rate_args(rate), woken)
+        return Wake(name, wait_ms / 1000) if name else None
 
     # A worker's steps
 
@@ -366,13 +420,27 @@ class Slots:
         """Lengthen one running lease, as `renew` does; return whether the holder has it (still)."""
         return not self.renew({labourer_id: [holder]}, lease_s=lease_s)
 
-    def release(self, labourer_id: str, holder: str) -> Released:
-        """Free the holder's slot; say what is due next. Releasing a pending lease takes its grant back.
+    def release(
+        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
+    ) -> Released:
+        """Free the holder's slot, give it to who stands by first, and say what is due next.
 
-        A dispatch is due when a slot became free, the queue is not known to be dry and no dispatch message is on its
-        way; whoever is told so has to send it (if that fails, the next one is due after 5 s).
+        Whoever is told to publish or to send something has to do so. What is granted and not published is free again
+        after `lease_s`; `take_back` frees it at once. A dispatch that was not sent is due again after 5 s.
+
+        A dispatch is due when no dispatch message is on its way and standby has run low with a queue that is not known
+        to be dry, or a row was handed back, or somebody stands by beside a slot that stays free: because the rate
+        refused and no wake is noted, or because one call hands over no more than 10.
+
+        Parameters:
+            limit, rate: As for `take`.
+            lease_s: Of the pending leases.
         """
-        return Released(*map(bool, self._call("release", labourer_id, holder, self._archive_every)))
+        return self._release(labourer_id, holder, limit, lease_s, rate)
+
+    def take_back(self, labourer_id: str, holder: str) -> Released:
+        """Free the slot of a grant whose hint could not be published: `release` that hands nothing over."""
+        return self._release(labourer_id, holder, 0, 0, None)
 
     # Safety net and scavenger
 
@@ -437,8 +505,8 @@ class Slots:
 
     def look(self, labourer_id: str) -> Usage:
         """Count the leases that have not ended, changing nothing."""
-        pending, running, ready, dry = self._call("look", labourer_id)
-        return Usage(pending, running, _readiness(ready), bool(dry))
+        pending, running, ready, dry, standby = self._call("look", labourer_id)
+        return Usage(pending, running, _readiness(ready), bool(dry), standby)
 
     def holders(self, labourer_id: str) -> tuple[dict[str, float], dict[str, float]]:
         """List who holds pending and who running leases, with the seconds left, the first to end first."""
@@ -450,13 +518,14 @@ class Slots:
         with _translated("forget"):
             self._redis.delete(*self._keys(labourer_id))
 
-    def _used(self, labourer_id: str) -> int:
-        usage = self.look(labourer_id)
-        return usage.pending + usage.running
+    def _release(self, labourer_id: str, holder: str, limit: int, lease_s: float, rate: Rate | None) -> Released:
+        args = (limit, _ms(lease_s), *_rate_args(rate), holder, self._archive_every)
+        released, dispatch_due, archive_due, granted = self._call("release", labourer_id, *args)
+        return Released(bool(released), bool(dispatch_due), bool(archive_due), _texts(granted))
 
     def _keys(self, labourer_id: str) -> list[str]:
         base = f"{self._prefix}:{{{labourer_id}}}"
-        return [f"{base}:pending", f"{base}:running", f"{base}:state"]
+        return [f"{base}:{what}" for what in ("pending", "running", "state", "standby")]
 
     def _call(self, name: str, labourer_id: str, *args: str | int | float) -> Any:
         with _translated(name):
@@ -498,6 +567,10 @@ def _rate_args(rate: Rate | None) -> tuple[float, int]:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _texts(values: Sequence[str | bytes]) -> tuple[str, ...]:
+    return tuple(map(_text, values))
 
 
 def _readiness(value: str | bytes) -> Readiness:

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from sosw_celery.core.rates import Rate
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.slots import Confirmation, Granted, Released, Slots, Usage, sortable, unsortable
+from sosw_celery.stores.slots import Confirmation, Granted, PassView, Released, Slots, Usage, sortable, unsortable
 
 LABOURER = "resize"
 ONE_PER_HOUR = Rate(1, 3600)
@@ -45,14 +45,24 @@ def confirm(slots: Slots, holder: str, limit: int = 10, lease_s: float = 60, **o
     return slots.confirm(LABOURER, holder, limit=limit, lease_s=lease_s, **options)
 
 
+def begin(slots: Slots, limit: int = 10, **options: Any) -> PassView:
+    """Begin a pass."""
+    return slots.begin_pass(LABOURER, limit=limit, lease_s=60, **options)
+
+
+def release(slots: Slots, holder: str, limit: int = 10, **options: Any) -> Released:
+    """Have a worker free the holder's slot."""
+    return slots.release(LABOURER, holder, limit=limit, lease_s=60, **options)
+
+
 def renew(slots: Slots, *holders: str, lease_s: float = 60) -> set[str]:
     """Have a node renew these holders; return the lost ones."""
     return {holder for _, holder in slots.renew({LABOURER: holders}, lease_s=lease_s)}
 
 
-def cursor(slots: Slots) -> Decimal | None:
+def cursor(slots: Slots, limit: int = 10) -> Decimal | None:
     """Where the next pass would read on."""
-    return slots.begin_pass(LABOURER, limit=10).cursor
+    return begin(slots, limit=limit).cursor
 
 
 def key(what: str, labourer_id: str = LABOURER) -> str:
@@ -84,7 +94,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_take_grants_first_rows_up_to_the_limit(slots: Slots) -> None:
     """The first rows of the queue get the free slots, in order, and no more than there are."""
-    assert take(slots, 1, 2, 3, limit=2) == Granted(names(1, 2), used=2, retry_after_s=0)
+    assert take(slots, 1, 2, 3, limit=2) == Granted(names(1, 2), used=2, retry_after_s=0, refused=True)
     assert slots.look(LABOURER) == Usage(pending=2, running=0, ready="ready")
 
 
@@ -105,8 +115,8 @@ def test_take_of_nothing_tells_the_use(slots: Slots) -> None:
 def test_a_lowered_limit_takes_no_lease_away(slots: Slots) -> None:
     """When the limit sinks below the use, nothing is free, nobody loses a lease, and pending ones may start."""
     take(slots, 1, 2, 3)
-    assert take(slots, 4, limit=1) == Granted([], used=3, retry_after_s=0)
-    assert slots.begin_pass(LABOURER, limit=1).free == 0
+    assert take(slots, 4, limit=1) == Granted([], used=3, retry_after_s=0, refused=True)
+    assert begin(slots, limit=1).free == 0
     assert confirm(slots, "task1/1", limit=1) is Confirmation.CONFIRMED
 
 
@@ -122,9 +132,9 @@ def test_keys_of_a_labourer_share_a_hash_tag(slots_redis: redis.Redis) -> None:
     """All keys begin with the prefix and carry the labourer as hash tag, so that a cluster keeps them together."""
     slots = Slots(slots_redis, prefix="mine")
     slots.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=0)
-    take(slots, 1)
+    take(slots, 1, 2, limit=2, standby=1)
     found = {name if isinstance(name, str) else name.decode() for name in slots_redis.scan_iter()}
-    assert found == {"mine:{resize}:pending", "mine:{resize}:running", "mine:{resize}:state"}
+    assert found == {"mine:{resize}:pending", "mine:{resize}:running", "mine:{resize}:state", "mine:{resize}:standby"}
     slots.forget(LABOURER)
     assert slots_redis.dbsize() == 0
 
@@ -211,7 +221,7 @@ def test_renew_never_resurrects(slots: Slots, slots_redis: redis.Redis) -> None:
         confirm(slots, holder)
     take(slots, 1)
     run_out(slots_redis, "out/1")
-    slots.release(LABOURER, "released/1")
+    release(slots, "released/1")
     lost = {"out/1", "released/1", "never/1", "task1/1"}
     assert renew(slots, "kept/1", *lost) == lost
     assert renew(slots, "kept/1", *lost) == lost
@@ -255,9 +265,9 @@ def test_renew_pending(slots: Slots, slots_redis: redis.Redis) -> None:
 
 def test_nothing_is_granted_while_missing(missing: Slots) -> None:
     """On a fresh or flushed Redis nobody gets a slot, whatever is free."""
-    view = missing.begin_pass(LABOURER, limit=5)
+    view = begin(missing, limit=5)
     assert (view.ready, view.free) == ("missing", 0)
-    assert take(missing, 1) == Granted([], 0, 0)
+    assert take(missing, 1) == Granted([], 0, 0, refused=True)
     assert confirm(missing, "a/1") is Confirmation.UNREADY
     assert missing.look(LABOURER) == Usage(0, 0, "missing")
 
@@ -266,10 +276,10 @@ def test_announced_work_does_not_make_a_missing_store_ready(missing: Slots) -> N
     """Whatever else is noted on an empty Redis, only a rebuild makes it ready."""
     missing.announce_work(LABOURER, Decimal(1))
     missing.note_retry(LABOURER, Decimal(1))
-    missing.release(LABOURER, "a/1")
+    release(missing, "a/1")
     missing.end_pass(LABOURER, work_seq=1, dry=True)
     missing.end_sweep(LABOURER, 1, full=True)
-    assert missing.begin_pass(LABOURER, limit=5).ready == "missing"
+    assert begin(missing, limit=5).ready == "missing"
 
 
 def test_renewals_while_missing_are_kept_by_the_rebuild(missing: Slots) -> None:
@@ -287,9 +297,9 @@ def test_nodes_report_while_settling(missing: Slots, slots_redis: redis.Redis) -
     run_out(slots_redis, "a/1")
     assert renew(missing, "a/1", "b/1") == set()
     assert missing.extend(LABOURER, "c/1", lease_s=60)
-    view = missing.begin_pass(LABOURER, limit=5)
+    view = begin(missing, limit=5)
     assert (view.ready, view.free, view.running) == ("settling", 0, 3)
-    assert take(missing, 1) == Granted([], 3, 0)
+    assert take(missing, 1) == Granted([], 3, 0, refused=True)
     assert confirm(missing, "new/1") is Confirmation.UNREADY
     assert confirm(missing, "a/1") is Confirmation.HELD
     set_state(slots_redis, ready_at=1)
@@ -331,10 +341,10 @@ def test_release_frees_the_slot_once(slots: Slots) -> None:
     """A running or pending lease is gone; releasing again, or what never was, changes nothing."""
     take(slots, 1, 2, limit=2)
     confirm(slots, "task1/1", limit=2)
-    assert slots.release(LABOURER, "task1/1").released
-    assert slots.release(LABOURER, "task2/1").released
-    assert not slots.release(LABOURER, "task2/1").released
-    assert not slots.release(LABOURER, "never/1").released
+    assert release(slots, "task1/1").released
+    assert release(slots, "task2/1").released
+    assert not release(slots, "task2/1").released
+    assert not release(slots, "never/1").released
     assert slots.look(LABOURER) == Usage(0, 0, "ready")
 
 
@@ -342,44 +352,264 @@ def test_one_dispatch_for_a_burst_of_releases(slots: Slots) -> None:
     """Only the first release since the last pass is told to dispatch, and none whose lease was gone."""
     for holder in ("a/1", "b/1", "c/1"):
         confirm(slots, holder)
-    due = [slots.release(LABOURER, holder).dispatch_due for holder in ("gone/1", "a/1", "b/1")]
+    due = [release(slots, holder).dispatch_due for holder in ("gone/1", "a/1", "b/1")]
     assert due == [False, True, False]
-    slots.begin_pass(LABOURER, limit=10)
-    assert slots.release(LABOURER, "c/1").dispatch_due
+    begin(slots)
+    assert release(slots, "c/1").dispatch_due
 
 
 def test_lost_dispatch_message(slots: Slots, slots_redis: redis.Redis) -> None:
     """The marker holds for a few seconds only, so a lost dispatch message does not silence the labourer."""
     confirm(slots, "a/1")
     confirm(slots, "b/1")
-    slots.release(LABOURER, "a/1")
+    release(slots, "a/1")
     marker = slots_redis.hget(key("state"), "dispatch_until")
     assert 3 < float(marker or 0) / 1000 - time.time() <= 5.1
     set_state(slots_redis, dispatch_until=1)
-    assert slots.release(LABOURER, "b/1").dispatch_due
+    assert release(slots, "b/1").dispatch_due
 
 
 def test_no_dispatch_for_a_dry_queue(slots: Slots) -> None:
     """Releases of a labourer without waiting rows ask for no dispatch until there is work."""
     confirm(slots, "a/1")
     confirm(slots, "b/1")
-    assert slots.end_pass(LABOURER, work_seq=slots.begin_pass(LABOURER, limit=10).work_seq, dry=True)
-    assert not slots.release(LABOURER, "a/1").dispatch_due
+    assert slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=True)
+    assert not release(slots, "a/1").dispatch_due
     assert slots.announce_work(LABOURER, None)
     assert not slots.announce_work(LABOURER, None)
-    assert not slots.release(LABOURER, "b/1").dispatch_due
+    assert not release(slots, "b/1").dispatch_due
 
 
 def test_archive_is_due_every_so_many_ends(slots: Slots) -> None:
     """Every third end since the last archive sweep asks for one, counted also when the lease had run out before."""
-    due = [slots.release(LABOURER, f"a{number}/1").archive_due for number in range(7)]
+    due = [release(slots, f"a{number}/1").archive_due for number in range(7)]
     assert due == [False, False, True, False, False, True, False]
     slots.end_sweep(LABOURER, slots.begin_sweep(LABOURER).closes_seen, full=False)
-    due = [slots.release(LABOURER, f"b{number}/1").archive_due for number in range(3)]
+    due = [release(slots, f"b{number}/1").archive_due for number in range(3)]
     assert due == [False, False, True]
 
 
+# Standby
+
+
+def test_rows_without_a_slot_go_on_standby(slots: Slots) -> None:
+    """Rows that find no slot stand by until there are enough; these are handed out too, and the cursor is past them."""
+    assert take(slots, 1, 2, 3, 4, 5, limit=2, standby=2) == Granted(names(1, 2), 2, 0, standby=2, refused=True)
+    assert slots.look(LABOURER) == Usage(pending=2, running=0, ready="ready", standby=2)
+    assert cursor(slots, limit=2) == 4
+    assert take(slots, 1, 2, 3, 4, limit=2, standby=2) == Granted([], 2, 0, standby=2)
+
+
+def test_a_release_hands_the_slot_over(slots: Slots) -> None:
+    """Who stands by first gets the slot in the call that frees it, as a pending lease; the use stays the same."""
+    take(slots, 1, 2, 3, 4, limit=1, standby=3)
+    confirm(slots, "task1/1", limit=1)
+    assert release(slots, "task1/1", limit=1) == Released(True, False, False, granted=("task2/1",))
+    assert slots.look(LABOURER) == Usage(pending=1, running=0, ready="ready", standby=2)
+    assert confirm(slots, "task2/1", limit=1) is Confirmation.CONFIRMED
+
+
+def test_a_slot_is_handed_over_once(slots: Slots) -> None:
+    """Releasing again, or what never was, hands over only what is free, and never beyond the limit."""
+    take(slots, 1, 2, 3, 4, limit=2, standby=2)
+    assert release(slots, "task1/1", limit=2).granted == ("task3/1",)
+    assert release(slots, "task1/1", limit=2).granted == ()
+    assert release(slots, "task2/1", limit=1).granted == ()
+    assert release(slots, "never/1", limit=2).granted == ("task4/1",)
+    assert slots.look(LABOURER) == Usage(2, 0, "ready")
+
+
+def test_one_release_hands_over_ten_at_most(slots: Slots) -> None:
+    """After the limit was raised one release publishes a few, and asks for a pass for the rest."""
+    take(slots, *range(100, 115), limit=1, standby=14)
+    slots.end_pass(LABOURER, work_seq=begin(slots, limit=1).work_seq, dry=True)
+    confirm(slots, "task100/1")
+    answer = release(slots, "task100/1", limit=50)
+    assert (list(answer.granted), answer.dispatch_due) == (names(*range(101, 111)), True)
+    assert list(begin(slots, limit=50).granted) == names(*range(111, 115))
+
+
+def test_a_dispatch_is_due_when_standby_runs_low(slots: Slots) -> None:
+    """Releases ask for a pass when half of standby is left, or less, and not for a queue that is known to be dry."""
+    take(slots, *range(8), limit=2, standby=6)
+    due = []
+    for number in range(4):
+        confirm(slots, f"task{number}/1", limit=2)
+        due.append(release(slots, f"task{number}/1", limit=2).dispatch_due)
+    assert due == [False, False, True, False]
+    assert slots.end_pass(LABOURER, work_seq=begin(slots, limit=2).work_seq, dry=True)
+    confirm(slots, "task4/1", limit=2)
+    assert release(slots, "task4/1", limit=2) == Released(True, False, False, granted=("task6/1",))
+
+
+def test_standby_is_served_in_the_order_of_the_queue(slots: Slots) -> None:
+    """Whatever order they came in, the lowest greenfield is first, told apart by microseconds."""
+    take(slots, 1, limit=1)
+    for number in ("1795392000.000003", "1795392000.000001", "-7", "1795392000.000002"):
+        take(slots, number, limit=1, standby=9)
+    order = []
+    held = "task1/1"
+    for _ in range(4):
+        (held,) = release(slots, held, limit=1).granted
+        order.append(held)
+    assert order == names("-7", "1795392000.000001", "1795392000.000002", "1795392000.000003")
+
+
+def test_odd_greenfields_stand_by_too(slots: Slots) -> None:
+    """Numbers that are large, negative or finer than microseconds are kept; their order is roughly theirs."""
+    odd = ("-4000000000000000", "-0.0000001", "0.00000000000000000000001", "4000000000000000.000000001")
+    take(slots, 1, limit=1)
+    assert take(slots, *odd, limit=1, standby=9).standby == 4
+    granted = begin(slots, limit=5).granted
+    assert (granted[0], granted[-1], set(granted)) == (*names(odd[0], odd[-1]), set(names(*odd)))
+
+
+def test_a_pass_begins_with_those_who_stand_by(slots: Slots) -> None:
+    """Slots that became free without a hand-over go to standby first; what is free then is for rows of the queue."""
+    take(slots, 1, 2, 3, limit=1, standby=2)
+    view = begin(slots, limit=4)
+    assert (view.granted, view.free, view.pending, view.standby) == (("task2/1", "task3/1"), 1, 3, 0)
+
+
+def test_later_rows_do_not_overtake_standby(slots: Slots) -> None:
+    """A slot that became free since the pass began goes to who stands by first, and the row takes a place there."""
+    take(slots, 1, 3, limit=1, standby=1)
+    slots.take_back(LABOURER, "task1/1")
+    assert take(slots, 4, limit=1, standby=1) == Granted(names(3), 1, 0, standby=1)
+    slots.take_back(LABOURER, "task3/1")
+    assert take(slots, 2, limit=1, standby=1) == Granted(names(4), 1, 0, standby=1)
+    assert release(slots, "task4/1", limit=1).granted == ("task2/1",)
+
+
+def test_an_earlier_row_that_finds_a_place_goes_first(slots: Slots) -> None:
+    """A retry at the head of the queue is before those that stand by, where there is a place for it."""
+    take(slots, 1, 5, limit=1, standby=2)
+    take(slots, 0, 5, limit=1, standby=2)
+    assert release(slots, "task1/1", limit=1).granted == ("task0/1",)
+
+
+def test_who_gets_a_slot_otherwise_leaves_standby(slots: Slots) -> None:
+    """A late hint that takes a free slot is not granted a second one; one that is refused keeps its place."""
+    take(slots, 1, 2, 3, limit=1, standby=2)
+    assert confirm(slots, "task3/1", limit=1) is Confirmation.FULL
+    assert slots.look(LABOURER).standby == 2
+    assert confirm(slots, "task2/1", limit=2) is Confirmation.TAKEN
+    assert begin(slots).granted == ("task3/1",)
+
+
+def test_a_holder_with_a_lease_is_passed_over_on_standby(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Should somebody who has a slot stand by, it costs nobody a slot."""
+    take(slots, 1, 2, limit=1, standby=1)
+    slots_redis.zadd(key("standby"), {"task1/1": 0})
+    assert begin(slots, limit=2).granted == ("task2/1",)
+    assert slots.look(LABOURER) == Usage(2, 0, "ready")
+
+
+def test_a_lowered_target_refuses_until_enough_have_left(slots: Slots) -> None:
+    """When fewer shall stand by than do, no row joins them, and none of them is lost."""
+    take(slots, 1, 2, 3, 4, limit=1, standby=3)
+    assert take(slots, 5, limit=1, standby=2) == Granted([], 1, 0, standby=3, refused=True)
+    assert begin(slots).granted == ("task2/1", "task3/1", "task4/1")
+
+
+def test_rows_on_standby_are_known_when_read_again(slots: Slots) -> None:
+    """After the cursor went back to the head they are passed by as handed out, not refused nor put there twice."""
+    take(slots, 1, 2, 3, limit=1, standby=2)
+    slots.reset_cursor(LABOURER)
+    assert cursor(slots, limit=1) is None
+    assert take(slots, 1, 2, 3, limit=1, standby=2) == Granted([], 1, 0, standby=2)
+    assert cursor(slots, limit=1) == 3
+
+
+def test_leases_that_ended_are_handed_over_by_a_release(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Slots whose lease ran out go to standby with the next release, which asks for a pass for the rows behind."""
+    take(slots, 1, 2, 3, 4, 5, 6, 7, limit=3, standby=4)
+    confirm(slots, "task1/1", limit=3)
+    run_out(slots_redis, "task2/1")
+    answer = release(slots, "task1/1", limit=3)
+    assert (answer.granted, answer.dispatch_due) == (("task4/1", "task5/1"), True)
+    assert slots.look(LABOURER) == Usage(3, 0, "ready", standby=2)
+    assert cursor(slots, limit=3) is None
+
+
+def test_taking_back_hands_nothing_over(slots: Slots) -> None:
+    """Who cannot publish frees the slot and nothing else; a pass is due, because the row stands behind the cursor."""
+    take(slots, 1, 2, 3, 4, limit=1, standby=3)
+    assert slots.take_back(LABOURER, "task1/1") == Released(True, True, False)
+    assert slots.look(LABOURER) == Usage(0, 0, "ready", standby=3)
+    assert begin(slots, limit=1).granted == ("task2/1",)
+    assert take(slots, 1, 3, 4, limit=1, standby=3).standby == 3
+
+
+def test_nothing_is_handed_over_unless_ready(slots: Slots, slots_redis: redis.Redis) -> None:
+    """While settling a freed slot stays free; what stood by when Redis lost its state is forgotten."""
+    take(slots, 1, 2, limit=1, standby=1)
+    slots_redis.hdel(key("state"), "ready_at")
+    assert release(slots, "task1/1", limit=1).granted == ()
+    slots.rebuild(LABOURER, [], lease_s=60, settle_s=60)
+    view = begin(slots, limit=1)
+    assert (view.granted, view.standby, view.free) == ((), 0, 0)
+
+
 # The rate
+
+
+def test_a_hand_over_takes_a_token(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A slot that is handed over is a start: it waits for the rate, and then spends a token."""
+    take(slots, 1, 2, 3, limit=5, standby=2, rate=ONE_PER_HOUR)
+    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).granted == ()
+    set_state(slots_redis, tat=1)
+    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).granted == ("task2/1",)
+    assert release(slots, "task2/1", limit=5, rate=ONE_PER_HOUR).granted == ()
+    set_state(slots_redis, tat=1)
+    assert begin(slots, limit=5, rate=ONE_PER_HOUR).granted == ("task3/1",)
+    assert begin(slots, limit=5, rate=ONE_PER_HOUR).rate_wait_s > 3590
+
+
+def test_who_waits_for_the_rate_is_not_forgotten(slots: Slots, slots_redis: redis.Redis) -> None:
+    """A release that the rate keeps from handing over asks for a pass, dry or not, unless a wake is on its way."""
+    take(slots, 1, 2, 3, limit=5, standby=8, rate=ONE_PER_HOUR)
+    view = begin(slots, limit=5, rate=ONE_PER_HOUR)
+    assert (view.free, view.standby, view.granted) == (4, 2, ())
+    assert slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+    confirm(slots, "task1/1")
+    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
+    begin(slots, limit=5, rate=ONE_PER_HOUR)
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
+    assert not release(slots, "again/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
+    set_state(slots_redis, wake_at=1)
+    assert release(slots, "again/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
+
+
+def test_a_wake_is_sent_once(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Of all who find that the rate refuses, one is told to send a dispatch; another one if it has to come sooner."""
+    take(slots, 1, rate=ONE_PER_HOUR)
+    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
+    assert wake is not None
+    assert 3590 < wake.after_s <= 3600
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is None
+    assert slots.note_wake(LABOURER, rate=Rate(1, 60)) is not None
+    set_state(slots_redis, wake_at=1)
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is not None
+
+
+def test_a_wake_is_for_the_next_start(slots: Slots, slots_redis: redis.Redis) -> None:
+    """It comes when the rate allows a start, not later than the first that was noted, and at once if it does so now."""
+    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
+    assert wake is not None
+    assert wake.after_s == 0.001
+    set_state(slots_redis, wake_at=round(time.time() * 1000) + 50_000)
+    take(slots, 1, rate=ONE_PER_HOUR)
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is None
+
+
+def test_a_wake_that_comes_early_is_sent_again(slots: Slots) -> None:
+    """Clocks differ: the pass that a wake called may find that it is still not time, and nobody else comes then."""
+    take(slots, 1, rate=ONE_PER_HOUR)
+    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
+    assert wake is not None
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR, woken_by=1) is None
+    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR, woken_by=wake.name) is not None
 
 
 def test_rate_refuses_without_taking_a_slot(slots: Slots) -> None:
@@ -389,16 +619,16 @@ def test_rate_refuses_without_taking_a_slot(slots: Slots) -> None:
     assert 3590 < granted.retry_after_s <= 3600
     assert confirm(slots, "a/1", rate=ONE_PER_HOUR) is Confirmation.FULL
     assert slots.look(LABOURER).pending == 1
-    assert 3590 < slots.begin_pass(LABOURER, limit=5, rate=ONE_PER_HOUR).rate_wait_s <= 3600
-    assert slots.begin_pass(LABOURER, limit=5).rate_wait_s == 0
+    assert 3590 < begin(slots, limit=5, rate=ONE_PER_HOUR).rate_wait_s <= 3600
+    assert begin(slots, limit=5).rate_wait_s == 0
 
 
 def test_full_refuses_without_taking_a_token(slots: Slots) -> None:
     """When no slot is free, the token is still there for whoever gets one."""
     take(slots, 1)
-    assert take(slots, 2, limit=1, rate=ONE_PER_HOUR) == Granted([], 1, 0)
+    assert take(slots, 2, limit=1, rate=ONE_PER_HOUR) == Granted([], 1, 0, refused=True)
     assert confirm(slots, "a/1", limit=1, rate=ONE_PER_HOUR) is Confirmation.FULL
-    assert slots.begin_pass(LABOURER, limit=1, rate=ONE_PER_HOUR).rate_wait_s == 0
+    assert begin(slots, limit=1, rate=ONE_PER_HOUR).rate_wait_s == 0
     assert take(slots, 2, limit=2, rate=ONE_PER_HOUR).holders == names(2)
 
 
@@ -420,7 +650,7 @@ def test_rate_over_time(slots: Slots) -> None:
     while time.monotonic() < begin + 0.5:
         granted += len(take(slots, *range(1000, 1020), limit=10_000, rate=rate).holders)
         for holder in slots.holders(LABOURER)[0]:
-            slots.release(LABOURER, holder)
+            release(slots, holder)
     took_s = time.monotonic() - begin
     # One second is the slack for clocks that tell less than a millisecond, and for the last call.
     assert rate.burst + 0.5 * 100 - 8 <= granted <= rate.burst + took_s * 100 + 1
@@ -429,7 +659,7 @@ def test_rate_over_time(slots: Slots) -> None:
 def test_raised_rate_forgives_the_old_debt(slots: Slots) -> None:
     """After the setting is raised nobody waits longer than the new rate can make them."""
     take(slots, 1, rate=ONE_PER_HOUR)
-    assert slots.begin_pass(LABOURER, limit=9, rate=Rate(50)).rate_wait_s <= 0.02
+    assert begin(slots, limit=9, rate=Rate(50)).rate_wait_s <= 0.02
 
 
 # The cursor
@@ -468,8 +698,8 @@ def test_cursor_is_exact(slots: Slots) -> None:
 def test_pass_from_the_head_forgets_the_cursor(slots: Slots) -> None:
     """The safety net reads all again, and what it cannot hand out is not skipped by the pass after it."""
     take(slots, 1, 2, 3)
-    view = slots.begin_pass(LABOURER, limit=10)
-    assert slots.begin_pass(LABOURER, limit=10, from_head=True).cursor is None
+    view = begin(slots)
+    assert begin(slots, limit=10, from_head=True).cursor is None
     take(slots, 4, work_seq=view.work_seq)  # the first pass is still under way
     assert cursor(slots) is None
     slots.reset_cursor(LABOURER)
@@ -490,7 +720,7 @@ def test_announced_rows_move_the_cursor_back(slots: Slots) -> None:
 
 def test_rows_announced_during_a_pass_are_not_skipped(slots: Slots) -> None:
     """A pass that read before a row came does not move the cursor past it."""
-    view = slots.begin_pass(LABOURER, limit=10)
+    view = begin(slots)
     take(slots, 1, 2, work_seq=view.work_seq)
     slots.announce_work(LABOURER, Decimal("2.5"))
     assert take(slots, 3, work_seq=view.work_seq).holders == names(3)
@@ -500,13 +730,13 @@ def test_rows_announced_during_a_pass_are_not_skipped(slots: Slots) -> None:
 def test_lost_leases_send_the_next_pass_to_the_head(slots: Slots, slots_redis: redis.Redis) -> None:
     """When a hint's lease ran out, its row stands behind the cursor: the cursor and "dry" are forgotten."""
     take(slots, 1, 2)
-    view = slots.begin_pass(LABOURER, limit=10)
+    view = begin(slots)
     assert slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
     assert slots.look(LABOURER).dry
-    assert slots.begin_pass(LABOURER, limit=10).dry
+    assert begin(slots).dry
     run_out(slots_redis, "task1/1")
     assert not slots.look(LABOURER).dry
-    late = slots.begin_pass(LABOURER, limit=10)
+    late = begin(slots)
     assert (late.cursor, late.dry) == (None, False)
     assert not slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
 
@@ -514,9 +744,9 @@ def test_lost_leases_send_the_next_pass_to_the_head(slots: Slots, slots_redis: r
 def test_a_grant_that_is_taken_back(slots: Slots) -> None:
     """A pending lease that is released (its hint could not be published) leaves its row ahead of the next pass."""
     take(slots, 1, 2)
-    slots.end_pass(LABOURER, work_seq=slots.begin_pass(LABOURER, limit=10).work_seq, dry=True)
-    assert slots.release(LABOURER, "task1/1").dispatch_due
-    view = slots.begin_pass(LABOURER, limit=10)
+    slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=True)
+    assert release(slots, "task1/1").dispatch_due
+    view = begin(slots)
     assert (view.cursor, view.dry) == (None, False)
 
 
@@ -528,11 +758,11 @@ def test_begin_pass_counts(slots: Slots, slots_redis: redis.Redis) -> None:
     take(slots, 1, 2, 3)
     confirm(slots, "task1/1")
     run_out(slots_redis, "task2/1")
-    view = slots.begin_pass(LABOURER, limit=5)
+    view = begin(slots, limit=5)
     assert (view.ready, view.free, view.pending, view.running) == ("ready", 3, 1, 1)
     assert view.work_age_s is None
     slots.announce_work(LABOURER, None)
-    later = slots.begin_pass(LABOURER, limit=5)
+    later = begin(slots, limit=5)
     assert later.work_age_s is not None
     assert 0 <= later.work_age_s < 5
     assert later.work_seq > view.work_seq
@@ -540,17 +770,17 @@ def test_begin_pass_counts(slots: Slots, slots_redis: redis.Redis) -> None:
 
 def test_dry_is_not_believed_too_early(slots: Slots, slots_redis: redis.Redis) -> None:
     """Dry counts only if nothing was announced since the pass began, nor so lately that the index may lag."""
-    seen = slots.begin_pass(LABOURER, limit=5).work_seq
+    seen = begin(slots, limit=5).work_seq
     slots.announce_work(LABOURER, None)
     set_state(slots_redis, work_at=1)
     assert not slots.end_pass(LABOURER, work_seq=seen, dry=True)
     slots.announce_work(LABOURER, None)
-    seen = slots.begin_pass(LABOURER, limit=5).work_seq
+    seen = begin(slots, limit=5).work_seq
     assert not slots.end_pass(LABOURER, work_seq=seen, dry=True)
     set_state(slots_redis, work_at=1)
     assert slots.end_pass(LABOURER, work_seq=seen, dry=True)
     assert not slots.end_pass(LABOURER, work_seq=seen, dry=False)
-    assert not slots.begin_pass(LABOURER, limit=5).dry
+    assert not begin(slots, limit=5).dry
 
 
 # Sweeps
@@ -569,12 +799,12 @@ def test_sweep_sees_what_happened_since_the_last_one(slots: Slots, slots_redis: 
     take(slots, 1)
     for holder in ("a/1", "b/1", "lost/1"):
         confirm(slots, holder)
-    slots.release(LABOURER, "a/1")
+    release(slots, "a/1")
     run_out(slots_redis, "lost/1")
     view = slots.begin_sweep(LABOURER)
     assert (view.closes, view.lapses) == (1, 1)
     assert (view.running, view.pending) == (frozenset({"b/1"}), frozenset(names(1)))
-    slots.release(LABOURER, "b/1")
+    release(slots, "b/1")
     slots.end_sweep(LABOURER, view.closes_seen, full=False)
     assert (slots.begin_sweep(LABOURER).closes, slots.begin_sweep(LABOURER).lapses) == (1, 1)
     slots.end_sweep(LABOURER, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
@@ -586,16 +816,16 @@ def test_sweep_sees_what_happened_since_the_last_one(slots: Slots, slots_redis: 
 
 def test_sweeps_overlap(slots: Slots) -> None:
     """A sweep that saw less, or saw a Redis that was flushed since, takes nothing from what a later one knows."""
-    slots.release(LABOURER, "a/1")
+    release(slots, "a/1")
     early = slots.begin_sweep(LABOURER)
-    slots.release(LABOURER, "b/1")
+    release(slots, "b/1")
     late = slots.begin_sweep(LABOURER)
     slots.end_sweep(LABOURER, late.closes_seen, full=False)
     slots.end_sweep(LABOURER, early.closes_seen, full=False)
     assert slots.begin_sweep(LABOURER).closes == 0
     slots.forget(LABOURER)
     slots.end_sweep(LABOURER, late.closes_seen, full=False)
-    slots.release(LABOURER, "c/1")
+    release(slots, "c/1")
     assert slots.begin_sweep(LABOURER).closes == 1
 
 
@@ -640,8 +870,12 @@ def test_answers_are_plain_values(slots: Slots) -> None:
     """Whether the client answers in bytes or text, holders are text and flags are bools."""
     take(slots, 1)
     confirm(slots, "a/1")
-    assert slots.release(LABOURER, "a/1") == Released(released=True, dispatch_due=True, archive_due=False)
-    assert all(isinstance(value, bool) for value in vars(slots.release(LABOURER, "a/1")).values())
+    assert release(slots, "a/1") == Released(True, dispatch_due=True, archive_due=False, granted=())
+    answer = release(slots, "a/1")
+    assert [type(value) for value in vars(answer).values()] == [bool, bool, bool, tuple]
+    take(slots, 2, limit=1, standby=1)
+    handed_over = release(slots, "task1/1", limit=1)
+    assert [type(holder) for holder in handed_over.granted] == [str]
     assert [type(holder) for holder in slots.begin_sweep(LABOURER).pending] == [str]
 
 
@@ -679,7 +913,7 @@ def test_a_wrong_key_type_is_an_error(slots_redis: redis.Redis) -> None:
     """What waiting cannot cure is a StoreError, not an outage."""
     slots_redis.set(key("running"), "not a zset")
     with pytest.raises(StoreError) as raised:
-        Slots(slots_redis).begin_pass(LABOURER, limit=1)
+        begin(Slots(slots_redis))
     assert not isinstance(raised.value, StoreUnavailable)
 
 

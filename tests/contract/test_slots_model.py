@@ -1,7 +1,7 @@
 """The slot store against a plain Python model of its rules, through any sequence of events that Hypothesis finds.
 
 The model also knows the tasks table: which rows are queued and which are claimed. So it can state what the store is
-for: the cap holds, and no queued row is ever left behind the cursor without a lease.
+for: the cap holds, and no queued row is ever left behind the cursor without a lease or a place on standby.
 
 Time passes by hand only: leases are long, and a rule sets the end of one into the past.
 """
@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from sosw_celery.core.rates import Rate
-from sosw_celery.stores.slots import Confirmation, Slots
+from sosw_celery.stores.slots import Confirmation, Released, Slots
 
 LABOURER = "resize"
 LEASE_S = 100_000.0
@@ -36,6 +36,7 @@ ARCHIVE_EVERY = 3
 ONE_TOKEN = Rate(1, 100_000)
 
 GREENFIELDS = st.integers(0, 5)
+STANDBY = st.integers(0, 3)
 ATTEMPTS = st.builds("task{}/{}".format, GREENFIELDS, st.integers(1, 2))
 
 
@@ -66,6 +67,10 @@ class Model:
     token: bool = True
     pending: dict[str, Lease] = field(default_factory=dict)
     running: dict[str, Lease] = field(default_factory=dict)
+    standby: dict[str, Decimal] = field(default_factory=dict)
+    standby_target: int = 0
+    wake_noted: bool = False
+    handed_back: bool = False  # in the call under way
     cursor: Decimal | None = None
     dry: bool = False
     work_seq: int = 0
@@ -82,8 +87,27 @@ class Model:
 
     def hand_back(self) -> None:
         """A queued row may stand behind the cursor."""
-        self.cursor, self.dry = None, False
+        self.cursor, self.dry, self.handed_back = None, False, True
         self.work_seq += 1
+
+    def hand_over(self, limit: int, at_most: int = 1_000_000) -> list[str]:
+        """Give slots to those who stand by, the first in the queue first."""
+        granted: list[str] = []
+        while self.ready == "ready" and self.standby and self.may_start(limit) and len(granted) < at_most:
+            holder = min(self.standby, key=lambda holder: (self.standby[holder], holder))
+            self.grant(self.pending, holder)
+            granted.append(holder)
+        return granted
+
+    def grant(self, leases: dict[str, Lease], holder: str) -> None:
+        """Give the holder a slot and a token."""
+        self.standby.pop(holder, None)
+        leases[holder] = Lease()
+        self.token = False
+
+    def handed_out(self) -> set[str]:
+        """Who has a lease or stands by."""
+        return {*self.pending, *self.running, *self.standby}
 
     def purge(self) -> None:
         """Drop what has ended."""
@@ -96,32 +120,32 @@ class Model:
         if ended:
             self.hand_back()
 
-    def may_start(self) -> bool:
+    def may_start(self, limit: int) -> bool:
         """A slot is free, and the rate has a token."""
-        return self.used < self.limit and (self.token or not self.limited)
+        return self.used < limit and (self.token or not self.limited)
 
-    def dispatch_due(self) -> bool:
+    def claim_dispatch(self) -> bool:
         """Claim the dispatch message."""
-        due = not self.dry and not self.dispatch_pending
-        self.dispatch_pending = self.dispatch_pending or due
+        due = not self.dispatch_pending
+        self.dispatch_pending = True
         return due
 
-    def take(self, stretch: list[tuple[str, Decimal]], work_seq: int) -> list[str]:
-        """Grant the first holders without a lease."""
+    def take(self, stretch: list[tuple[str, Decimal]], work_seq: int, standby: int) -> tuple[list[str], bool]:
+        """Hand out the rows, those who stand by first; return who got a slot, and whether a row was refused."""
         self.purge()
         if self.ready != "ready":
-            return []
-        granted: list[str] = []
+            return [], True
+        self.standby_target = standby
+        granted = self.hand_over(self.limit)
         passed: list[Decimal] = []
         refused = None
         for holder, greenfield in stretch:
-            if holder not in self.pending and holder not in self.running:
-                if not self.may_start():
+            if holder not in self.handed_out():
+                self.standby[holder] = greenfield
+                granted += self.hand_over(self.limit)
+                if len(self.standby) > standby and self.standby.pop(holder, None) is not None:
                     refused = greenfield
                     break
-                self.pending[holder] = Lease()
-                self.token = False
-                granted.append(holder)
             passed.append(greenfield)
         if refused is not None and self.cursor is not None and self.cursor >= refused:
             self.cursor = None
@@ -129,7 +153,7 @@ class Model:
         elif work_seq == self.work_seq:
             reach = [greenfield for greenfield in passed if refused is None or greenfield < refused]
             self.cursor = max([*reach, *([] if self.cursor is None else [self.cursor])], default=None)
-        return granted
+        return granted, refused is not None
 
     def confirm(self, holder: str) -> Confirmation:
         """Let a worker run the holder."""
@@ -141,11 +165,10 @@ class Model:
         if holder in self.pending:
             self.running[holder] = self.pending.pop(holder)
             return Confirmation.CONFIRMED
-        if not self.may_start():
+        if not self.may_start(self.limit):
             self.hand_back()
             return Confirmation.FULL
-        self.running[holder] = Lease()
-        self.token = False
+        self.grant(self.running, holder)
         return Confirmation.TAKEN
 
     def renew(self, holders: list[str]) -> set[str]:
@@ -158,14 +181,20 @@ class Model:
                 lost.add(holder)
         return lost
 
-    def release(self, holder: str) -> tuple[bool, bool, bool]:
-        """Free the slot."""
-        ran, waited = self.running.pop(holder, None), self.pending.pop(holder, None)
-        if waited:
+    def release(self, holder: str, limit: int) -> Released:
+        """Free the slot and hand it over."""
+        freed = [leases.pop(holder, None) for leases in (self.running, self.pending)]
+        self.handed_back = False
+        if freed[1]:
             self.hand_back()
+        self.purge()
+        granted = self.hand_over(limit, at_most=10)
+        low = any(freed) and not self.dry and len(self.standby) * 2 <= self.standby_target
+        idle = self.ready == "ready" and self.standby and self.used < limit
+        due = low or self.handed_back or (idle and (self.may_start(limit) or not self.wake_noted))
         self.closes += 1
         waiting = self.closes - self.closes_swept
-        return bool(ran or waited), bool(ran or waited) and self.dispatch_due(), waiting % ARCHIVE_EVERY == 0
+        return Released(any(freed), bool(due and self.claim_dispatch()), waiting % ARCHIVE_EVERY == 0, tuple(granted))
 
 
 class SlotsMachine(RuleBasedStateMachine):
@@ -191,7 +220,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     def some_holder(self, data: st.DataObject) -> str:
         """Mostly one that has a lease or is queued."""
-        known = sorted({*self.queue, *self.model.pending, *self.model.running})
+        known = sorted({*self.queue, *self.model.handed_out()})
         return data.draw(st.sampled_from(known) | ATTEMPTS if known else ATTEMPTS)
 
     def set_state(self, **fields: int) -> None:
@@ -209,7 +238,7 @@ class SlotsMachine(RuleBasedStateMachine):
         model.work_seq += 1
         if model.cursor is not None and lowest <= model.cursor:
             model.cursor = lowest - Decimal("0.000001")
-        assert self.slots.announce_work(LABOURER, lowest) == model.dispatch_due()
+        assert self.slots.announce_work(LABOURER, lowest) == model.claim_dispatch()
 
     @rule(target=passes, from_head=st.booleans())
     def begin_pass(self, from_head: bool) -> Pass:
@@ -224,10 +253,12 @@ class SlotsMachine(RuleBasedStateMachine):
         if from_head:
             model.cursor = None
             model.work_seq += 1
-        view = self.slots.begin_pass(LABOURER, limit=model.limit, from_head=from_head, rate=self.rate)
+        view = self.slots.begin_pass(LABOURER, limit=model.limit, lease_s=LEASE_S, from_head=from_head, rate=self.rate)
+        assert list(view.granted) == model.hand_over(model.limit)
         free = max(0, model.limit - model.used) if model.ready == "ready" else 0
         assert (view.ready, view.free, view.cursor, view.work_seq) == (model.ready, free, model.cursor, model.work_seq)
         assert (view.pending, view.running, view.dry) == (len(model.pending), len(model.running), model.dry)
+        assert view.standby == len(model.standby)
         assert (view.rate_wait_s > 0) == (model.limited and not model.token)
         return Pass(view.work_seq, view.cursor)
 
@@ -239,37 +270,42 @@ class SlotsMachine(RuleBasedStateMachine):
         # An index may cut between rows of the same number: those that are cut off are read again with the next ones.
         a_pass.stretch, a_pass.read_to_the_end = ahead[:size], len(ahead) <= size
 
-    @rule(a_pass=passes)
-    def take(self, a_pass: Pass) -> None:
+    @rule(a_pass=passes, standby=STANDBY)
+    def take(self, a_pass: Pass, standby: int) -> None:
         """A pass takes slots for what it has read."""
         stretch = a_pass.stretch
         if not stretch:
             return
         granted = self.slots.take(
-            LABOURER, stretch, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate, work_seq=a_pass.work_seq
+            LABOURER,
+            stretch,
+            limit=self.model.limit,
+            lease_s=LEASE_S,
+            rate=self.rate,
+            work_seq=a_pass.work_seq,
+            standby=standby,
         )
-        assert granted.holders == self.model.take(stretch, a_pass.work_seq)
-        assert granted.used == self.model.used
+        assert (granted.holders, granted.refused) == self.model.take(stretch, a_pass.work_seq, standby)
+        assert (granted.used, granted.standby) == (self.model.used, len(self.model.standby))
         assert not granted.holders or granted.used <= self.model.limit
         assert granted.retry_after_s == 0 or (self.model.limited and not self.model.token)
-        leases = {**self.model.pending, **self.model.running}
-        if all(holder in leases for holder, _ in stretch):
+        assert granted.refused or {holder for holder, _ in stretch} <= self.model.handed_out()
+        if not granted.refused:
             a_pass.position = stretch[-1][1]
 
-    @rule(target=passes, from_head=st.booleans(), size=st.integers(1, 5))
-    def pass_up_to_the_take(self, from_head: bool, size: int) -> Pass:
+    @rule(target=passes, from_head=st.booleans(), size=st.integers(1, 5), standby=STANDBY)
+    def pass_up_to_the_take(self, from_head: bool, size: int, standby: int) -> Pass:
         """A pass gets as far as its first take before anything else happens."""
         a_pass = self.new_pass(from_head)
         self.read(a_pass, size)
         if a_pass.stretch:
-            self.take(a_pass)
+            self.take(a_pass, standby)
         return a_pass
 
     @rule(a_pass=consumes(passes))
     def end_pass(self, a_pass: Pass) -> None:
-        """A pass ends; it says dry if it read to the end of the queue and everything there has a lease."""
-        leases = {**self.model.pending, **self.model.running}
-        dry = a_pass.read_to_the_end and all(holder in leases for holder, _ in a_pass.stretch)
+        """A pass ends; it says dry if it read to the end of the queue and everything there was handed out."""
+        dry = a_pass.read_to_the_end and {holder for holder, _ in a_pass.stretch} <= self.model.handed_out()
         model = self.model
         if not dry:
             model.dry = False
@@ -292,12 +328,35 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        """An attempt ends, perhaps twice; or a grant is taken back, because its hint could not be published."""
+        """An attempt ends, perhaps twice, and its slot is handed over."""
         holder = self.some_holder(data)
         if holder in self.model.running:
             self.queue.pop(holder, None)
-        answer = self.slots.release(LABOURER, holder)
-        assert (answer.released, answer.dispatch_due, answer.archive_due) == self.model.release(holder)
+        answer = self.slots.release(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
+        assert answer == self.model.release(holder, self.model.limit)
+        assert not answer.granted or self.model.used <= self.model.limit
+
+    @precondition(lambda self: self.model.pending)
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        """A grant's hint could not be published."""
+        holder = data.draw(st.sampled_from(sorted(self.model.pending)))
+        assert self.slots.take_back(LABOURER, holder) == self.model.release(holder, 0)
+
+    @precondition(lambda self: self.model.limited and not self.model.token)
+    @rule()
+    def note_wake(self) -> None:
+        """A pass ends because the rate refuses."""
+        wake = self.slots.note_wake(LABOURER, rate=ONE_TOKEN)
+        assert (wake is None) == self.model.wake_noted
+        self.model.wake_noted = True
+
+    @precondition(lambda self: self.model.wake_noted)
+    @rule()
+    def wake_time_comes(self) -> None:
+        """The dispatch that the rate calls for is due; it may be lost."""
+        self.model.wake_noted = False
+        self.set_state(wake_at=1)
 
     @rule(data=st.data(), count=st.integers(1, 3))
     def renew(self, data: st.DataObject, count: int) -> None:
@@ -322,6 +381,7 @@ class SlotsMachine(RuleBasedStateMachine):
         if missing:
             model.running.update({holder: Lease() for holder in holders})
             model.hand_back()
+            model.standby.clear()
             model.work_seq = int(self.client.hget(f"sosw:{{{LABOURER}}}:state", "work_seq") or 0)
             assert model.work_seq > self.highest_work_seq, (
                 "a pass from before the flush must not be taken for one of now"
@@ -398,22 +458,26 @@ class SlotsMachine(RuleBasedStateMachine):
         assert [pending.keys(), running.keys()] == live
         usage = self.slots.look(LABOURER)
         assert (usage.pending, usage.running, usage.ready) == (len(live[0]), len(live[1]), model.ready)
+        assert usage.standby == len(model.standby)
         assert usage.dry == (model.dry and sum(map(len, live)) == model.used)
 
     @invariant()
     def no_row_is_left_behind(self) -> None:
-        """Every queued row at or before the cursor has a lease, ended ones counting until somebody counts."""
+        """Every queued row before the cursor has a lease or stands by, an ended lease until somebody counts.
+
+        Passes read from the cursor on, rows of the same number included.
+        """
         if not hasattr(self, "model") or self.model.cursor is None:
             return
-        leases = {**self.model.pending, **self.model.running}
-        behind = {holder for holder, greenfield in self.queue.items() if greenfield <= self.model.cursor}
-        assert behind <= leases.keys()
+        behind = {holder for holder, greenfield in self.queue.items() if greenfield < self.model.cursor}
+        assert behind <= self.model.handed_out()
 
     @invariant()
     def no_holder_twice(self) -> None:
-        """Nobody has two slots, unless it ran when Redis lost its memory."""
+        """Nobody has two slots, unless it ran when Redis lost its memory; nor does who has one stand by."""
         if hasattr(self, "model"):
-            assert len({**self.model.pending, **self.model.running}) == self.model.used
+            model = self.model
+            assert len(model.handed_out()) == model.used + len(model.standby)
 
 
 @pytest.mark.parametrize("slots_redis", ["twin", "real, text"], indirect=True)

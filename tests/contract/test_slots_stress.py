@@ -12,7 +12,7 @@ import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate, groupby
@@ -40,7 +40,7 @@ class Plan:
 
 
 def dispatch(plan: Plan) -> None:
-    """Hand out tasks as an orchestrator does, until all are done; some hints are lost, some doubled."""
+    """Hand out tasks as an orchestrator does, until all are done."""
     chance = random.Random(plan.seed)
     with redis.Redis.from_url(plan.url, decode_responses=True) as client:
         slots = Slots(client)
@@ -48,10 +48,17 @@ def dispatch(plan: Plan) -> None:
         while len(done) < TASKS:
             done = client.smembers(DONE)
             open_tasks = [(str(number), Decimal(number)) for number in range(TASKS) if str(number) not in done]
-            granted = slots.take(LABOURER, open_tasks[: plan.cap * 3], limit=plan.cap, lease_s=LEASE_S)
-            hints = [holder for holder in granted.holders for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2)))]
-            if hints:
-                client.rpush(HINTS, *hints)
+            granted = slots.take(
+                LABOURER, open_tasks[: plan.cap * 3], limit=plan.cap, lease_s=LEASE_S, standby=plan.cap
+            )
+            publish(client, granted.holders, chance)
+
+
+def publish(client: redis.Redis, holders: Sequence[str], chance: random.Random) -> None:
+    """Put hints on the queue; some are lost, some doubled."""
+    hints = [holder for holder in holders for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2)))]
+    if hints:
+        client.rpush(HINTS, *hints)
 
 
 def work(plan: Plan, spans: multiprocessing.SimpleQueue[list[Span]]) -> None:
@@ -86,7 +93,8 @@ def run(slots: Slots, client: redis.Redis, holder: str, cap: int, chance: random
     yield holder, begin, min(end, lease_end)
     if end < lease_end:
         client.sadd(DONE, holder)
-    slots.release(LABOURER, holder)
+    released = slots.release(LABOURER, holder, limit=cap, lease_s=LEASE_S)
+    publish(client, released.granted, chance)
 
 
 def most_at_once(spans: list[Span]) -> int:
@@ -131,9 +139,14 @@ def test_cap_holds_at_every_instant(redis_url: str, cap: int) -> None:
         wait_until_free(slots)
 
 
+def used(usage: Usage) -> int:
+    """Return how many slots are in use; tasks that are done may still stand by."""
+    return usage.pending + usage.running
+
+
 def wait_until_free(slots: Slots) -> None:
     """Return when the last lease has run out."""
     end = time.monotonic() + 10 * LEASE_S
-    while slots.look(LABOURER) != Usage(0, 0, "ready"):
+    while used(slots.look(LABOURER)):
         assert time.monotonic() < end, "leases outlive their time"
         time.sleep(0.01)

@@ -12,4 +12,4 @@ local cursor = redis.call('HGET', STATE, 'cursor')
 if ARGV[1] ~= '' and cursor and ARGV[1] <= cursor then
   redis.call('HSET', STATE, 'cursor', ARGV[2])
 end
-return dispatch_due()
+return claim_dispatch()

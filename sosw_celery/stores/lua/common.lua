@@ -1,10 +1,11 @@
 -- Put before every script of the slot store: names of the keys, the time, and the rules that several scripts share.
 --
--- KEYS  1 pending zset, 2 running zset, 3 state hash, all of one labourer. `slots.py` has the table of what they hold.
+-- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, all of one labourer. `slots.py` has the table of
+--       what they hold.
 -- Times are this server's clock in whole milliseconds. A lease lives while its end lies after now.
 -- Numbers that Lua could not keep exactly (places in the queue, due times) are texts that sort as their numbers do.
 
-local PENDING, RUNNING, STATE = KEYS[1], KEYS[2], KEYS[3]
+local PENDING, RUNNING, STATE, STANDBY = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local DISPATCH_MARKER_MS = 5000
 
 local clock = redis.call('TIME')
@@ -26,9 +27,11 @@ local function reset_cursor()
 end
 
 -- A task that may be queued still lost its lease, and stands behind the cursor.
+local handed_back = false
 local function hand_back()
   redis.call('HDEL', STATE, 'dry')
   reset_cursor()
+  handed_back = true
 end
 
 -- Drops the leases that have ended. A running one that ended so was lost with its node: the scavenger wants to know.
@@ -68,9 +71,9 @@ local function lease(key, holder, lease_end)
   end
 end
 
--- True once, until a pass begins or the marker runs out (then the message was lost): who gets it sends a dispatch.
-local function dispatch_due()
-  if redis.call('HGET', STATE, 'dry') or counter('dispatch_until') > now then
+-- Once 1, until a pass begins or the marker runs out (then the message was lost): who gets it sends a dispatch.
+local function claim_dispatch()
+  if counter('dispatch_until') > now then
     return 0
   end
   redis.call('HSET', STATE, 'dispatch_until', whole(now + DISPATCH_MARKER_MS))
@@ -92,4 +95,61 @@ end
 
 local function keep_bucket(tat)
   redis.call('HSET', STATE, 'tat', string.format('%.3f', tat))
+end
+
+local function standing_by()
+  return redis.call('ZCARD', STANDBY)
+end
+
+local function has_lease(holder)
+  return lives(PENDING, holder) or lives(RUNNING, holder)
+end
+
+-- Gives a holder a slot to run in.
+local function run(holder, lease_end)
+  redis.call('ZADD', RUNNING, whole(lease_end), holder)
+  redis.call('ZREM', STANDBY, holder)
+end
+
+-- What may be granted now, by the arguments of a script that begin with limit, lease in ms, rate interval in ms (0: no
+-- rate), burst; and what was. Call it after a purge.
+local function open_grants()
+  local limit, lease_ms, interval_ms, burst = unpack(ARGV, 1, 4)
+  return {
+    free = readiness() == 'ready' and math.max(0, tonumber(limit) - used()) or 0,
+    lease_end = now + tonumber(lease_ms),
+    interval_ms = tonumber(interval_ms),
+    burst = tonumber(burst),
+    tat = bucket(tonumber(interval_ms), tonumber(burst)),
+    holders = {},
+  }
+end
+
+-- Milliseconds until the rate allows the next grant.
+local function rate_wait(grants)
+  return token_wait(grants.tat, grants.interval_ms, grants.burst)
+end
+
+-- Gives pending leases to those who stand by, the first in the queue first, as far as free slots and the rate go and
+-- until `at_most` were granted.
+local function hand_over(grants, at_most)
+  while grants.free > 0 and #grants.holders < at_most and rate_wait(grants) == 0 do
+    local holder = redis.call('ZPOPMIN', STANDBY)[1]
+    if not holder then
+      return
+    end
+    if not has_lease(holder) then
+      redis.call('ZADD', PENDING, whole(grants.lease_end), holder)
+      grants.free, grants.tat = grants.free - 1, grants.tat + grants.interval_ms
+      grants.holders[#grants.holders + 1] = holder
+    end
+  end
+end
+
+-- Takes the tokens that were spent out of the bucket, and returns the holders.
+local function close_grants(grants)
+  if grants.interval_ms > 0 and #grants.holders > 0 then
+    keep_bucket(grants.tat)
+  end
+  return grants.holders
 end

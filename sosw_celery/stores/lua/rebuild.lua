@@ -11,6 +11,7 @@ local lease_end = now + tonumber(ARGV[1])
 for index = 3, #ARGV do
   lease(RUNNING, ARGV[index], lease_end)
 end
+redis.call('DEL', STANDBY) -- of before the loss, if it is still there: the next pass reads the queue anew
 hand_back()
 redis.call('HSET', STATE, 'work_seq', whole(now)) -- a number that no pass from before the flush has seen
 redis.call('HSET', STATE, 'ready_at', whole(now + tonumber(ARGV[2])))

@@ -1,41 +1,41 @@
--- Gives pending leases to the first holders of a stretch of the queue that have no lease yet.
+-- Hands out a stretch of the queue: its holders without a lease go on standby, and from there the first get pending leases
+-- as far as free slots and the rate go.
 --
--- ARGV    1 limit, 2 lease in ms, 3 rate interval in ms (0: no rate), 4 burst, 5 work_seq as the pass began or '' to
---         move the cursor in any case, then pairs: holder, place; in queue order
+-- ARGV    1 limit, 2 lease in ms, 3 rate interval in ms (0: no rate), 4 burst, 5 most that may stand by, 6 work_seq as the
+--         pass began or '' to move the cursor in any case, then triples: holder, place, place in microseconds; in queue
+--         order
 -- Atomic  purge, count, grant, spend tokens, move the cursor; nothing at all unless ready
--- Returns slots in use, ms until the next token as text (0 unless the rate refused), then the granted holders
+-- Returns slots in use, standing by, 1 if a holder was refused, ms until the next token as text (0 unless somebody waits
+--         for it with a slot free), granted holders
 --
--- The cursor ends at the last place up to which every holder has a lease: never at or past one that was refused, also if
--- another pass had moved it there. It stays if rows were announced or handed back since the pass began: they may stand
--- within the stretch, and the pass did not read them.
+-- Refused is the first holder that gets no lease and finds standby full, and with it all after it. The cursor ends at the
+-- last place up to which every holder has a lease or stands by: never at or past one that was refused, also if another
+-- pass had moved it there. It stays if rows were announced or handed back since the pass began: they may stand within the
+-- stretch, and the pass did not read them.
 
-local limit, lease_end = tonumber(ARGV[1]), now + tonumber(ARGV[2])
-local interval_ms, burst, work_seq = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local target, work_seq = tonumber(ARGV[5]), ARGV[6]
 
 purge()
-local in_use = used()
 if readiness() ~= 'ready' then
-  return {in_use, '0'}
+  return {used(), standing_by(), 1, '0', {}}
 end
 
-local answer, tat, wait = {in_use, '0'}, bucket(interval_ms, burst), 0
+local grants = open_grants()
+hand_over(grants, math.huge)
 
-local function grant(holder)
-  wait = token_wait(tat, interval_ms, burst)
-  if in_use >= limit or wait > 0 then
-    wait = in_use < limit and wait or 0
-    return false
+local function hand_out(holder, microseconds)
+  if has_lease(holder) or redis.call('ZSCORE', STANDBY, holder) then
+    return true
   end
-  redis.call('ZADD', PENDING, whole(lease_end), holder)
-  in_use, tat = in_use + 1, tat + interval_ms
-  answer[#answer + 1] = holder
-  return true
+  redis.call('ZADD', STANDBY, microseconds, holder)
+  hand_over(grants, math.huge)
+  return standing_by() <= target or redis.call('ZREM', STANDBY, holder) == 0
 end
 
 local handed_out, refused = {}, false
-for index = 6, #ARGV, 2 do
-  local holder, place = ARGV[index], ARGV[index + 1]
-  if not (lives(PENDING, holder) or lives(RUNNING, holder) or grant(holder)) then
+for index = 7, #ARGV, 3 do
+  local place = ARGV[index + 1]
+  if not hand_out(ARGV[index], ARGV[index + 2]) then
     refused = place
     break
   end
@@ -56,9 +56,13 @@ if refused and cursor and cursor >= refused then
 elseif reach and complete and (not cursor or cursor < reach) then
   redis.call('HSET', STATE, 'cursor', reach)
 end
+redis.call('HSET', STATE, 'standby_target', target)
 
-if interval_ms > 0 and #answer > 2 then
-  keep_bucket(tat)
-end
-answer[1], answer[2] = in_use, string.format('%.3f', wait)
-return answer
+local waits = grants.free > 0 and (refused or standing_by() > 0)
+return {
+  used(),
+  standing_by(),
+  refused and 1 or 0,
+  string.format('%.3f', waits and rate_wait(grants) or 0),
+  close_grants(grants),
+}

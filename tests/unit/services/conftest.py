@@ -60,6 +60,7 @@ class System:
             self.task_table,
             self.slots,
             node="node",
+            publish=self._publish,
             dispatch=self.dispatches.append,
             sweep=self.sweeps.append,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, self.now),
@@ -104,8 +105,8 @@ class System:
 
     def begin_all(self) -> list[Run]:
         """Take up every hint that was published, as workers would."""
-        runs = [self.attempts.begin(hint) for hint in self.hints]
-        self.hints.clear()
+        hints, self.hints[:] = self.hints[:], []
+        runs = [self.attempts.begin(hint) for hint in hints]
         return [run for run in runs if run is not None]
 
     def ids(self) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.core.retrying import Dead, Retry
-from sosw_celery.errors import RetryLater
+from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
 from sosw_celery.stores.slots import Usage
 
@@ -123,6 +123,64 @@ def test_an_error_is_cut_to_what_a_row_keeps() -> None:
     text = describe(ValueError("é" * 5000))
     assert text.startswith("ValueError: é")
     assert ERROR_BYTES - 2 < len(text.encode()) <= ERROR_BYTES
+
+
+def test_a_broker_that_refuses_does_not_fail_a_close(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    """When the next task's hint cannot be sent, the task is closed all the same, and the slot is free for a pass."""
+    run = started(system, 4)
+    system.broker_error = ConnectionError("broker is away")
+    system.attempts.complete(run.attempt, run.outcome())
+    assert "broker is away" in caplog.text
+    assert system.task_table.find("task-001").task.completed_at == system.now
+    assert used(system) == 1
+    assert system.dispatches == ["resize"]
+    system.broker_error = None
+    assert system.orchestrator.dispatch("resize", from_head=True).hints == 1
+
+
+def test_a_close_does_not_fail_for_want_of_a_dispatch(
+    system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The dispatch and the sweep that a close calls for may fail; both are tried."""
+
+    def refuse(labourer_id: str) -> None:
+        raise ConnectionError(f"broker is away from {labourer_id}")
+
+    monkeypatch.setattr(system.attempts, "_dispatch", refuse)
+    monkeypatch.setattr(system.attempts, "_sweep", refuse)
+    run = started(system)
+    for _ in range(4):
+        system.slots.take_back("resize", "other/1")  # four ends: the fifth asks for a sweep
+    system.slots.announce_work("resize")
+    system.slots.begin_pass("resize", limit=2, lease_s=60)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert caplog.text.count("broker is away from resize") == 2 * len(("message", "traceback"))
+    assert used(system) == 0
+
+
+def test_a_redis_that_goes_away_with_its_broker_does_not_fail_a_close(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was granted and can be neither published nor taken back is free again when its lease ends."""
+    run = started(system, 4)
+
+    def gone(labourer_id: str, holder: str) -> None:
+        raise StoreUnavailable("redis", "release", "ConnectionError")
+
+    system.broker_error = ConnectionError("broker is away")
+    monkeypatch.setattr(system.slots, "take_back", gone)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert used(system) == 2
+
+
+def test_a_slot_that_a_stale_hint_had_goes_to_the_next_task(system: System) -> None:
+    """Who stands by may have ended meanwhile: its refused claim passes the slot on."""
+    run = started(system, 3)
+    system.redis.zadd("sosw:{resize}:standby", {run.attempt.holder: 0})
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.ids() == ["task-001"]
+    assert system.begin_all() == []
+    assert system.ids() == ["task-003"]
 
 
 @pytest.mark.parametrize("payload", ["not JSON", "[1]", "5"])

@@ -8,12 +8,25 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.model import Hint
+from sosw_celery.services.attempts import Run
+from sosw_celery.services.orchestrator import standby_target
 
 System = Any
 
 
+def complete(system: System, run: Run) -> None:
+    """End the run well."""
+    system.attempts.complete(run.attempt, run.outcome())
+
+
+def used(system: System) -> int:
+    """Return how many slots are in use."""
+    usage = system.slots.look("resize")
+    return int(usage.pending + usage.running)
+
+
 def test_a_pass_hands_out_as_many_tasks_as_there_are_slots_oldest_first(system: System) -> None:
-    """Two slots: the two oldest tasks, and no more however often a pass is made."""
+    """Two slots: the two oldest tasks, and no more however often a pass is made; the others stand by."""
     system.queue(5)
     assert system.orchestrator.dispatch("resize").hints == 2
     assert system.orchestrator.dispatch("resize").hints == 0
@@ -22,24 +35,70 @@ def test_a_pass_hands_out_as_many_tasks_as_there_are_slots_oldest_first(system: 
 
 
 def test_a_freed_slot_goes_to_the_next_task_in_the_queue(system: System) -> None:
-    """When a task ends, a dispatch is sent, and the pass reads on from where the last one stopped."""
+    """The close itself publishes the hint of the next task; no dispatch is sent for it."""
     system.queue(3)
     system.orchestrator.dispatch("resize")
     first, _ = system.begin_all()
-    system.attempts.complete(first.attempt, first.outcome())
-    assert system.dispatches == ["resize"]
-    system.orchestrator.dispatch("resize")
-    assert system.ids() == ["task-003"]
+    complete(system, first)
+    assert (system.ids(), system.dispatches) == (["task-003"], [])
 
 
-def test_a_burst_of_closes_asks_for_one_pass(system: System) -> None:
-    """Only the first of several closes sends a dispatch; the pass serves them all."""
-    system.queue(6)
+def test_a_pass_is_asked_for_when_standby_runs_low(system: System) -> None:
+    """Eight stand by for two slots; the close that leaves four sends the one dispatch, and its pass fills them up."""
+    system.queue(20)
     system.orchestrator.dispatch("resize")
-    for run in system.begin_all():
-        system.attempts.complete(run.attempt, run.outcome())
-    assert system.dispatches == ["resize"]
+    assert system.slots.look("resize").standby == standby_target(2) == 8
+    ended = []
+    for _ in range(3):
+        for run in system.begin_all():
+            complete(system, run)
+            ended.append(run.attempt.task_id)
+        assert system.dispatches == (["resize"] if len(ended) >= 4 else [])
+    assert ended == [f"task-{number:03d}" for number in range(1, 7)]
+    assert system.orchestrator.dispatch("resize").hints == 0
+    assert system.slots.look("resize").standby == 8
+
+
+def test_every_task_is_run_once_whatever_passes_there_are(system: System) -> None:
+    """With a pass only where one is asked for all tasks run, in the order of the queue, and none twice."""
+    system.queue(50)
+    system.dispatches.append("resize")
+    ended = []
+    while system.dispatches or system.hints:
+        for labourer_id in system.dispatches[:]:
+            system.dispatches.remove(labourer_id)
+            system.orchestrator.dispatch(labourer_id)
+        for run in system.begin_all():
+            complete(system, run)
+            ended.append(run.attempt.task_id)
+    assert ended == [f"task-{number:03d}" for number in range(1, 51)]
+
+
+def test_nothing_is_read_while_slots_and_standby_are_full(system: System) -> None:
+    """A pass that comes for nothing costs no read of the table, and one of the safety net neither."""
+    system.queue(20)
+    system.orchestrator.dispatch("resize")
+    reads: list[str] = []
+    system.task_table.client.meta.events.register("before-call.dynamodb", lambda model, **_: reads.append(model.name))
+    system.orchestrator.dispatch("resize")
+    system.orchestrator.tend("resize", thorough=True)
+    assert reads == []
+
+
+def test_slots_that_came_free_otherwise_go_to_standby_first(system: System) -> None:
+    """When leases end without a release, the next pass gives their slots to those who stand by, and publishes them."""
+    system.queue(4)
+    system.orchestrator.dispatch("resize")
+    system.hints.clear()
+    system.redis.delete("sosw:{resize}:pending")
     assert system.orchestrator.dispatch("resize").hints == 2
+    assert system.ids() == ["task-003", "task-004"]
+
+
+@pytest.mark.parametrize(("slots", "target"), [(1, 8), (4, 8), (30, 60), (5000, 200)])
+def test_how_many_stand_by(slots: int, target: int) -> None:
+    """Twice the slots, within bounds."""
+    assert standby_target(slots) == target
 
 
 def test_a_row_behind_the_cursor_is_handed_out(system: System) -> None:
@@ -55,14 +114,34 @@ def test_a_row_behind_the_cursor_is_handed_out(system: System) -> None:
 
 
 def test_hints_that_could_not_be_published_free_their_slots(system: System) -> None:
-    """When the broker refuses, nothing is lost and the next pass hands the same tasks out."""
+    """When the broker refuses, nothing is lost: the next passes hand out others first and then these."""
     system.queue(3)
     system.broker_error = ConnectionError("broker is away")
     with pytest.raises(ConnectionError):
         system.orchestrator.dispatch("resize")
+    assert used(system) == 0
+    with pytest.raises(ConnectionError):
+        system.orchestrator.dispatch("resize")
+    assert used(system) == 0
     system.broker_error = None
     assert system.orchestrator.dispatch("resize").hints == 2
-    assert system.ids() == ["task-001", "task-002"]
+    assert system.slots.look("resize").standby == 1
+
+
+def test_a_queue_with_a_refused_row_is_not_called_dry(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late hints may take the slots between the read and the grants: what was read to the end is not all handed out."""
+    system.queue(10)
+    read = system.task_table.queued
+
+    def read_while_late_hints_come(*args: Any, **options: Any) -> Any:
+        for holder in ("late/1", "later/1"):
+            system.slots.confirm("resize", holder, limit=2, lease_s=60)
+        return read(*args, **options)
+
+    monkeypatch.setattr(system.task_table, "queued", read_while_late_hints_come)
+    assert system.orchestrator.dispatch("resize").hints == 0
+    usage = system.slots.look("resize")
+    assert (usage.standby, usage.dry) == (8, False)
 
 
 def test_an_empty_redis_is_rebuilt_before_anything_is_granted(make_system: Callable[..., System]) -> None:
@@ -84,14 +163,67 @@ def test_an_empty_redis_with_nothing_running_grants_at_once(system: System) -> N
     assert system.orchestrator.dispatch("resize").hints == 1
 
 
-def test_the_rate_limit_tells_when_the_next_pass_is_due(make_system: Callable[..., System]) -> None:
+@pytest.fixture
+def limited(make_system: Callable[..., System]) -> System:
+    """A system whose labourer has five slots and may start six tasks a minute."""
+    return make_system(labourers={"resize": {"max_simultaneous_invocations": 5, "rate_limit": "6/m"}})
+
+
+def test_the_rate_limit_tells_when_the_next_pass_is_due(limited: System) -> None:
     """At 6 a minute the second task has to wait some ten seconds, and its slot is not taken."""
-    system = make_system(labourers={"resize": {"max_simultaneous_invocations": 5, "rate_limit": "6/m"}})
-    system.queue(3)
-    dispatched = system.orchestrator.dispatch("resize")
+    limited.queue(3)
+    dispatched = limited.orchestrator.dispatch("resize")
     assert dispatched.hints == 1
     assert 9 < dispatched.again_after_s <= 10
-    assert system.slots.look("resize").pending == 1
+    usage = limited.slots.look("resize")
+    assert (usage.pending, usage.standby) == (1, 2)
+
+
+def test_a_rate_limit_keeps_one_pass_on_its_way(limited: System) -> None:
+    """However many passes and closes find that the rate refuses, one delayed pass comes, and leads to the next one."""
+    limited.queue(20)
+    first = limited.orchestrator.dispatch("resize")
+    (run,) = limited.begin_all()
+    complete(limited, run)
+    assert limited.dispatches == []
+    assert [limited.orchestrator.dispatch("resize").again_after_s for _ in range(3)] == [0, 0, 0]
+    assert limited.orchestrator.tend("resize", thorough=True).again_after_s == 0
+    limited.redis.hset("sosw:{resize}:state", mapping={"tat": 1, "wake_at": 1})  # ten seconds later
+    second = limited.orchestrator.dispatch("resize", wake=first.wake)
+    assert second.hints == 1
+    assert second.again_after_s > 9
+    assert limited.orchestrator.dispatch("resize", wake=first.wake).again_after_s == 0
+
+
+def test_a_pass_that_comes_too_early_for_the_rate_comes_again(limited: System) -> None:
+    """Where clocks differ the delayed pass finds that it still has to wait: it does not leave the queue alone."""
+    limited.queue(2)
+    first = limited.orchestrator.dispatch("resize")
+    early = limited.orchestrator.dispatch("resize", wake=first.wake)
+    assert early.hints == 0
+    assert early.again_after_s > 9
+    assert early.wake is not None
+
+
+def test_a_close_asks_for_a_pass_if_none_comes_for_the_rate(limited: System) -> None:
+    """A delayed pass that was lost is made up for by the next close, also if the queue is dry."""
+    limited.queue(2)
+    limited.orchestrator.dispatch("resize")
+    (run,) = limited.begin_all()
+    assert limited.slots.look("resize").dry
+    limited.redis.hset("sosw:{resize}:state", "wake_at", 1)
+    complete(limited, run)
+    assert limited.dispatches == ["resize"]
+
+
+def test_a_rate_limited_labourer_is_not_idle_while_somebody_stands_by(limited: System) -> None:
+    """The safety net passes over a dry queue, but not over those who stand by beside a free slot."""
+    limited.queue(2)
+    limited.orchestrator.dispatch("resize")
+    assert limited.slots.look("resize").dry
+    limited.redis.hset("sosw:{resize}:state", "tat", 1)
+    assert limited.orchestrator.tend("resize", thorough=False).hints == 1
+    assert limited.slots.look("resize").standby == 0
 
 
 def test_the_safety_net_passes_over_a_queue_that_is_known_to_be_dry(system: System) -> None:

@@ -85,7 +85,7 @@ def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
     system.attempts.fail(run.attempt, ValueError("broken"))
     system.task_table.write([dataclasses.replace(run.task, task_id="task-newer", greenfield=system.now, attempts=0)])
     system.dispatches.clear()
-    system.slots.begin_pass("resize", limit=2)  # the pass that the failure asked for
+    system.slots.begin_pass("resize", limit=2, lease_s=60)  # the pass that the failure asked for
     system.now += 2
     system.scavenger.sweep("resize")
     assert system.dispatches == ["resize"]

@@ -22,6 +22,7 @@ from sosw_celery import clock
 from sosw_celery.core.job_plan import Envelope
 from sosw_celery.core.model import Hint
 from sosw_celery.local import LocalStack
+from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.tables import create_tables
@@ -99,6 +100,7 @@ def measure(tasks: int, redis_url: str, endpoint: str, queue_bucket: str, prefix
     meter = Meter()
     meter.attach(services.dynamodb)
     hints: list[Hint] = []
+    dispatches = [LABOURER]
     orchestrator = Orchestrator(
         settings,
         services.task_table,
@@ -107,22 +109,32 @@ def measure(tasks: int, redis_url: str, endpoint: str, queue_bucket: str, prefix
         depth=lambda _: 0,
         clock=clock.now,
     )
+    attempts = Attempts(
+        settings,
+        services.task_table,
+        services.slots,
+        node="cost",
+        publish=hints.extend,
+        dispatch=dispatches.append,
+        sweep=lambda _: None,
+        job_ended=lambda _: None,
+        clock=clock.now,
+    )
     job = {"lambda_name": LABOURER, "isolate_images": True, "padding": PADDING, "images": list(range(tasks))}
     with meter.during("schedule"):
         job_id, _ = services.scheduler.submit(job, uuid.uuid4().hex)
         services.scheduler.run(Envelope(job_id))
     done = 0
     while done < tasks:
-        with meter.during("dispatch"):
-            orchestrator.dispatch(LABOURER)
-        for hint in hints:
-            with meter.during("claim"):
-                run = services.attempts.begin(hint)
-            assert run is not None
-            with meter.during("close"):
-                services.attempts.complete(run.attempt, run.outcome({"size": 1}))
-            done += 1
-        hints.clear()
+        if dispatches:
+            with meter.during("dispatch"):
+                orchestrator.dispatch(dispatches.pop())
+        with meter.during("claim"):
+            run = attempts.begin(hints.pop(0))
+        assert run is not None
+        with meter.during("close"):
+            attempts.complete(run.attempt, run.outcome({"size": 1}))
+        done += 1
         if done % 500 == 0 or done == tasks:
             with meter.during("archive"):
                 services.scavenger.sweep(LABOURER)

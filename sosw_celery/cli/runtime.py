@@ -20,7 +20,7 @@ from sosw_celery.errors import SoswError
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
 
-__all__ = ["DATA_DIR", "data_option", "end_on_sigterm", "load_services", "services_at"]
+__all__ = ["DATA_DIR", "config_module", "data_option", "end_on_sigterm", "load_services", "services_at"]
 
 #: Where `sosw-celery up` keeps its data, and where the other commands look for a stack that runs.
 DATA_DIR = ".sosw"
@@ -50,7 +50,7 @@ def load_services() -> Services:
     if os.getcwd() not in sys.path:
         # As Celery's own commands do; a console script finds only installed modules otherwise.
         sys.path.insert(0, os.getcwd())
-    module = os.environ.get(CONFIG_MODULE, "celeryconfig")
+    module = config_module()
     try:
         app = importlib.import_module("sosw_celery.celery").app
         services: Services = importlib.import_module("sosw_celery.wiring").services_of(app)
@@ -63,6 +63,11 @@ def load_services() -> Services:
             reason = f"{type(error).__name__}: {error}"
         raise CommandFailed(f"configuration {module}: {reason}", ExitCode.CONFIG) from error
     return services
+
+
+def config_module() -> str:
+    """Return the name of the module that the app `sosw_celery` reads its configuration from."""
+    return os.environ.get(CONFIG_MODULE, "celeryconfig")
 
 
 def services_at(data_dir: Path) -> Services:

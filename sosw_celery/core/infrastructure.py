@@ -53,8 +53,7 @@ def cloudformation(definitions: Iterable[Definition], protection: Protection) ->
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The tables of sosw-celery, with on-demand billing.",
         "Resources": {
-            name: _cloudformation_table(definition, protection)
-            for name, definition in zip(names, checked, strict=True)
+            name: _cloudformation_table(definition, protection) for name, definition in zip(names, checked, strict=True)
         },
     }
 

@@ -11,8 +11,9 @@ import click
 
 from sosw_celery import clock
 from sosw_celery.cli import Command
-from sosw_celery.cli.output import json_option, number, print_json, print_table
+from sosw_celery.cli.output import duration, json_option, number, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
+from sosw_celery.core.durations import eta_s
 from sosw_celery.core.model import JobSummary
 from sosw_celery.errors import JobNotFound
 from sosw_celery.stores.slots import Readiness
@@ -38,9 +39,14 @@ class LabourerStatus:
         running: Slots whose attempt runs.
         handed_out: Slots whose hint waits for a worker.
         cap: Slots in all.
+        health: Eco status 0 to 4 of the worst metric; None without metrics, or while one is not known.
+        limit: Slots that its health leaves it.
         waiting: Tasks that wait for a retry; at most `COUNT_LIMIT`.
         slots: `ready`; else no slot is granted: `settling` for seconds after Redis came back empty, `missing` until the
             first dispatch.
+        average_duration_s, max_duration_s: What its last tasks took; None when none was closed yet.
+        eta_s: Seconds until nothing is queued, waiting or running if it goes on like this; None when that cannot be
+            told: it is held back, no task was closed yet, or there is more than is counted.
     """
 
     labourer_id: str
@@ -50,20 +56,42 @@ class LabourerStatus:
     cap: int
     waiting: int
     slots: Readiness
+    health: int | None
+    limit: int
+    average_duration_s: float | None
+    max_duration_s: float | None
+    eta_s: float | None
 
 
 def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
     """Return what a labourer is at, by counts that stop at `COUNT_LIMIT`."""
     usage = services.slots.look(labourer_id)
     table = services.task_table
+    labourer = services.durations.measured(services.settings.labourer(labourer_id))
+    queued = table.count_queued(labourer_id, now=clock.now(), at_most=COUNT_LIMIT)
+    waiting = table.count_waiting(labourer_id, at_most=COUNT_LIMIT)
+    limit = services.ecology.limit_of(labourer)
     return LabourerStatus(
         labourer_id=labourer_id,
-        queued=min(COUNT_LIMIT, table.count_queued(labourer_id, now=clock.now(), at_most=COUNT_LIMIT)),
+        queued=min(COUNT_LIMIT, queued),
         running=usage.running,
         handed_out=usage.pending,
-        cap=services.settings.labourer(labourer_id).slots,
-        waiting=min(COUNT_LIMIT, table.count_waiting(labourer_id, at_most=COUNT_LIMIT)),
+        cap=labourer.slots,
+        waiting=min(COUNT_LIMIT, waiting),
         slots=usage.ready,
+        health=services.ecology.health_of(labourer_id).status if labourer.health_metrics else None,
+        limit=limit,
+        average_duration_s=labourer.average_duration_s,
+        max_duration_s=labourer.max_duration_s,
+        eta_s=eta_s(
+            queued=queued + waiting,
+            running=usage.running,
+            slots=limit,
+            average_s=labourer.average_duration_s,
+            rate=labourer.rate,
+        )
+        if max(queued, waiting) < COUNT_LIMIT
+        else None,
     )
 
 
@@ -100,7 +128,7 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
         print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs]})
         return
     print_table(
-        ["labourer", "queued", "running", "handed out", "retry", "slots"],
+        ["labourer", "queued", "running", "handed out", "retry", "slots", "health", "ETA"],
         [
             (
                 labourer.labourer_id,
@@ -109,6 +137,8 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
                 labourer.handed_out,
                 _counted(labourer.waiting),
                 labourer.slots,
+                _health(labourer),
+                duration(labourer.eta_s),
             )
             for labourer in labourers
         ],
@@ -136,3 +166,11 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
 
 def _counted(count: int) -> str:
     return number(count, at_least=count >= COUNT_LIMIT)
+
+
+def _health(labourer: LabourerStatus) -> str:
+    """Say the eco status and what it leaves, nothing where all slots may be used."""
+    if labourer.limit == labourer.cap:
+        return "-" if labourer.health is None else str(labourer.health)
+    status = "?" if labourer.health is None else str(labourer.health)
+    return f"{status}: {labourer.limit} of {labourer.cap}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +15,12 @@ from click.testing import CliRunner
 
 from sosw_celery.cli import sosw, status, task
 from sosw_celery.cli.job import job_fields, time_text
+from sosw_celery.cli.output import duration
 from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
 from sosw_celery.cli.task import state_of, task_dict, task_fields
+from sosw_celery.core.health import EcoStatus, allowed
 from sosw_celery.core.model import JobState, JobSummary, Task
+from sosw_celery.services.ecology import Health
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.slots import Usage
 from sosw_celery.stores.task_table import Found
@@ -94,7 +100,14 @@ def test_times_that_no_calendar_has_are_shown_as_numbers() -> None:
 class Services(SimpleNamespace):
     """Stand-ins that count and find what a test says."""
 
-    def __init__(self, queued: int = 0, waiting: int = 0, jobs: tuple[JobSummary, ...] = ()) -> None:
+    def __init__(
+        self,
+        queued: int = 0,
+        waiting: int = 0,
+        jobs: tuple[JobSummary, ...] = (),
+        health: Health | None = None,
+        average_s: float | None = None,
+    ) -> None:
         self.asked: list[int] = []
 
         def counted(number: int) -> Any:
@@ -105,8 +118,20 @@ class Services(SimpleNamespace):
             return count
 
         by_id = {job.job_id: job for job in jobs}
+        own: dict[str, Any] = {"max_simultaneous_invocations": 4}
+        if health is not None:
+            details = {"function": "time:time"}
+            metric = {"source": "callable", "details": details, "feelings": {4: 1}, "feeling_comparison_operator": "<="}
+            own["health_metrics"] = {"load": metric}
+        ecology = SimpleNamespace(
+            health_of=lambda labourer_id: health,
+            limit_of=lambda labourer: labourer.slots if health is None else allowed(labourer.slots, health.coefficient),
+        )
+        measured = partial(replace, average_duration_s=average_s, max_duration_s=average_s)
         super().__init__(
-            settings=load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 4}}}),
+            settings=load_settings({"labourers": {"resize": own}}),
+            ecology=ecology,
+            durations=SimpleNamespace(measured=measured),
             slots=SimpleNamespace(look=lambda labourer_id: Usage(1, 3, "ready")),
             task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
             job_table=SimpleNamespace(unfinished=lambda limit: list(by_id), get=by_id.__getitem__),
@@ -120,8 +145,32 @@ def test_a_huge_queue_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch)
     assert services.asked == [COUNT_LIMIT, COUNT_LIMIT]
     monkeypatch.setattr(status, "services_at", lambda data: services)
     lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
-    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "ready"]
+    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "ready", "-", "-"]
     assert lines[-1] == "no open jobs"
+
+
+@pytest.mark.parametrize(
+    ("health", "shown", "eta_s"),
+    [
+        (None, "-", 32.0),
+        (Health(EcoStatus.HIGH, 1.0), "4", 32.0),
+        (Health(EcoStatus.MODERATE, 0.5), "2: 2 of 4", 62.0),
+        (Health(EcoStatus.BAD, 0.0), "0: 0 of 4", None),
+        (Health(None, 0.0), "?: 0 of 4", None),
+    ],
+)
+def test_status_tells_health_and_when_a_queue_will_be_done(
+    monkeypatch: pytest.MonkeyPatch, health: Health | None, shown: str, eta_s: float | None
+) -> None:
+    """23 tasks queued, 7 waiting, 3 running, 4 s each: on the slots that health leaves."""
+    services = Services(queued=23, waiting=7, health=health, average_s=4.0)
+    found = labourer_status(services, "resize")  # type: ignore[arg-type]
+    assert found.eta_s == eta_s
+    monkeypatch.setattr(status, "services_at", lambda data: services)
+    line = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()[1]
+    assert re.split("  +", line)[-2:] == [shown, duration(eta_s)]
+    (told,) = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)["labourers"]
+    assert (told["average_duration_s"], told["cap"], told["eta_s"]) == (4.0, 4, eta_s)
 
 
 def test_status_lists_open_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

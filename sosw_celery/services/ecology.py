@@ -21,7 +21,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sosw_celery.core.health import EcoStatus, Metric, Reading, allowed, is_due, is_lasting, judge, settle, worst
@@ -116,6 +116,16 @@ class Ecology:
         if not labourer.health_metrics:
             return labourer.slots
         return allowed(labourer.slots, self.health_of(labourer.id).coefficient)
+
+    def labourer_now(self, labourer_id: str) -> Labourer:
+        """Return the labourer as it is configured, with the slots that it may use now.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        labourer = self._settings.labourer(labourer_id)
+        slots = self.limit_of(labourer)
+        return labourer if slots == labourer.slots else replace(labourer, slots=slots)
 
     def health_of(self, labourer_id: str) -> Health:
         """Return how healthy the labourer is; asks no source. At most a second old.

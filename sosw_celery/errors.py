@@ -1,8 +1,8 @@
 """Every error that sosw-celery raises on purpose, in one tree with `SoswError` at its root.
 
-This module imports next to nothing of the project, so that every layer may raise these without a cycle. Each error keeps
-its facts as attributes (nobody has to parse a text), takes them as positional arguments (so that it survives pickling
-and Celery's JSON result backends), and reads as one line.
+This module imports next to nothing of the project, so that every layer may raise these without a cycle. Each error
+keeps its facts as attributes (nobody has to parse a text), takes them as positional arguments (so that it survives
+pickling and Celery's JSON result backends), and reads as one line.
 """
 
 from __future__ import annotations

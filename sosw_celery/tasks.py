@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Task
 
-from sosw_celery import signals
+from sosw_celery import endings, signals
 from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
@@ -17,7 +17,7 @@ from sosw_celery.wiring import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_J
 __all__ = ["dispatch", "dispatch_all", "scheduler", "sweep", "sweep_all", "sweep_jobs", "worker_assistant"]
 
 #: Importing the receivers connects them.
-RECEIVERS = signals
+RECEIVERS = (endings, signals)
 
 app.steps["worker"].update((LeaseKeeper, PoolKeeper))
 

@@ -17,10 +17,12 @@ import boto3
 import redis
 
 from sosw_celery import clock
+from sosw_celery.core.history import Action, Observer, Origin, nobody
 from sosw_celery.core.model import Hint
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
+from sosw_celery.services.meta_handler import MetaHandler
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler
@@ -28,6 +30,7 @@ from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo
 from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.meta_table import MetaTable
 from sosw_celery.stores.metrics import Source, sources_from
 from sosw_celery.stores.queue_file import QueueFiles, queue_files_from
 from sosw_celery.stores.readings import Readings
@@ -115,7 +118,26 @@ class Services:
             self.tables,
             delta=greenfield_delta(self.settings),
             job_counters=self.job_table.counters_update,
+            observe=self._observer,
         )
+
+    @cached_property
+    def meta_table(self) -> MetaTable:
+        """The history of tasks; its client is its own, so that a slow history uses up no connection of the work."""
+        settings = self.settings
+        client = dynamo.connect(endpoint_url=settings.dynamodb_endpoint, region_name=settings.aws_region)
+        return MetaTable(client, self.tables.meta)
+
+    @cached_property
+    def meta_handler(self) -> MetaHandler:
+        """Writes the history of tasks, where one is kept."""
+        return MetaHandler(
+            self.settings.meta_handler_config, table=lambda: self.meta_table, origin=self._origin, clock=clock.now
+        )
+
+    @property
+    def _observer(self) -> Observer:
+        return self.meta_handler.observe if self.meta_handler else nobody
 
     @cached_property
     def queue_files(self) -> QueueFiles:
@@ -133,6 +155,7 @@ class Services:
             announce=self._announce,
             spawn=self._spawn,
             clock=clock.now,
+            observe=self._observer,
         )
 
     @cached_property
@@ -226,7 +249,15 @@ class Services:
     def _spawn(self, envelope: Mapping[str, Any]) -> None:
         self._app.send_task(SCHEDULER, [dict(envelope)], queue=QUEUES[SCHEDULER], ignore_result=True)
 
+    def _origin(self) -> Origin:
+        """Tell which Celery task acts in this thread; beside one, in the main process of a worker, it is the node."""
+        task = self._app.current_worker_task
+        if task is None:
+            return Origin("sosw_celery", "", self.node)
+        return Origin(task.name or "", task.request.id or "", task.request.hostname or self.node)
+
     def _publish(self, hints: Sequence[Hint]) -> None:
+        at = clock.now()
         with self._app.producer_or_acquire() as producer, producer.batch(max_size=HINTS_PER_CALL):
             for hint in hints:
                 attempt = hint.attempt
@@ -239,6 +270,8 @@ class Services:
                     ignore_result=True,
                     producer=producer,
                 )
+        if self.meta_handler:
+            self.meta_handler.observe(Action.DISPATCHED, [hint.attempt for hint in hints], at)
 
     def _depth(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:

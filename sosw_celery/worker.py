@@ -31,6 +31,7 @@ from sosw_celery.core.model import Hint
 from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
 from sosw_celery.services.attempts import Run, describe
+from sosw_celery.services.meta_handler import OwnMeta
 from sosw_celery.wiring import SCHEDULER, services_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,15 @@ class Worker(CeleryTask):
     def result(self) -> dict[str, Any]:
         """What this run found; kept on the task's row as `result_NAME`."""
         return self._run_now().result
+
+    @property
+    def meta_handler(self) -> OwnMeta:
+        """The history of the running task: `self.meta_handler.post(action="resized", size=9)` adds to it.
+
+        Always there; nothing is kept where `meta_handler_config` is not configured, or outside of a worker process.
+        """
+        run = run_of(self.request)
+        return OwnMeta(None, None) if run is None else OwnMeta(services_of(self.app).meta_handler, run.attempt)
 
     def run(self, event: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: the end of `super().__call__(event)` in a class with `__call__`, as in sosw."""

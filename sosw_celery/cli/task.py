@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.job import time_text
-from sosw_celery.cli.output import json_option, print_fields, print_json
+from sosw_celery.cli.output import json_option, print_fields, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core import greenfield
+from sosw_celery.core.history import Event
+from sosw_celery.errors import StoreError
 from sosw_celery.settings import greenfield_delta
 from sosw_celery.stores.task_table import Found
 
-__all__ = ["state_of", "task", "task_fields"]
+if TYPE_CHECKING:
+    from sosw_celery.wiring import Services
+
+__all__ = ["history_of", "history_rows", "state_of", "task", "task_fields"]
 
 
 def state_of(found: Found, now: Decimal) -> str:
@@ -104,11 +112,58 @@ def _text(value: Any) -> Any:
 @data_option
 @json_option
 def task(task_id: str, data: Path, as_json: bool) -> None:
-    """Show a task, wherever it is: queued, running, waiting for a retry, or closed."""
+    """Show a task, wherever it is: queued, running, waiting for a retry, or closed; and its history, if one is kept."""
     services = services_at(data)
     found = services.task_table.find(task_id, list(services.settings.labourers))
+    events = history_of(services, task_id)
     now = clock.now()
     if as_json:
-        print_json(task_dict(found, now))
-    else:
-        print_fields(task_fields(found, now, greenfield_delta(services.settings)))
+        shown = task_dict(found, now)
+        print_json(shown if events is None else {**shown, "history": [event_dict(event) for event in events]})
+        return
+    print_fields(task_fields(found, now, greenfield_delta(services.settings)))
+    if events:
+        click.echo()
+        print_table(("at", "action", "attempt", "author", "invocation", "node", "more"), history_rows(events))
+
+
+def history_of(services: Services, task_id: str) -> list[Event] | None:
+    """Return the events of a task in their order; None where no history is kept or it cannot be read, which is said."""
+    config = services.settings.meta_handler_config
+    if config is None or not config.write_meta_to_ddb:
+        return None
+    try:
+        return services.meta_table.history(task_id)
+    except StoreError as problem:
+        click.echo(f"no history: {problem}", err=True)
+        return None
+
+
+def history_rows(events: Sequence[Event]) -> list[tuple[Any, ...]]:
+    """Return what people read about events, by the columns of the table."""
+    return [
+        (
+            exact_time_text(event.created_at),
+            event.action,
+            event.extra.get("attempts", ""),
+            event.origin.author,
+            event.origin.invocation_id,
+            event.origin.log_stream_name,
+            ", ".join(f"{name}={_text(value)}" for name, value in sorted(_own_fields(event).items())),
+        )
+        for event in events
+    ]
+
+
+def event_dict(event: Event) -> dict[str, Any]:
+    """Return an event as its row has it."""
+    return {"created_at": event.created_at, "action": event.action, **asdict(event.origin), **event.extra}
+
+
+def exact_time_text(at: Decimal) -> str:
+    """Return a time for people, in UTC, to the microsecond."""
+    return f"{datetime.fromtimestamp(int(at), timezone.utc):%Y-%m-%d %H:%M:%S}.{int(at % 1 * 1_000_000):06d}"
+
+
+def _own_fields(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in event.extra.items() if name not in ("labourer_id", "attempts")}

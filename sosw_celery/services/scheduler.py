@@ -28,6 +28,7 @@ from typing import Any
 from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
 from sosw_celery.core import chunking
+from sosw_celery.core.history import Observer, nobody
 from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_name, file_names
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.core.payload import check_payload_size, payload_text
@@ -83,6 +84,7 @@ class Scheduler(Chunkers):
     Parameters:
         announce: Told, after rows were written, their labourer and the lowest greenfield of them. May fail.
         spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
+        observe: Told of the tasks whose rows are in the table.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Scheduler(Chunkers):
         spawn: Spawn,
         clock: Clock = system_clock.now,
         monotonic: Callable[[], float] = time.monotonic,
+        observe: Observer = nobody,
     ) -> None:
         super().__init__(settings, clock=clock)
+        self._observe = observe
         self._task_table = task_table
         self._job_table = job_table
         self._queue_files = queue_files
@@ -408,6 +412,7 @@ class Scheduler(Chunkers):
             clock=self._clock,
             monotonic=self._monotonic,
             lease_s=self.settings.part_lease_s,
+            observe=self._observe,
         )
 
     def _rebuild_queue_file(self) -> str:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from sosw_celery.clock import Clock
 from sosw_celery.core import greenfield
+from sosw_celery.core.history import Action, Observer, nobody
 from sosw_celery.core.job_plan import decode_row, task_id
 from sosw_celery.core.model import Task
 from sosw_celery.errors import StoreError, TransitionRefused
@@ -112,6 +113,7 @@ class PartWriter:
     Parameters:
         arn: Of the labourer, kept on each row.
         announce: Told, after each batch, the labourer and its lowest greenfield.
+        observe: Told of the tasks whose rows are in the table.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class PartWriter:
         clock: Clock,
         monotonic: Callable[[], float],
         lease_s: float,
+        observe: Observer = nobody,
     ) -> None:
         self.part = part
         self._lease = lease
@@ -138,6 +141,7 @@ class PartWriter:
         self._clock = clock
         self._monotonic = monotonic
         self._lease_s = lease_s
+        self._observe = observe
         self._unsure_until = part.next_row + (part.batch_rows if part.claims > 1 else 0)
         self._next_position = Decimal(0)
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="rows")
@@ -181,12 +185,13 @@ class PartWriter:
         return True
 
     def _put(self, tasks: Sequence[Task]) -> None:
-        requests = [
-            self._pool.submit(self._send, tasks[start : start + ROWS_PER_REQUEST])
-            for start in range(0, len(tasks), ROWS_PER_REQUEST)
-        ]
+        slices = [tasks[start : start + ROWS_PER_REQUEST] for start in range(0, len(tasks), ROWS_PER_REQUEST)]
+        requests = [self._pool.submit(self._send, rows) for rows in slices]
         # None may be under way any more when the part is given up for the error of another one.
         wait(requests)
+        for rows, request in zip(slices, requests, strict=True):
+            if request.exception() is None:
+                self._observe(Action.CREATED, rows, rows[0].created_at)
         for request in requests:
             request.result()
         if tasks:

@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery.core import greenfield
+from sosw_celery.core.history import Action, Observer, nobody
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import ItemCorrupt, StoreUnavailable, TaskNotFound, TransactionRefused, TransitionRefused
@@ -75,6 +76,7 @@ class TaskTable:
         delta: Seconds that mark a task as invoked (`greenfield_invocation_delta`).
         job_counters: Builds the update that adds completed and dead tasks to a job, for the same transaction.
         parallel: Batch calls under way at once.
+        observe: Told of each move after it was made, except of new rows: who writes them knows when all are there.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class TaskTable:
         delta: Decimal,
         job_counters: JobCounters,
         parallel: int = 4,
+        observe: Observer = nobody,
     ) -> None:
         self.client = client
         self.tables = tables
         self.delta = delta
         self._job_counters = job_counters
         self._parallel = parallel
+        self._observe = observe
 
     # ---- writing the queue
 
@@ -204,7 +208,9 @@ class TaskTable:
                 row = refusal.response.get("Item", {})  # type: ignore[assignment]  # not in the stubs
                 if row.get(items.CLAIMED_BY) != {"S": claimer}:
                     raise TransitionRefused(attempt.task_id, "claim", self._state_of(row, now)) from None
-        return items.from_item(row, self.tables)
+        task = items.from_item(row, self.tables)
+        self._observe(Action.INVOKED, (task,), now)
+        return task
 
     def complete(self, attempt: Attempt, *, now: Decimal, outcome: Mapping[str, Any]) -> None:
         """Close the attempt as completed with its stats and results (invoked -> completed).
@@ -219,7 +225,10 @@ class TaskTable:
             except self.client.exceptions.ConditionalCheckFailedException as refusal:
                 row: Mapping[str, Any] = refusal.response.get("Item", {})  # type: ignore[assignment]
                 if not self._completed_by(attempt, row):
-                    raise TransitionRefused(attempt.task_id, "complete", self._state_of(row, now)) from None
+                    found = self._state_of(row, now)
+                    self._observe(Action.CLOSED_LATE, (attempt,), now, found=found)
+                    raise TransitionRefused(attempt.task_id, "complete", found) from None
+        self._observe(Action.COMPLETED, (attempt,), now)
 
     def fail(self, attempt: Attempt, verdict: Retry | Dead, failure: Failure, *, now: Decimal) -> Task:
         """End the attempt as failed, in one transaction: into the retry table, or into the closed one as dead.
@@ -244,6 +253,12 @@ class TaskTable:
             self._transact([delete, *put], "fail")
         except TransactionRefused:
             raise TransitionRefused(attempt.task_id, "fail", "another attempt or a closed task") from None
+        self._observe(Action.FAILED, (failed,), now, error=failure.error)
+        if isinstance(verdict, Retry):
+            due = failed.desired_launch_time
+            self._observe(Action.SCHEDULED_FOR_RETRY, (failed,), now, desired_launch_time=due)
+        else:
+            self._observe(Action.ARCHIVED_DEAD, (failed,), now)
         return failed
 
     # ---- moves of many tasks
@@ -258,7 +273,9 @@ class TaskTable:
         for batch in items.batches(tasks, ARCHIVED_PER_TRANSACTION):
             rows = [items.archive_row(task, now, status=1, tables=self.tables) for task in batch]
             self._put_all(self.tables.closed, rows)
-            moved += self._delete_counted(batch)
+            gone = self._delete_counted(batch)
+            self._observe(Action.ARCHIVED, gone, now)
+            moved += len(gone)
         return moved
 
     def due(self, labourer_id: str, *, now: Decimal, limit: int) -> tuple[list[Task], Decimal | None]:
@@ -284,7 +301,9 @@ class TaskTable:
             return 0
         oldest = self.queued(tasks[0].labourer_id, now=now, start=None, limit=1)
         positions = greenfield.retry_positions(oldest[0].greenfield if oldest else None, now, len(tasks))
-        return sum(self._requeue(task, position) for task, position in zip(tasks, positions, strict=True))
+        back = [task for task, position in zip(tasks, positions, strict=True) if self._requeue(task, position)]
+        self._observe(Action.READY_FOR_RETRY, back, now)
+        return len(back)
 
     # ---- inside
 
@@ -318,8 +337,8 @@ class TaskTable:
         counters = [{"Update": self._job_counters(dead.job_id, 0, 1)}] if dead.job_id else []
         return [{"Put": put}, *counters]
 
-    def _delete_counted(self, tasks: Sequence[Task]) -> int:
-        """Delete completed rows and count them; those that another scavenger has taken meanwhile are left to it."""
+    def _delete_counted(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Delete completed rows and count them; return which. What another scavenger has taken meanwhile is its own."""
         while tasks:
             counts = Counter(task.job_id for task in tasks if task.job_id)
             deletes = [{"Delete": items.delete_completed(task, self.tables)} for task in tasks]
@@ -333,8 +352,8 @@ class TaskTable:
                     raise
                 tasks = still_ours
                 continue
-            return len(tasks)
-        return 0
+            return tasks
+        return ()
 
     def _readable(self, rows: Sequence[Mapping[str, Any]], now: Decimal) -> Iterator[Task]:
         for row in rows:
@@ -372,6 +391,8 @@ class TaskTable:
             self._transact([{"Delete": delete}, put, *counters], "set aside")
         except TransactionRefused:
             return  # somebody else has set it aside
+        corrupt = Attempt(labourer_id, row[f("task_id")]["S"], 0)
+        self._observe(Action.ARCHIVED_DEAD, (corrupt,), now, error=reason)
 
     def _transact(self, writes: Sequence[Any], operation: str) -> None:
         transact(self.client, writes, operation)

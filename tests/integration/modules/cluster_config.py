@@ -5,6 +5,6 @@ import os
 
 broker_url = os.environ["TEST_REDIS_URL"]
 result_backend = os.environ["TEST_REDIS_URL"]
-imports = ("cluster_labourers",)
+imports = ("cluster_labourers", *os.environ.get("TEST_IMPORTS", "").split())
 sosw = json.loads(os.environ["TEST_SOSW"])
 beat_schedule_filename = os.environ["TEST_BEAT_FILE"]

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sosw_celery.celery import app
     from sosw_celery.errors import InvalidJob, RetryLater, SoswError
+    from sosw_celery.processor import Processor
     from sosw_celery.services.scheduler import Scheduler
     from sosw_celery.tasks import scheduler
     from sosw_celery.worker import Worker
 
-__all__ = ["InvalidJob", "RetryLater", "Scheduler", "SoswError", "Worker", "app", "errors", "scheduler"]
+__all__ = ["InvalidJob", "Processor", "RetryLater", "Scheduler", "SoswError", "Worker", "app", "errors", "scheduler"]
 
 _HOMES = {
     "app": "sosw_celery.celery",
     "scheduler": "sosw_celery.tasks",
     "Scheduler": "sosw_celery.services.scheduler",
+    "Processor": "sosw_celery.processor",
     "Worker": "sosw_celery.worker",
     "InvalidJob": "sosw_celery.errors",
     "RetryLater": "sosw_celery.errors",

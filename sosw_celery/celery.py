@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
 
 def _import_tasks(**_: object) -> None:
     importlib.import_module("sosw_celery.tasks")
+    importlib.import_module("sosw_celery.registration").register_configured(app)
 
 
 app = Celery("sosw_celery")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,7 @@ __all__ = [
     "Reading",
     "ScheduledJob",
     "Settings",
+    "StoredConfig",
     "TaskConfig",
     "greenfield_delta",
     "load_settings",
@@ -102,8 +103,22 @@ class LabourerSettings(_Section):
     retry_backoff_max: float | None = Field(None, ge=0)
     #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
     retry_jitter: bool | None = None
+    #: Where its class stands, `my_module:Processor`, for a class without a `name` of its own; workers import it.
+    worker: str | None = None
+    #: Laid over the DEFAULT_CONFIG of its class and over the stored configuration.
+    custom_config: dict[str, Any] = Field(default_factory=dict)
+    #: Who writes to the tasks table for its attempts: its workers themselves (`direct`), or the essentials, for workers
+    #: that have no permission to (`assistant`).
+    close_through: Literal["direct", "assistant"] = "direct"
     #: What its health is told by: a name of one's own -> the metric.
     health_metrics: dict[str, HealthMetric] = Field(default_factory=dict)
+
+    @field_validator("worker")
+    @classmethod
+    def _class_has_a_place(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", value):
+            raise ValueError("a module and a class in it, as my_module:Processor")
+        return value
 
     @field_validator("health_metrics", mode="before")
     @classmethod
@@ -145,6 +160,23 @@ class JobSchema(_Section):
     def _levels_can_be_read(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         parse_levels(value)
         return value
+
+
+class StoredConfig(_Section):
+    """Where labourers find the part of their configuration that can be changed while they run.
+
+    The entry of a labourer is called `LABOURER_ID_config` and holds the JSON text of an object.
+    """
+
+    #: `dynamo`: a table as sosw's `config`; `ssm`: the parameter store. None: there is no such part.
+    source: Literal["dynamo", "ssm"] | None = None
+    #: The table, with the keys `env` and `config_name` and the field `config_value`.
+    table_name: str = Field("config", min_length=3, max_length=255)
+    env: str = Field("production", min_length=1)
+    #: Begins the name of each parameter: `/sosw/`.
+    ssm_prefix: str = ""
+    #: Seconds after which a process reads its entry again, before its next run.
+    refresh_s: float = Field(300, ge=0)
 
 
 class ScheduledJob(_Section):
@@ -218,6 +250,10 @@ class Settings(_Section):
 
     #: Seconds between two looks for jobs that nobody goes on with.
     sweep_jobs_s: float = Field(10.0, gt=0)
+
+    #: How many siblings may come one after the other, each spawned by the one before it.
+    max_sibling_depth: int = Field(100, ge=0, le=1_000_000)
+    stored_config: StoredConfig = Field(default_factory=StoredConfig)
 
     scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
 
@@ -301,6 +337,7 @@ class Settings(_Section):
                 jitter=_first(own.retry_jitter, self.retry_jitter),
             ),
             health_metrics=self.health_metrics.get(labourer_id, ()),
+            through_assistant=own.close_through == "assistant",
         )
 
 
@@ -315,6 +352,7 @@ class Labourer:
         cooldown_s: Seconds after that when a task that nobody closed counts as expired.
         health_metrics: What its health is told by; none: it is always healthy.
         average_duration_s, max_duration_s: What its last tasks took, where that was looked up; else None.
+        through_assistant: Whether its workers have no access to the tables.
     """
 
     id: str
@@ -326,6 +364,7 @@ class Labourer:
     health_metrics: tuple[Metric, ...] = ()
     average_duration_s: float | None = None
     max_duration_s: float | None = None
+    through_assistant: bool = False
 
 
 @dataclass(frozen=True)
@@ -474,6 +513,7 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
         "job_schema": JobSchema,
         "job_schema_variants": JobSchema,
         "scheduled_jobs": ScheduledJob,
+        "stored_config": StoredConfig,
         "health_metrics": HealthMetric,
         "ecology_config": EcologyConfig,
         "meta_handler_config": MetaHandlerConfig,

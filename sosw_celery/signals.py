@@ -9,45 +9,36 @@ harmless. An attempt that cannot be closed is handed to the WorkerAssistant with
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
+from sosw_celery import closing
 from sosw_celery.core.model import Attempt, Hint
-from sosw_celery.errors import RetryLater, StoreError
 from sosw_celery.leases import watchdog
-from sosw_celery.services.attempts import Attempts, Outcome, describe
-from sosw_celery.services.worker_assistant import closing_message
-from sosw_celery.wiring import Services, services_of
-from sosw_celery.worker import RUN, Worker, run_of
+from sosw_celery.runs import WorkerRun, forget_run, run_of
+from sosw_celery.services.attempts import Outcome
+from sosw_celery.wiring import services_of
+from sosw_celery.worker import Worker
 
 __all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the slot of an attempt is held while the WorkerAssistant tries to close it.
-HELD_S = 300.0
-#: Waits between tries to reach the assistant, seconds: longer than a restart of the broker takes.
-HAND_OVER_WAITS_S = (0.5, 1, 2, 4, 8, 15, 30)
-
 
 @task_success.connect(weak=False)
 def close_completed(sender: Any = None, result: Any = None, **_: Any) -> None:
-    """Close the attempt whose body returned."""
+    """Close the attempt whose body returned: as completed, unless the body marked it as failed."""
     run = run_of(sender.request) if isinstance(sender, Worker) else None
     if run is None:
         return
-    outcome = run.outcome(result)
-    _forget_run(sender)
-    _close(
-        sender,
-        lambda attempts: attempts.complete(run.attempt, outcome),
-        closing_message("mark_task_as_completed", run.attempt, outcome),
-        run.attempt,
-    )
+    if run.marked_failed is not None:
+        _end_failed(sender, run.marked_failed, None)
+        return
+    outcome = sender.outcome_of(run, result)
+    _forget(sender, run, completed=True)
+    closing.complete(services_of(sender.app), run, outcome)
 
 
 @task_failure.connect(weak=False)
@@ -76,15 +67,9 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any) -> None:
     attempt = run.attempt if run is not None else _attempt_of(args)
     if attempt is None:
         return
-    outcome = run.outcome() if run is not None else Outcome()
-    _forget_run(sender)
-    delay_s = error.delay_s if isinstance(error, RetryLater) else None
-    _close(
-        sender,
-        lambda attempts: attempts.fail(attempt, error, outcome),
-        closing_message("mark_task_as_failed", attempt, outcome, describe(error), delay_s),
-        attempt,
-    )
+    outcome = sender.outcome_of(run) if run is not None else Outcome()
+    _forget(sender, run, completed=False)
+    closing.fail(services_of(sender.app), attempt, error, outcome, run)
 
 
 def _attempt_of(args: Any) -> Attempt | None:
@@ -92,35 +77,9 @@ def _attempt_of(args: Any) -> Attempt | None:
     return hint.attempt if hint is not None else None
 
 
-def _forget_run(sender: Worker) -> None:
+def _forget(sender: Worker, run: WorkerRun | None, *, completed: bool) -> None:
     """One attempt is ended by one signal: a later one of the same request finds no run."""
     watchdog.unwatch()
-    if run_of(sender.request) is not None:
-        delattr(sender.request, RUN)
-
-
-def _close(sender: Worker, end: Callable[[Attempts], object], message: dict[str, Any], attempt: Attempt) -> None:
-    """End an attempt, or see to it that the WorkerAssistant does. Celery swallows what a receiver raises."""
-    services = services_of(sender.app)
-    try:
-        end(services.attempts)
-    except StoreError as problem:
-        logger.warning("close failed, handed to the assistant: %s", problem, extra={"holder": attempt.holder})
-        _hand_over(services, message, attempt)
-    except Exception:
-        logger.exception("close failed, handed to the assistant", extra={"holder": attempt.holder})
-        _hand_over(services, message, attempt)
-
-
-def _hand_over(services: Services, message: dict[str, Any], attempt: Attempt) -> None:
-    for wait_s in (*HAND_OVER_WAITS_S, None):
-        try:
-            services.attempts.hold(attempt, lease_s=HELD_S)
-            services.hand_over(message)
-            return
-        except Exception as problem:
-            if wait_s is None:
-                logger.exception("not closed: the task will be run again", extra={"holder": attempt.holder})
-                return
-            logger.warning("assistant not reached, trying again: %s", problem, extra={"holder": attempt.holder})
-            time.sleep(wait_s)
+    if run is not None:
+        sender.end_run(run, completed=completed)
+    forget_run(sender.request)

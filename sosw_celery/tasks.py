@@ -67,6 +67,8 @@ def sweep_jobs() -> None:
 )
 def worker_assistant(message: dict[str, Any]) -> None:
     """Close an attempt for a worker that could not do so itself."""
+    # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
+    store_errors_even_if_ignored=True,
     services_of(app).worker_assistant.handle(message)
 
 

@@ -19,6 +19,7 @@ import redis
 from sosw_celery import clock
 from sosw_celery.core.history import Action, Observer, Origin, nobody
 from sosw_celery.core.model import Hint
+from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
@@ -26,9 +27,11 @@ from sosw_celery.services.meta_handler import MetaHandler
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo
+from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.meta_table import MetaTable
 from sosw_celery.stores.metrics import Source, sources_from
@@ -187,7 +190,7 @@ class Services:
             self.settings,
             self.task_table,
             self.slots,
-            publish=self._publish,
+            publish=self.courier.publish,
             depth=self._depth,
             clock=clock.now,
         )
@@ -200,7 +203,7 @@ class Services:
             self.task_table,
             self.slots,
             node=self.node,
-            publish=self._publish,
+            publish=self.courier.publish,
             dispatch=self.send_dispatch,
             sweep=self._send_sweep,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
@@ -209,8 +212,43 @@ class Services:
 
     @cached_property
     def worker_assistant(self) -> WorkerAssistant:
+    @cached_property
+    def courier(self) -> Courier:
+        """Publishes hints."""
+        return Courier(
+            self.settings,
+            lambda: self.task_table,
+            self.slots,
+            publish=self._publish,
+            node=self.node,
+            clock=clock.now,
+        )
+
+    @cached_property
+    def assisted(self) -> AssistedAttempts:
+        """Begins attempts in workers that have no access to the tables."""
+        return AssistedAttempts(self.settings, self.slots, dispatch=self.send_dispatch)
+
+    @cached_property
+    def siblings(self) -> Siblings:
+        """Queues tasks that running ones ask for."""
+        return Siblings(self.settings, self.task_table, announce=self._announce, clock=clock.now)
+
         """Closes attempts for workers that cannot."""
-        return WorkerAssistant(self.attempts)
+        return WorkerAssistant(self.attempts, self.siblings)
+
+    @cached_property
+    def stored_config(self) -> CachedConfig | None:
+        """The part of labourers' configuration that is kept outside of the code; None when there is none."""
+        stored = self.settings.stored_config
+        if stored.source is None:
+            return None
+        source: ConfigSource = (
+            DynamoConfig(self.dynamodb, stored.table_name, stored.env)
+            if stored.source == "dynamo"
+            else SsmConfig(boto3.client("ssm", region_name=self.settings.aws_region), stored.ssm_prefix)
+        )
+        return CachedConfig(source, stored.refresh_s)
 
     @cached_property
     def scavenger(self) -> Scavenger:

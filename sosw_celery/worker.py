@@ -1,6 +1,6 @@
 """The base of labourers: a Celery task whose runs are claimed from the task table and closed by Celery's signals.
 
-A labourer's `name` is its `labourer_id`, the name of its queue and of its Celery task. Two forms:
+A labourer's `name` is its `labourer_id`, the name of its queue and of its Celery task. Three forms:
 
     @app.task(base=Worker, name="resize")
     def resize(event): ...
@@ -11,26 +11,40 @@ A labourer's `name` is its `labourer_id`, the name of its queue and of its Celer
             self.stats["images"] += 1
             super().__call__(event)
 
+    class Processor(Worker): ...        # written for sosw, without a name: the configuration gives it one,
+                                        # "labourers": {"resize": {"worker": "my_module:Processor"}}
+
 The message of a run is only a hint. Before the body starts, the hint is exchanged for a slot, the slot for a claim,
 and the claim brings the event: the task's payload. What the body counts in `self.stats` and finds in `self.result`,
 and what it returns, stays on the task's row. An exception ends the attempt as failed; `RetryLater` or
 `self.retry(...)` choose when the next one starts.
+
+A labourer is a `Processor` too: configured, with clients. Its `__init__` runs in the process that runs its tasks,
+before the first of them: nothing is connected at import, and nothing that is connected goes through a fork.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Task
 from celery.exceptions import Ignore
 
+from sosw_celery import closing
 from sosw_celery.celery import app as sosw_app
+from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
+from sosw_celery.core.siblings import Sibling, next_depth
 from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
-from sosw_celery.services.attempts import Run, describe
+from sosw_celery.processor import Processor, call_arguments, counters
+from sosw_celery.runs import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
+from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.meta_handler import OwnMeta
 from sosw_celery.wiring import SCHEDULER, services_of
 
@@ -39,21 +53,15 @@ if TYPE_CHECKING:
 else:
     CeleryTask = Task
 
-__all__ = ["Worker", "run_of"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
-#: Attribute of a Celery request that keeps the run: requests are kept per thread, task objects are not.
-RUN = "sosw_run"
+#: Objects are made one after the other, also with threads.
+_making = threading.RLock()
 
 
-def run_of(request: Any) -> Run | None:
-    """Return the run that a Celery request carries: None before its claim, and in the worker's main process."""
-    run = vars(request).get(RUN) if request is not None else None
-    return run if isinstance(run, Run) else None
-
-
-class Worker(CeleryTask):
+class Worker(Processor, CeleryTask):
     """Base class of labourers, for functions and for classes with `__call__`. See the module's text."""
 
     abstract = True
@@ -63,28 +71,88 @@ class Worker(CeleryTask):
     #: A wanted retry is logged in one line, without a traceback.
     throws = (RetryLater,)
 
+    #: The process in which `__init__` has run.
+    _made_in_pid = 0
+    #: The run under way, in a process that has one at a time.
+    _only_run: WorkerRun | None = None
+
+    def __init__(self, custom_config: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(custom_config, **kwargs)
+        self._made_in_pid = os.getpid()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Register a labourer that is written as a class; one made by the decorator registers itself."""
         super().__init_subclass__(**kwargs)
+        # Celery keeps what belongs to a task on its class: a subclass of a labourer needs its own.
+        cls.__bound__ = False
         own = vars(cls)
-        if own.get("_decorated") or own.get("abstract") or not own.get("name"):
-            return
-        if cls.__call__ is Task.__call__ and cls.run is Worker.run:
+        if own.get("_decorated"):
+            cls.__init__ = _made_later  # type: ignore[assignment,method-assign]  # Celery makes the object at import
+        elif not own.get("abstract") and own.get("name"):
+            cls._register()
+
+    @classmethod
+    def register_as(cls, name: str, custom_config: Mapping[str, Any] | None = None) -> Worker:
+        """Make this class the labourer `name` and return its Celery task; one class may be several labourers.
+
+        The same as naming the class in the configuration, `"labourers": {NAME: {"worker": "my_module:Class"}}`.
+
+        Parameters:
+            custom_config: As the constructor takes it; `custom_config` of the labourer's entry is laid over it.
+        """
+        if cls.name != name:
+            members = {"name": name, "__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": name}
+            type(str(cls.__name__), (cls,), members)  # registers itself
+        task = cast(Worker, sosw_app.tasks[name])
+        task.default_custom_config = custom_config or {}
+        return task
+
+    @classmethod
+    def _register(cls) -> None:
+        if cls.__call__ is Worker.__call__ and cls.run is Worker.run:
             raise TypeError(f"labourer {cls.name!r}: expected a method __call__(self, event) or run(self, event)")
         cls.abstract = False
-        sosw_app.register_task(cls)
+        # Without __init__: that may connect, and waits for the process that runs the tasks.
+        sosw_app.register_task(cls.__new__(cls))
 
     # ---- what the labourer's code uses
+
+    #: Of `register_as`.
+    default_custom_config: Mapping[str, Any] = {}
 
     @property
     def stats(self) -> defaultdict[str, Any]:
         """Counters of this run, 0 until set; kept on the task's row as `stat_NAME`."""
         return self._run_now().stats
 
+    @stats.setter
+    def stats(self, value: Mapping[str, Any]) -> None:
+        self._run_now().stats = counters(value)
+
     @property
     def result(self) -> dict[str, Any]:
-        """What this run found; kept on the task's row as `result_NAME`."""
+        """What this run found, 0 until set; kept on the task's row as `result_NAME`."""
         return self._run_now().result
+
+    @result.setter
+    def result(self, value: Mapping[str, Any]) -> None:
+        self._run_now().result = counters(value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body of a labourer with `run` or of a function; in a class with `__call__` the end of it, as in sosw.
+
+        It is called with the event, and `reset_result` where that is not to be true.
+
+        The task is not closed by this, but when the whole body is through.
+
+        Parameters:
+            reset_result: If false, `self.result` of the next run in this process (in this thread, with threads) begins
+                with what it is at the end of this one, when this one completes. Stats begin anew in any case.
+        """
+        event, reset_result, others = call_arguments(*args, **kwargs)
+        returned = self.run(event, **others)
+        self._run_now().keeps_result = not reset_result
+        return returned
 
     @property
     def meta_handler(self) -> OwnMeta:
@@ -97,6 +165,65 @@ class Worker(CeleryTask):
 
     def run(self, event: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: the end of `super().__call__(event)` in a class with `__call__`, as in sosw."""
+
+    def mark_task_as_completed(self, task_id: str | None = None) -> None:
+        """Close the running attempt as completed now, with the stats and result so far.
+
+        What the body does after that changes nothing of the task any more; its slot is free when the body ends. If the
+        tables do not answer now, the end of the body closes it. Outside of a worker process nothing happens.
+
+        Raises:
+            ValueError: `task_id` is another one than that of the running task.
+        """
+        run = self._run_marked(task_id)
+        if run is None or run.marked_failed is not None:
+            return
+        try:
+            closing.complete_early(services_of(self.app), run, self.outcome_of(run))
+        except Exception:
+            logger.warning("not closed yet, its end will", exc_info=True, extra={"holder": run.attempt.holder})
+
+    def mark_task_as_failed(self, task_id: str | None = None, reason: str = "the worker marked it as failed") -> None:
+        """Have the running attempt end as failed when the body ends, however it does, unless it is completed already.
+
+        At the end, not now: the next attempt of a task never runs beside the rest of this one.
+
+        Parameters:
+            reason: Kept on the task as its last error.
+
+        Raises:
+            ValueError: `task_id` is another one than that of the running task.
+        """
+        run = self._run_marked(task_id)
+        if run is not None and run.marked_failed is None:
+            run.marked_failed = reason
+
+    def spawn_sibling(self, payload: Mapping[str, Any]) -> str:
+        """Queue another task of this labourer with the payload as its event, and return the id of that task.
+
+        It stands in the table when this returns; for a labourer that closes through the assistant it is written when
+        the attempt ends. The sibling belongs to the same job. A payload made of the event may keep the ids that were
+        added to it. Asking for the same again in another run of the same task spawns nothing twice.
+
+        Raises:
+            SiblingRefused: `max_sibling_depth` siblings came before this task, each spawned by the one before it.
+            InvalidJob: The payload is not what JSON can say, or too large.
+            TransitionRefused: The attempt does not run any more.
+            StoreUnavailable: Whether it is spawned is not known; ask again.
+            RuntimeError: There is no running task.
+        """
+        run = self._task_run()
+        if run is None:
+            raise RuntimeError("spawn_sibling: only a running task has siblings")
+        services = services_of(self.app)
+        depth = next_depth(run.task.task_id, run.sibling_depth, services.settings.max_sibling_depth)
+        sibling = Sibling.of(run.task.task_id, depth, run.without_ids(payload), run.siblings)
+        if services.settings.labourer(run.attempt.labourer_id).through_assistant:
+            run.unspawned.append(sibling)
+        else:
+            services.siblings.spawn(run.attempt, run.task.job_id, sibling)
+        run.siblings.append(sibling)
+        return sibling.task_id
 
     def retry(  # type: ignore[override]
         self,
@@ -138,14 +265,10 @@ class Worker(CeleryTask):
             logger.error("message dropped: labourer %s takes tasks from the task table, by hints", self.name)
             raise Ignore
         run = self._begin(hint)
-        setattr(self.request, RUN, run)
-        try:
-            event = run.event()
-        except ValueError as problem:
-            services_of(self.app).attempts.bury(run.attempt, f"the payload cannot be read: {problem}")
-            delattr(self.request, RUN)
-            raise Ignore from problem
+        keep_run(self.request, run)
+        event = self._event_of(run)
         watchdog.watch(run.attempt.holder)
+        self._make_ready(run)
         args[:] = [event]
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
@@ -154,26 +277,104 @@ class Worker(CeleryTask):
         job = {**event, "lambda_name": self.name}
         return self.app.tasks[SCHEDULER].apply_async(args=(job,), **options)
 
-    def _begin(self, hint: Hint) -> Run:
+    def _begin(self, hint: Hint) -> WorkerRun:
+        services = services_of(self.app)
+        assisted = hint.task is not None or services.settings.labourer(self.name).through_assistant
         try:
-            run = services_of(self.app).attempts.begin(hint)
+            run = (services.assisted if assisted else services.attempts).begin(hint)
         except StoreUnavailable as problem:
             logger.warning("hint dropped, the task is found again: %s", problem, extra={"holder": hint.attempt.holder})
             raise Ignore from problem
         if run is None:
             raise Ignore
-        return run
+        return WorkerRun(run.task)
 
-    def _run_now(self) -> Run:
+    def _event_of(self, run: WorkerRun) -> dict[str, Any]:
+        try:
+            return run.event()
+        except ValueError as problem:
+            services = services_of(self.app)
+            if services.settings.labourer(self.name).through_assistant:
+                raise  # the attempt fails
+            services.attempts.bury(run.attempt, f"the payload cannot be read: {problem}")
+            forget_run(self.request)
+            raise Ignore from problem
+
+    def _make_ready(self, run: WorkerRun) -> None:
+        """Have `__init__` run in this process, the configuration fresh, and the run begin with what lasts."""
+        is_alone = threading.current_thread() is threading.main_thread()
+        self._only_run = run if is_alone else None
+        with _making:
+            if self._made_in_pid == os.getpid():
+                self.refresh_config()
+            else:
+                self._make()
+        if is_alone:  # with threads, what clients count belongs to all runs under way
+            self.reset_stats()
+        self.stats = defaultdict(int, self._lasting.stats)
+        self.result = defaultdict(int, self._lasting.result)
+
+    def _make(self) -> None:
+        """Run `__init__`, with the configuration that the labourer was given, if it was."""
+        labourers = services_of(self.app).settings.labourers
+        own = labourers[self.name].custom_config if self.name in labourers else {}
+        custom = merged_deeply(self.default_custom_config, own)
+        cls = type(self)
+        make: Any = super(cls, self).__init__ if vars(cls).get("_decorated") else self.__init__  # type: ignore[misc]
+        make(**({"custom_config": custom} if custom else {}))
+        self._made_in_pid = os.getpid()
+
+    # ---- how a run ends
+
+    def outcome_of(self, run: WorkerRun, returned: object = None) -> Outcome:
+        """Return what a run leaves on its row: its result, what the body returned, and the stats of `get_stats`.
+
+        Clients' stats are among them where the process has one run at a time; with threads they belong to no one run.
+        """
+        if self._only_run is not run:
+            return run.outcome(returned)
+        try:
+            stats = self.get_stats()
+        except Exception:
+            logger.exception("get_stats failed, the run's own stats are kept", extra={"holder": run.attempt.holder})
+            stats = run.stats
+        return run.outcome_with(stats, returned)
+
+    def end_run(self, run: WorkerRun, *, completed: bool) -> None:
+        """Let go of a run whose body has ended, and keep what the next one begins with."""
+        self._only_run = None
+        if not completed:
+            return
+        lasting = self.config.get("lifetime_stats_params") or ()
+        self._lasting.stats = {name: value for name, value in run.stats.items() if name in lasting}
+        self._lasting.result = dict(run.result) if run.keeps_result else {}
+
+    # ---- inside
+
+    @property
+    def _lasting(self) -> Lasting:
+        return vars(self).setdefault("_lasting_state", Lasting())  # type: ignore[no-any-return]  # set right here
+
+    def _task_run(self) -> WorkerRun | None:
+        """Return the run under way, also in threads that the body has started, where that is no question."""
+        is_bound = self.request_stack is not None  # a class that is no labourer, in its unit tests, is not
+        return (run_of(self.request) if is_bound else None) or self._only_run
+
+    def _run_now(self) -> WorkerRun:
         """Return the run under way; one of its own where the labourer is called directly, as in its unit tests."""
-        run = run_of(self.request)
+        run = self._task_run()
         if run is None:
-            run = vars(self).setdefault("_direct_run", _DirectRun())
+            run = vars(self).setdefault("_direct_run", DirectRun())
+        return run
+
+    def _run_marked(self, task_id: str | None) -> WorkerRun | None:
+        run = self._task_run()
+        if run is None:
+            logger.info("not marked: no task runs")
+        elif task_id is not None and task_id != run.task.task_id:
+            raise ValueError(f"a worker marks its own task, {run.task.task_id}, not {task_id}")
         return run
 
 
-class _DirectRun(Run):
-    """Stats and results of calls outside a worker process; there is no task behind them."""
-
-    def __init__(self) -> None:
-        super().__init__(task=None)  # type: ignore[arg-type]
+def _made_later(_: Worker) -> None:
+    """Stand in for `__init__` when Celery makes the object of a function."""

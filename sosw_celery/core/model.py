@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Attempt", "Hint", "JobState", "JobSummary", "Task"]
+__all__ = ["DEPTH", "Attempt", "Hint", "JobState", "JobSummary", "Task"]
+
+#: Field of a sibling's row: how many came before it in its line.
+DEPTH = "sibling_depth"
 
 
 @dataclass(frozen=True)
@@ -114,22 +117,47 @@ class JobSummary:
 class Hint:
     """The message "this task may run", as it travels to a labourer's queue.
 
+    Parameters:
+        task: The row, where it is claimed already: its worker has no access to the table. Of the row only what a run
+            needs travels with the hint.
+
     Source: replaces the Lambda invocation of sosw's orchestrator; the row itself stays in the table until the claim.
     """
 
     attempt: Attempt
+    task: Task | None = None
 
     def as_message(self) -> dict[str, Any]:
         """Return the hint as the one argument of the labourer's Celery task."""
         a = self.attempt
-        return {"task_id": a.task_id, "labourer_id": a.labourer_id, "attempt": a.number}
+        message: dict[str, Any] = {"task_id": a.task_id, "labourer_id": a.labourer_id, "attempt": a.number}
+        if self.task is not None:
+            task = self.task
+            depth = int(task.extra.get(DEPTH, 0))
+            message["claimed"] = {"payload": task.payload, "job_id": task.job_id, DEPTH: depth}
+        return message
 
     @staticmethod
     def from_message(message: object) -> Hint | None:
         """Return the hint that a message carries, or None when it is none: then a user called the task directly."""
-        if not isinstance(message, Mapping) or message.keys() != {"task_id", "labourer_id", "attempt"}:
+        if not isinstance(message, Mapping) or message.keys() - {"claimed"} != {"task_id", "labourer_id", "attempt"}:
             return None
         task_id, labourer_id, number = message["task_id"], message["labourer_id"], message["attempt"]
         if not (isinstance(task_id, str) and isinstance(labourer_id, str) and isinstance(number, int)):
             return None
-        return Hint(Attempt(labourer_id, task_id, number))
+        attempt = Attempt(labourer_id, task_id, number)
+        return Hint(attempt, _claimed_task(attempt, message["claimed"])) if "claimed" in message else Hint(attempt)
+
+
+def _claimed_task(attempt: Attempt, claimed: Mapping[str, Any]) -> Task:
+    """Return the row of an attempt as far as its hint tells of it; where it stands in the queue matters no more."""
+    return Task(
+        task_id=attempt.task_id,
+        labourer_id=attempt.labourer_id,
+        greenfield=Decimal(0),
+        created_at=Decimal(0),
+        payload=claimed["payload"],
+        job_id=claimed["job_id"],
+        attempts=attempt.number,
+        extra={DEPTH: claimed[DEPTH]} if claimed[DEPTH] else {},
+    )

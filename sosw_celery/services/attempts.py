@@ -145,17 +145,21 @@ class Attempts:
             self.free(attempt)
             return None
 
-    def complete(self, attempt: Attempt, outcome: Outcome) -> None:
+    def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
 
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it.
         """
+        Parameters:
+            keep_slot: The body goes on: another call, when it has ended, frees the slot.
+
         try:
             self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
         except TransitionRefused as refused:
             logger.info("close refused: %s", refused)
-        self.free(attempt)
+        if not keep_slot:
+            self.free(attempt)
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.

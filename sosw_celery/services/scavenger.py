@@ -83,6 +83,8 @@ class Scavenger:
         """Whether tasks run and nobody has looked for expired ones for as long as the first could have expired."""
         labourer = self._settings.labourer(labourer_id)
         since = view.seconds_since_full_sweep
+        if labourer.through_assistant:  # claimed tasks wait for a worker, and nothing tells when a hint of one is lost
+            return since is None or since > self._settings.lease_s
         return bool(view.running) and (since is None or since > min(60.0, labourer.duration_s + labourer.cooldown_s))
 
     def _sweep_claimed(self, labourer_id: str, now: Decimal) -> None:
@@ -108,6 +110,9 @@ class Scavenger:
 
         Leases are read after the rows: an attempt has its lease before its claim and until after its close, so one that
         runs has it now. The fence of the write refuses what the index showed too late.
+
+        Tasks that were claimed with their hints have a pending lease until a worker begins, who knows when: for them
+        the lease alone decides, which ends when nobody runs them.
         """
         if not running:
             return
@@ -115,12 +120,13 @@ class Scavenger:
         if view.ready != "ready":  # Redis came back empty: nodes have yet to report what they run
             return
         delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
+        alive = view.running | view.pending if labourer.through_assistant else view.running
         longest = labourer.duration_s + labourer.cooldown_s
         for task in running:
             attempt = task.current_attempt
-            if attempt.holder not in view.running:
+            if attempt.holder not in alive:
                 self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
-            elif now - claimed_at(task.greenfield, delta) > longest:
+            elif not labourer.through_assistant and now - claimed_at(task.greenfield, delta) > longest:
                 self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
 
     def _bring_back(self, labourer_id: str, now: Decimal, view: SweepView) -> None:

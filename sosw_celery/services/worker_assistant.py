@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sosw_celery.core.model import Attempt
-from sosw_celery.errors import RetryLater, SoswError
+from sosw_celery.core.siblings import Sibling
+from sosw_celery.errors import RetryLater, SoswError, TransitionRefused
 from sosw_celery.services.attempts import Attempts, Outcome
+from sosw_celery.services.siblings import Siblings
 
 __all__ = ["InvalidAction", "WorkerAssistant", "closing_message"]
+
+logger = logging.getLogger(__name__)
+
+COMPLETED, FAILED = "mark_task_as_completed", "mark_task_as_failed"
 
 
 class InvalidAction(SoswError, ValueError):
@@ -17,9 +24,24 @@ class InvalidAction(SoswError, ValueError):
 
 
 def closing_message(
-    action: str, attempt: Attempt, outcome: Outcome, error: str = "", delay_s: float | None = None
+    action: str,
+    attempt: Attempt,
+    outcome: Outcome,
+    error: str = "",
+    delay_s: float | None = None,
+    *,
+    job_id: str = "",
+    siblings: Sequence[Sibling] = (),
+    keep_slot: bool = False,
 ) -> dict[str, Any]:
-    """Return the message that asks the assistant to end an attempt."""
+    """Return the message that asks the assistant to end an attempt.
+
+    Parameters:
+        error: Why it failed.
+        delay_s: Seconds until it is tried again; None leaves it to the labourer's backoff.
+        siblings: To be queued first, as tasks of the job.
+        keep_slot: Close only: the body goes on, and a second message without this follows when it has ended.
+    """
     return {
         "action": action,
         "task_id": attempt.task_id,
@@ -29,52 +51,84 @@ def closing_message(
         "result": dict(outcome.result),
         "error": error,
         "delay_s": delay_s,
+        "job_id": job_id,
+        "siblings": [sibling.as_message() for sibling in siblings],
+        "keep_slot": keep_slot,
     }
 
 
 class WorkerAssistant:
     """Carries out closing messages. Every action is fenced by the attempt, so a repeated message changes nothing.
 
+    | action | parameters | also taken |
+    | --- | --- | --- |
+    | `mark_task_as_completed` | `labourer_id`, `task_id`, `attempt` | `stats`, `result`, `siblings`, `keep_slot` |
+    | `mark_task_as_failed` | `labourer_id`, `task_id`, `attempt` | `stats`, `result`, `siblings`, `error`, `delay_s` |
+
     Source: the Lambda of this name in sosw; its actions have the same names.
     """
 
-    def __init__(self, attempts: Attempts) -> None:
+    def __init__(self, attempts: Attempts, siblings: Siblings) -> None:
         self._attempts = attempts
+        self._siblings = siblings
         self._actions: dict[str, Callable[[Attempt, Outcome, Mapping[str, Any]], object]] = {
-            "mark_task_as_completed": self._complete,
-            "mark_task_as_failed": self._fail,
+            COMPLETED: self._complete,
+            FAILED: self._fail,
         }
 
     def handle(self, message: Mapping[str, Any]) -> None:
         """Do what a message asks.
 
         Raises:
-            InvalidAction: It asks for nothing known, or lacks a parameter.
+            InvalidAction: It asks for nothing known, or lacks a parameter, or one is not what it should be.
             StoreUnavailable: Try again later.
         """
+        if not isinstance(message, Mapping):
+            raise InvalidAction(f"message: expected an object with an action, got {message!r:.80}")
         action = self._actions.get(str(message.get("action")))
         if action is None:
             known = ", ".join(sorted(self._actions))
-            raise InvalidAction(f"action: expected one of {known}, got {message.get('action')!r}")
+            raise InvalidAction(f"action: expected one of {known}, got {message.get('action')!r:.80}")
         attempt = Attempt(
             labourer_id=_parameter(message, "labourer_id", str),
             task_id=_parameter(message, "task_id", str),
             number=_parameter(message, "attempt", int),
         )
-        outcome = Outcome(stats=message.get("stats") or {}, result=message.get("result") or {})
+        outcome = Outcome(stats=_mapping(message, "stats"), result=_mapping(message, "result"))
+        self._spawn(attempt, message)
         action(attempt, outcome, message)
 
+    def _spawn(self, attempt: Attempt, message: Mapping[str, Any]) -> None:
+        try:
+            siblings = [Sibling.from_message(sibling) for sibling in message.get("siblings") or ()]
+        except (TypeError, ValueError) as problem:
+            raise InvalidAction(f"siblings: {problem}") from problem
+        try:
+            for sibling in siblings:
+                self._siblings.spawn(attempt, str(message.get("job_id") or ""), sibling)
+        except TransitionRefused as refused:  # the attempt was closed by this message before, or given up
+            logger.info("siblings not spawned: %s", refused)
+
     def _complete(self, attempt: Attempt, outcome: Outcome, message: Mapping[str, Any]) -> None:
-        self._attempts.complete(attempt, outcome)
+        self._attempts.complete(attempt, outcome, keep_slot=message.get("keep_slot") is True)
 
     def _fail(self, attempt: Attempt, outcome: Outcome, message: Mapping[str, Any]) -> None:
         reason, delay_s = str(message.get("error") or "failed"), message.get("delay_s")
+        if delay_s is not None and not isinstance(delay_s, (int, float)):
+            raise InvalidAction(f"delay_s: expected seconds, got {delay_s!r:.80}")
         error = reason if delay_s is None else RetryLater(float(delay_s), reason)
         self._attempts.fail(attempt, error, outcome)
 
 
 def _parameter(message: Mapping[str, Any], name: str, kind: type) -> Any:
     value = message.get(name)
-    if not isinstance(value, kind) or not value:
-        raise InvalidAction(f"{name}: expected {'a text' if kind is str else 'a whole number'}, got {value!r}")
+    if not isinstance(value, kind) or not value or isinstance(value, bool):
+        raise InvalidAction(f"{name}: expected {'a text' if kind is str else 'a whole number'}, got {value!r:.80}")
+    return value
+
+
+def _mapping(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = message.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise InvalidAction(f"{name}: expected an object, got {value!r:.80}")
     return value

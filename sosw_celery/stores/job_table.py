@@ -65,6 +65,7 @@ class JobRecord:
     Parameters:
         today: What the job's periods count from, fixed when it was accepted.
         generation: Which chunking of the job is under way, or was the last; 0 before the first.
+        spawned: Tasks that running ones of it asked for, besides `tasks`.
         lease_until: When the one who chunks it has to have given a sign of life.
         sent_at: When messages about it were sent last.
         resent: How often they were sent again because it was silent.
@@ -82,11 +83,17 @@ class JobRecord:
     rows_per_part: int = 0
     completed: int = 0
     dead: int = 0
+    spawned: int = 0
     lease_until: Decimal | None = None
     sent_at: Decimal = Decimal(0)
     resent: int = 0
     warned: int = 0
     error: str = ""
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether as many tasks are closed as it has. A task that spawns another one is not closed at that time."""
+        return self.completed + self.dead >= (self.tasks or 0) + self.spawned
 
     @property
     def is_being_scheduled(self) -> bool:
@@ -208,8 +215,8 @@ class JobTable:
             job_id=job_id,
             labourer_id=record.labourer_id,
             state=record.state,
-            tasks=record.tasks,
-            written=self._written(record),
+            tasks=None if record.tasks is None else record.tasks + record.spawned,
+            written=self._written(record) + record.spawned,
             completed=record.completed,
             dead=record.dead,
             accepted_at=record.accepted_at,
@@ -445,13 +452,14 @@ class JobTable:
 
     # ---- closing
 
-    def counters_update(self, job_id: str, completed: int, dead: int) -> Item:
-        """Return the update that adds closed tasks to the job, for the transaction that closes them.
+    def counters_update(self, job_id: str, completed: int, dead: int, spawned: int = 0) -> Item:
+        """Return the update that adds closed or spawned tasks to the job, for the transaction that writes them.
 
         It has no condition: a task is closed also when its job's item is gone.
         """
-        values = {":completed": number(completed), ":dead": number(dead)}
-        return self._request(job_id, "ADD #completed :completed, #dead :dead", "", values)
+        added = {"completed": completed, "dead": dead} | ({"spawned": spawned} if spawned else {})
+        update = "ADD " + ", ".join(f"#{name} :{name}" for name in added)
+        return self._request(job_id, update, "", {f":{name}": number(count) for name, count in added.items()})
 
     def finish_if_done(self, job_id: str, now: Decimal) -> bool:
         """End the job (scheduled -> completed, or completed with dead) if all its tasks are closed.
@@ -462,7 +470,7 @@ class JobTable:
         if record.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD):
             return True
         # More than all: a frozen Scheduler may, at the very worst, have put a closed task back.
-        if record.state is not JobState.SCHEDULED or record.completed + record.dead < (record.tasks or 0):
+        if record.state is not JobState.SCHEDULED or not record.all_closed:
             return False
         ended = JobState.COMPLETED_WITH_DEAD if record.dead else JobState.COMPLETED
         self._update(
@@ -670,7 +678,7 @@ class JobTable:
 _OWNED = "#owner = :owner AND attribute_not_exists(#done)"
 
 #: Numbers of a job's item that are 0 when they are not there.
-_COUNTS = ("generation", "parts", "rows_per_part", "completed", "dead", "resent", "warned")
+_COUNTS = ("generation", "parts", "rows_per_part", "completed", "dead", "spawned", "resent", "warned")
 
 
 def _part_key(job_id: str, part: int) -> str:

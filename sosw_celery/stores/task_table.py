@@ -44,7 +44,7 @@ ARCHIVED_PER_TRANSACTION = 50
 BATCH_TRIES = 12
 BATCH_BACKOFF_MAX_S = 5.0
 
-JobCounters = Callable[[str, int, int], Item]
+JobCounters = Callable[..., Item]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TaskTable:
 
     Parameters:
         delta: Seconds that mark a task as invoked (`greenfield_invocation_delta`).
-        job_counters: Builds the update that adds completed and dead tasks to a job, for the same transaction.
+        job_counters: Builds the update that adds completed, dead and spawned tasks to a job, for the same transaction.
         parallel: Batch calls under way at once.
         observe: Told of each move after it was made, except of new rows: who writes them knows when all are there.
     """
@@ -117,6 +117,34 @@ class TaskTable:
             keys = [{**owner, f("task_id"): {"S": task_id}} for task_id in sorted(missing)]
             missing -= {item[f("task_id")]["S"] for item in self._get_all(table, keys)}
         return set(task_ids) - missing
+
+    def spawn(self, parent: Attempt, sibling: Task, *, now: Decimal) -> bool:
+        """Put the row of a task that a running attempt asks for; return False when any table holds it already.
+
+        One transaction sees that the attempt runs, puts the row, and counts it as one of its job's tasks.
+
+        Raises:
+            TransitionRefused: The parent's attempt does not run (any more).
+        """
+        f = self.tables.field
+        if self.existing(sibling.labourer_id, [sibling.task_id]):
+            return False
+        fence = items.delete_running(parent, greenfield.queue_end(now), self.tables)
+        put = {
+            "TableName": self.tables.tasks,
+            "Item": items.new_item(sibling, self.tables),
+            "ConditionExpression": "attribute_not_exists(#id)",
+            "ExpressionAttributeNames": {"#id": f("task_id")},
+        }
+        counters = [{"Update": self._job_counters(sibling.job_id, 0, 0, 1)}] if sibling.job_id else []
+        try:
+            self._transact([{"ConditionCheck": fence}, {"Put": put}, *counters], "spawn")
+        except TransactionRefused as refused:
+            if refused.codes[0] == "ConditionalCheckFailed":
+                raise TransitionRefused(parent.task_id, "spawn", "an attempt that has ended") from None
+            return False  # it came back from the retry table meanwhile
+        self._observe(Action.CREATED, (sibling,), now)
+        return True
 
     # ---- looking
 

@@ -1,0 +1,96 @@
+"""Ends attempts: in the tables, or through the assistant where the worker has no access to them, or they do not answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from sosw_celery.core.model import Attempt
+from sosw_celery.errors import RetryLater, StoreError
+from sosw_celery.runs import WorkerRun
+from sosw_celery.services.attempts import Outcome, describe
+from sosw_celery.services.worker_assistant import COMPLETED, FAILED, closing_message
+from sosw_celery.wiring import Services
+
+__all__ = ["complete", "complete_early", "fail"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the slot of an attempt is held while the WorkerAssistant tries to close it.
+HELD_S = 300.0
+#: Waits between tries to reach the assistant, seconds: longer than a restart of the broker takes.
+HAND_OVER_WAITS_S = (0.5, 1, 2, 4, 8, 15, 30)
+
+
+def complete(services: Services, run: WorkerRun, outcome: Outcome) -> None:
+    """Close an attempt as completed, or see to it that the assistant does. Raises nothing."""
+    attempt = run.attempt
+    message = closing_message(COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned)
+    _end(services, attempt, message, lambda: services.attempts.complete(attempt, outcome))
+
+
+def complete_early(services: Services, run: WorkerRun, outcome: Outcome) -> None:
+    """Close an attempt as completed whose body goes on; `complete` has to follow, which frees its slot.
+
+    Raises:
+        StoreError: The tables refuse or do not answer; `complete` will close it.
+        Exception: Neither does the broker, through which it was to be closed; whatever that raises.
+    """
+    attempt = run.attempt
+    if not services.settings.labourer(attempt.labourer_id).through_assistant:
+        services.attempts.complete(attempt, outcome, keep_slot=True)
+        return
+    message = closing_message(
+        COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned, keep_slot=True
+    )
+    services.hand_over(message)
+
+
+def fail(
+    services: Services, attempt: Attempt, error: BaseException | str, outcome: Outcome, run: WorkerRun | None
+) -> None:
+    """End an attempt as failed, or see to it that the assistant does. Raises nothing.
+
+    Parameters:
+        run: Known in the process that ran the body only.
+    """
+    delay_s = error.delay_s if isinstance(error, RetryLater) else None
+    message = closing_message(
+        FAILED,
+        attempt,
+        outcome,
+        describe(error),
+        delay_s,
+        job_id=run.task.job_id if run else "",
+        siblings=run.unspawned if run else (),
+    )
+    _end(services, attempt, message, lambda: services.attempts.fail(attempt, error, outcome))
+
+
+def _end(services: Services, attempt: Attempt, message: dict[str, object], end: Callable[[], object]) -> None:
+    if services.settings.labourer(attempt.labourer_id).through_assistant:
+        _hand_over(services, message, attempt)
+        return
+    try:
+        end()
+    except StoreError as problem:
+        logger.warning("close failed, handed to the assistant: %s", problem, extra={"holder": attempt.holder})
+        _hand_over(services, message, attempt)
+    except Exception:
+        logger.exception("close failed, handed to the assistant", extra={"holder": attempt.holder})
+        _hand_over(services, message, attempt)
+
+
+def _hand_over(services: Services, message: dict[str, object], attempt: Attempt) -> None:
+    for wait_s in (*HAND_OVER_WAITS_S, None):
+        try:
+            services.assisted.hold(attempt, lease_s=HELD_S)
+            services.hand_over(message)
+            return
+        except Exception as problem:
+            if wait_s is None:
+                logger.exception("not closed: the task will be run again", extra={"holder": attempt.holder})
+                return
+            logger.warning("assistant not reached, trying again: %s", problem, extra={"holder": attempt.holder})
+            time.sleep(wait_s)

@@ -11,10 +11,29 @@ from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
 from sosw_celery.scheduler_task import SchedulerTask
+from sosw_celery.services.notices import TELL_LIMIT_S
 from sosw_celery.services.orchestrator import Dispatched
-from sosw_celery.wiring import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_JOBS, WORKER_ASSISTANT, services_of
+from sosw_celery.wiring import (
+    DISPATCH,
+    DISPATCH_ALL,
+    SWEEP,
+    SWEEP_ALL,
+    SWEEP_JOBS,
+    TELL_OF_DEAD,
+    WORKER_ASSISTANT,
+    services_of,
+)
 
-__all__ = ["dispatch", "dispatch_all", "scheduler", "sweep", "sweep_all", "sweep_jobs", "worker_assistant"]
+__all__ = [
+    "dispatch",
+    "dispatch_all",
+    "scheduler",
+    "sweep",
+    "sweep_all",
+    "sweep_jobs",
+    "tell_of_dead",
+    "worker_assistant",
+]
 
 #: Importing the receivers connects them.
 RECEIVERS = (endings, signals)
@@ -27,13 +46,16 @@ scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 @app.task(name=DISPATCH)
 def dispatch(labourer_id: str, wake: int | None = None) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
-    _again_if_due(labourer_id, services_of(app).orchestrator.dispatch(labourer_id, wake=wake))
+    services = services_of(app)
+    services.ecology.refresh([labourer_id])
+    _again_if_due(labourer_id, services.orchestrator.dispatch(labourer_id, wake=wake))
 
 
 @app.task(name=DISPATCH_ALL)
 def dispatch_all(thorough: bool = False) -> None:
     """Dispatch for every labourer, in case a message was lost."""
     services = services_of(app)
+    services.ecology.refresh()
     for labourer_id in services.settings.labourers:
         _again_if_due(labourer_id, services.orchestrator.tend(labourer_id, thorough=thorough))
 
@@ -58,17 +80,23 @@ def sweep_jobs() -> None:
     services_of(app).scavenger.sweep_jobs()
 
 
+@app.task(name=TELL_OF_DEAD, time_limit=TELL_LIMIT_S)
+def tell_of_dead() -> None:
+    """Tell those who want to know of the tasks that died since the last notice."""
+    services_of(app).notices.tell()
+
+
 @app.task(
     name=WORKER_ASSISTANT,
     autoretry_for=(StoreUnavailable,),
     retry_backoff=1,
     retry_backoff_max=30,
     max_retries=None,
+    # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
+    store_errors_even_if_ignored=True,
 )
 def worker_assistant(message: dict[str, Any]) -> None:
     """Close an attempt for a worker that could not do so itself."""
-    # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
-    store_errors_even_if_ignored=True,
     services_of(app).worker_assistant.handle(message)
 
 

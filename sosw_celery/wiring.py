@@ -24,6 +24,7 @@ from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
 from sosw_celery.services.meta_handler import MetaHandler
+from sosw_celery.services.notices import Notices
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler
@@ -35,6 +36,8 @@ from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoC
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.meta_table import MetaTable
 from sosw_celery.stores.metrics import Source, sources_from
+from sosw_celery.stores.notice_targets import targets_from
+from sosw_celery.stores.outbox import Outbox
 from sosw_celery.stores.queue_file import QueueFiles, queue_files_from
 from sosw_celery.stores.readings import Readings
 from sosw_celery.stores.slots import Slots
@@ -54,6 +57,7 @@ DISPATCH_ALL = "sosw.dispatch_all"
 SWEEP = "sosw.sweep"
 SWEEP_ALL = "sosw.sweep_all"
 SWEEP_JOBS = "sosw.sweep_jobs"
+TELL_OF_DEAD = "sosw.tell_of_dead"
 SCHEDULER = "scheduler"
 WORKER_ASSISTANT = "worker_assistant"
 QUEUES = {
@@ -63,6 +67,7 @@ QUEUES = {
     SWEEP: "sosw_scavenger",
     SWEEP_ALL: "sosw_scavenger",
     SWEEP_JOBS: "sosw_scavenger",
+    TELL_OF_DEAD: "sosw_scavenger",
     WORKER_ASSISTANT: "sosw_worker_assistant",
 }
 
@@ -122,6 +127,23 @@ class Services:
             delta=greenfield_delta(self.settings),
             job_counters=self.job_table.counters_update,
             observe=self._observer,
+            owe_notice=self.outbox.put_request if self.settings.tells_of_dead_tasks else None,
+        )
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Dead tasks that somebody has yet to be told of."""
+        return Outbox(self.dynamodb, self.tables)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """Tells of dead tasks."""
+        return Notices(
+            self.settings.notices,
+            targets=targets_from(self.settings),
+            outbox=self.outbox,
+            task_table=self.task_table,
+            clock=clock.now,
         )
 
     @cached_property
@@ -193,6 +215,7 @@ class Services:
             publish=self.courier.publish,
             depth=self._depth,
             clock=clock.now,
+            labourer_now=self.ecology.labourer_now,
         )
 
     @cached_property
@@ -208,10 +231,9 @@ class Services:
             sweep=self._send_sweep,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
+            labourer_now=self.ecology.labourer_now,
         )
 
-    @cached_property
-    def worker_assistant(self) -> WorkerAssistant:
     @cached_property
     def courier(self) -> Courier:
         """Publishes hints."""
@@ -234,6 +256,8 @@ class Services:
         """Queues tasks that running ones ask for."""
         return Siblings(self.settings, self.task_table, announce=self._announce, clock=clock.now)
 
+    @cached_property
+    def worker_assistant(self) -> WorkerAssistant:
         """Closes attempts for workers that cannot."""
         return WorkerAssistant(self.attempts, self.siblings)
 

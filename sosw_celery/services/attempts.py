@@ -14,7 +14,7 @@ from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
 from sosw_celery.errors import RetryLater, StoreUnavailable, TransitionRefused
-from sosw_celery.settings import Settings
+from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.slots import Confirmation, Slots
 from sosw_celery.stores.task_table import Failure, TaskTable
 
@@ -93,6 +93,7 @@ class Attempts:
         dispatch: Sends a dispatch for a labourer.
         sweep: Sends a sweep for a labourer.
         job_ended: Called with a job's id after one of its tasks died.
+        labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class Attempts:
         job_ended: Callable[[str], object],
         clock: Clock,
         chance: Callable[[], float] = random.random,
+        labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
+        self._labourer_now = labourer_now or settings.labourer
         self._task_table = task_table
         self._slots = slots
         self._node = node
@@ -127,7 +130,7 @@ class Attempts:
             StoreUnavailable: Nothing runs; the lease ends by itself and the task is found again.
         """
         attempt = hint.attempt
-        labourer = self._settings.labourer(attempt.labourer_id)
+        labourer = self._labourer_now(attempt.labourer_id)
         confirmation = self._slots.confirm(
             attempt.labourer_id,
             attempt.holder,
@@ -148,12 +151,12 @@ class Attempts:
     def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
 
-        Raises:
-            StoreUnavailable: Whether the close took effect is unknown; repeat it.
-        """
         Parameters:
             keep_slot: The body goes on: another call, when it has ended, frees the slot.
 
+        Raises:
+            StoreUnavailable: Whether the close took effect is unknown; repeat it.
+        """
         try:
             self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
         except TransitionRefused as refused:
@@ -182,7 +185,7 @@ class Attempts:
         A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
         not sent.
         """
-        labourer = self._settings.labourer(attempt.labourer_id)
+        labourer = self._labourer_now(attempt.labourer_id)
         released = self._slots.release(
             labourer.id,
             attempt.holder,

@@ -112,6 +112,7 @@ class Orchestrator:
     Parameters:
         publish: Puts hints on their labourers' queues.
         depth: Tells how many messages wait on a labourer's queue.
+        labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class Orchestrator:
         publish: Callable[[Sequence[Hint]], None],
         depth: Callable[[str], int],
         clock: Clock,
+        labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
+        self._labourer_now = labourer_now or settings.labourer
         self._task_table = task_table
         self._slots = slots
         self._publish = publish
@@ -138,7 +141,7 @@ class Orchestrator:
             from_head: Read from the head of the queue, not from where the last pass stopped: the safety net's way.
             wake: `Dispatched.wake` of the pass that had this one come.
         """
-        labourer = self._settings.labourer(labourer_id)
+        labourer = self._labourer_now(labourer_id)
         view = self._begin(labourer, from_head)
         if view.ready != "ready":
             return Dispatched(0)
@@ -160,7 +163,7 @@ class Orchestrator:
         usage = self._slots.look(labourer_id)
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        idle = usage.pending + usage.running < self._settings.labourer(labourer_id).slots
+        idle = usage.pending + usage.running < self._labourer_now(labourer_id).slots
         if usage.ready == "ready" and usage.dry and not (usage.standby and idle) and not thorough:
             return Dispatched(0)
         return self.dispatch(labourer_id, from_head=True)

@@ -128,7 +128,7 @@ class Confirmation(enum.Enum):
     CONFIRMED = "confirmed"  # the pending lease is running now
     TAKEN = "taken"  # there was no lease, a free slot was taken
     HELD = "held"  # it is running already: drop the hint, and do not release
-    FULL = "full"  # no lease and no slot or no rate left: drop the hint, a later pass finds the row
+    FULL = "full"  # no slot or no rate left, or the limit was lowered: drop the hint, a later pass finds the row
     UNREADY = "unready"  # missing or settling: drop the hint, a later pass finds the row
 
 
@@ -390,7 +390,7 @@ class Slots:
     def confirm(
         self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
     ) -> Confirmation:
-        """Let the holder run, if it has a pending lease or a slot is free.
+        """Let the holder run, if it has a pending lease or a slot is free, and fewer than `limit` run.
 
         Never said CONFIRMED or TAKEN twice while the lease lives: of two workers with the same hint one gets HELD. So
         does the one whose first answer was lost on the way; its lease then runs out and the task is found again.

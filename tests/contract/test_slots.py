@@ -167,6 +167,29 @@ def test_confirm_without_lease_takes_a_free_slot_or_is_refused(slots: Slots) -> 
     assert slots.look(LABOURER) == Usage(2, 1, "ready")
 
 
+def test_a_limit_that_was_lowered_holds_back_what_was_granted(slots: Slots) -> None:
+    """As long as that many run, a granted hint is dropped, gives its slot back, and its row is found again."""
+    take(slots, 1, 2, 3, limit=3)
+    confirm(slots, "task1/1", limit=3)
+    assert confirm(slots, "task2/1", limit=2) is Confirmation.CONFIRMED
+    assert confirm(slots, "task3/1", limit=2) is Confirmation.FULL
+    assert slots.look(LABOURER) == Usage(0, 2, "ready")
+    assert cursor(slots) is None
+    assert take(slots, 3, limit=3).holders == names(3)
+    assert confirm(slots, "task3/1", limit=0) is Confirmation.FULL
+
+
+def test_a_limit_that_was_lowered_ends_nothing(slots: Slots) -> None:
+    """What runs keeps its lease; nothing is granted, and nothing handed over, until fewer run than may."""
+    take(slots, 1, 2, 3, limit=2, standby=5)
+    for holder in ("task1/1", "task2/1"):
+        confirm(slots, holder, limit=2)
+    assert (begin(slots, limit=0).free, begin(slots, limit=0).granted) == (0, ())
+    assert release(slots, "task1/1", limit=1).granted == ()
+    assert slots.look(LABOURER) == Usage(0, 1, "ready", standby=1)
+    assert begin(slots, limit=2).granted == ("task3/1",)
+
+
 def test_confirm_after_the_pending_lease_ran_out(slots: Slots, slots_redis: redis.Redis) -> None:
     """A hint that came too late does not keep its slot from another."""
     take(slots, 1, limit=1)

@@ -163,7 +163,11 @@ class Model:
         if self.ready != "ready":
             return Confirmation.UNREADY
         if holder in self.pending:
-            self.running[holder] = self.pending.pop(holder)
+            lease = self.pending.pop(holder)
+            if len(self.running) >= self.limit:
+                self.hand_back()
+                return Confirmation.FULL
+            self.running[holder] = lease
             return Confirmation.CONFIRMED
         if not self.may_start(self.limit):
             self.hand_back()
@@ -222,6 +226,11 @@ class SlotsMachine(RuleBasedStateMachine):
         """Mostly one that has a lease or is queued."""
         known = sorted({*self.queue, *self.model.handed_out()})
         return data.draw(st.sampled_from(known) | ATTEMPTS if known else ATTEMPTS)
+
+    def milliseconds(self) -> int:
+        """The time by Redis' clock."""
+        seconds, microseconds = self.client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def set_state(self, **fields: int) -> None:
         """Let a time pass."""
@@ -437,12 +446,20 @@ class SlotsMachine(RuleBasedStateMachine):
         self.model.token = True
         self.set_state(tat=1)
 
+    @rule(limit=st.integers(0, 3))
+    def health_changes(self, limit: int) -> None:
+        """More or fewer attempts may run from now on; those that do are not touched."""
+        self.model.limit = limit
+
     @precondition(lambda self: self.model.ready == "ready")
     @rule()
     def flush(self) -> None:
         """Redis loses everything; passes that are under way go on."""
         self.client.flushall()
         self.highest_work_seq = max(self.highest_work_seq, self.model.work_seq)
+        # Numbers begin at the time in milliseconds; here a rebuild may follow the one before within the same one.
+        while self.milliseconds() <= self.highest_work_seq:
+            pass
         self.model = Model(self.model.limit, self.model.limited)
 
     @invariant()

@@ -1,7 +1,8 @@
 -- Turns a holder's pending lease into a running one, or takes a free slot for it; the worker's first step with a hint.
 --
 -- ARGV    1 holder, 2 limit, 3 lease in ms, 4 rate interval in ms (0: no rate), 5 burst
--- Atomic  purge, count, move or add the lease, leave standby, spend a token (only for a slot that had not been granted)
+-- Atomic  purge, count, move, add or drop the lease, leave standby, spend a token (only for a slot that had not been
+--         granted)
 -- Returns 'confirmed', 'taken', 'held', 'full' or 'unready'
 
 local holder, limit, lease_end = ARGV[1], tonumber(ARGV[2]), now + tonumber(ARGV[3])
@@ -15,6 +16,10 @@ if readiness() ~= 'ready' then
   return 'unready'
 end
 if redis.call('ZREM', PENDING, holder) == 1 then
+  if redis.call('ZCARD', RUNNING) >= limit then
+    hand_back() -- the limit was lowered since the grant; its worker drops the hint
+    return 'full'
+  end
   run(holder, lease_end)
   return 'confirmed'
 end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ from sosw_celery.core.model import Hint, Task
 from sosw_celery.services.attempts import Attempts, Run
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
-from sosw_celery.settings import greenfield_delta, load_settings
+from sosw_celery.settings import Labourer, greenfield_delta, load_settings
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables, create_tables
@@ -34,6 +35,8 @@ class System:
         self.sweeps: list[str] = []
         self.depth = 0
         self.broker_error: Exception | None = None
+        #: Slots that health leaves each labourer; None: all of them.
+        self.healthy_slots: int | None = None
         client = boto3.client("dynamodb", region_name="eu-west-1")
         tables = Tables.from_settings(self.settings)
         create_tables(client, tables)
@@ -54,6 +57,7 @@ class System:
             publish=self._publish,
             depth=lambda _: self.depth,
             clock=lambda: self.now,
+            labourer_now=self._labourer_now,
         )
         self.attempts = Attempts(
             self.settings,
@@ -66,6 +70,7 @@ class System:
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, self.now),
             clock=lambda: self.now,
             chance=lambda: 1.0,
+            labourer_now=self._labourer_now,
         )
         self.scavenger = Scavenger(
             self.settings,
@@ -112,6 +117,10 @@ class System:
     def ids(self) -> list[str]:
         """Return the tasks of the published hints, in their order."""
         return [hint.attempt.task_id for hint in self.hints]
+
+    def _labourer_now(self, labourer_id: str) -> Labourer:
+        labourer = self.settings.labourer(labourer_id)
+        return labourer if self.healthy_slots is None else replace(labourer, slots=self.healthy_slots)
 
     def _publish(self, hints: Sequence[Hint]) -> None:
         if self.broker_error is not None:

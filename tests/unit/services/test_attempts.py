@@ -192,3 +192,25 @@ def test_a_payload_that_is_no_object_is_told(system: System, payload: str) -> No
     system.attempts.bury(run.attempt, "the payload cannot be read")
     assert system.task_table.find("task-001").dead
     assert used(system) == 0
+
+
+def test_health_holds_back_what_was_handed_out_and_ends_nothing(system: System) -> None:
+    """With no slot left a hint is dropped and no attempt counted; what runs ends well, and hands nothing over."""
+    system.queue(4)
+    system.orchestrator.dispatch("resize")
+    first = system.attempts.begin(system.hints[0])
+    system.healthy_slots = 0
+    assert system.attempts.begin(system.hints[1]) is None
+    system.hints.clear()
+    system.attempts.complete(first.attempt, first.outcome())
+    assert system.hints == []
+    assert system.slots.look("resize").running == 0
+    assert system.task_table.find("task-002").task.attempts == 0
+    system.healthy_slots = None
+    ran = []
+    for _ in range(3):
+        system.orchestrator.tend("resize", thorough=False)
+        for run in system.begin_all():
+            ran.append(run.task.task_id)
+            system.attempts.complete(run.attempt, run.outcome())
+    assert sorted(ran) == ["task-002", "task-003", "task-004"]

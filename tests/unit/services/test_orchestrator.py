@@ -248,3 +248,25 @@ def test_slots_of_hints_are_kept_while_the_broker_has_them(
     system.orchestrator.tend("resize", thorough=False)
     pending, _ = system.slots.holders("resize")
     assert all((left > 15) is kept for left in pending.values())
+
+
+def test_health_cuts_the_slots_of_a_pass(make_system: Callable[..., System]) -> None:
+    """With health for one of three slots one task is handed out; when it recovers, the others are."""
+    system = make_system(labourers={"resize": {"max_simultaneous_invocations": 3}})
+    system.queue(5)
+    system.healthy_slots = 1
+    assert system.orchestrator.dispatch("resize").hints == 1
+    system.healthy_slots = None
+    assert system.orchestrator.dispatch("resize").hints == 2
+
+
+def test_a_labourer_that_is_held_back_goes_on_by_the_safety_net(system: System) -> None:
+    """Its tasks stand by meanwhile, and the table is not read again and again; none is lost."""
+    system.queue(3)
+    system.healthy_slots = 0
+    for _ in range(3):
+        assert system.orchestrator.tend("resize", thorough=False).hints == 0
+    assert system.slots.look("resize").standby == 3
+    system.healthy_slots = None
+    assert system.orchestrator.tend("resize", thorough=False).hints == 2
+    assert system.ids() == ["task-001", "task-002"]

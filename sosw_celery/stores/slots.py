@@ -46,18 +46,15 @@ cursor and `next_retry_at` are texts that sort as their numbers do, exact to the
 
 from __future__ import annotations
 
-import contextlib
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from redis import exceptions as redis_errors
-
 from sosw_celery.core.rates import Rate
-from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.stores.redis_errors import translated
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -98,21 +95,6 @@ SCRIPTS = (
     "set_next_retry",
     "take",
 )
-
-#: Errors that say "not now": the call may be repeated as it is.
-PASSING_ERRORS = (redis_errors.ConnectionError, redis_errors.TimeoutError)
-#: Connection errors by name, but no waiting cures them.
-LASTING_ERRORS = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
-#: The same among the server's answers; redis-py cuts a code that it knows off the text and makes it a class.
-PASSING_ANSWERS = (
-    redis_errors.ClusterDownError,
-    redis_errors.NoScriptError,
-    redis_errors.OutOfMemoryError,
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-)
-#: Codes without a class, and those that Redis 6 puts into the text of a script's error.
-PASSING_CODES = ("-OOM ", "-READONLY ", "MISCONF ", "NOREPLICAS ")
 
 EXACT = Context(prec=60)
 #: Makes every number a positive one of as many digits.
@@ -409,7 +391,7 @@ class Slots:
         asked = [(labourer_id, list(holders)) for labourer_id, holders in holders_by_labourer.items() if holders]
         if not asked:
             return set()
-        with _translated("renew"):
+        with translated("renew"):
             pipeline = self._redis.pipeline(transaction=False)
             for labourer_id, holders in asked:
                 self._scripts["renew"](self._keys(labourer_id), [_ms(lease_s), *holders], pipeline)
@@ -515,7 +497,7 @@ class Slots:
 
     def forget(self, labourer_id: str) -> None:
         """Delete everything known of the labourer; for tests and tools, while none of its tasks runs."""
-        with _translated("forget"):
+        with translated("forget"):
             self._redis.delete(*self._keys(labourer_id))
 
     def _release(self, labourer_id: str, holder: str, limit: int, lease_s: float, rate: Rate | None) -> Released:
@@ -528,7 +510,7 @@ class Slots:
         return [f"{base}:{what}" for what in ("pending", "running", "state", "standby")]
 
     def _call(self, name: str, labourer_id: str, *args: str | int | float) -> Any:
-        with _translated(name):
+        with translated(name):
             return self._scripts[name](self._keys(labourer_id), args, None)
 
 
@@ -540,21 +522,6 @@ def _script(client: Redis, name: str) -> _RunScript:
     folder = resources.files("sosw_celery.stores") / "lua"
     text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
     return cast(_RunScript, client.register_script(text))
-
-
-@contextlib.contextmanager
-def _translated(operation: str) -> Iterator[None]:
-    try:
-        yield
-    except redis_errors.RedisError as error:
-        kind = StoreUnavailable if _passes(error) else StoreError
-        raise kind("redis", operation, type(error).__name__) from error
-
-
-def _passes(error: redis_errors.RedisError) -> bool:
-    if isinstance(error, redis_errors.ResponseError):
-        return isinstance(error, PASSING_ANSWERS) or any(code in str(error) for code in PASSING_CODES)
-    return isinstance(error, PASSING_ERRORS) and not isinstance(error, LASTING_ERRORS)
 
 
 def _ms(seconds: float) -> int:

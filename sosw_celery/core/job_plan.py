@@ -44,14 +44,17 @@ class Envelope(NamedTuple):
 
     Parameters:
         part: The part to begin with; None lets the one who gets it see what is to be done.
+        depth: How many Schedulers came before in its line, each of which ran out of time and spawned the next one.
     """
 
     job_id: str
     part: int | None = None
+    depth: int = 0
 
     def as_message(self) -> dict[str, Any]:
         """Return the envelope as the one argument of the Celery task `scheduler`."""
-        return {"sosw": {"job_id": self.job_id, "part": self.part}}
+        depth = {"depth": self.depth} if self.depth else {}
+        return {"sosw": {"job_id": self.job_id, "part": self.part, **depth}}
 
     @staticmethod
     def from_message(message: object) -> Envelope | None:
@@ -59,12 +62,12 @@ class Envelope(NamedTuple):
         if not isinstance(message, Mapping) or message.keys() != {"sosw"}:
             return None
         inner = message["sosw"]
-        if not isinstance(inner, Mapping) or inner.keys() != {"job_id", "part"}:
+        if not isinstance(inner, Mapping) or inner.keys() - {"depth"} != {"job_id", "part"}:
             return None
-        job_id, part = inner["job_id"], inner["part"]
+        job_id, part, depth = inner["job_id"], inner["part"], inner.get("depth", 0)
         if not isinstance(job_id, str) or not (part is None or (isinstance(part, int) and part >= 0)):
             return None
-        return Envelope(job_id, part)
+        return Envelope(job_id, part, depth) if isinstance(depth, int) and depth >= 0 else None
 
 
 class Span(NamedTuple):

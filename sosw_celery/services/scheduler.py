@@ -32,7 +32,8 @@ from sosw_celery.core.history import Observer, nobody
 from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_name, file_names
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.core.payload import check_payload_size, payload_text
-from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreError, TransitionRefused
+from sosw_celery.core.siblings import next_depth
+from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, SiblingRefused, StoreError, TransitionRefused
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
@@ -62,6 +63,7 @@ class _Work:
     Parameters:
         owner: Under which name this run holds leases.
         deadline: When the run has to end, by the monotonic clock.
+        depth: How many siblings came before this run in its line.
         job: The job itself, once it is needed.
         writer: Writes the part in hand.
         is_written: Whether all rows of the job are known to be in the table.
@@ -72,6 +74,7 @@ class _Work:
     owner: str
     deadline: float
     should_stop: Callable[[], bool]
+    depth: int = 0
     job: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     writer: PartWriter | None = None
@@ -154,7 +157,7 @@ class Scheduler(Chunkers):
         record = self._job_table.record(envelope.job_id)
         if record.is_being_scheduled:
             with tempfile.TemporaryDirectory(prefix="sosw-scheduler-") as directory:
-                self._at_work(record, Path(directory), should_stop)._go_on(envelope.part)
+                self._at_work(record, Path(directory), should_stop, envelope.depth)._go_on(envelope.part)
         return self._job_table.get(envelope.job_id)
 
     def resume_unfinished(self, now: Decimal) -> int:
@@ -250,6 +253,21 @@ class Scheduler(Chunkers):
         else:
             self._queue_files.unlock(self._queue_file_name, read_rows(local))
 
+    def spawn_sibling(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Have another Scheduler go on with the job of this run, from a part of it on.
+
+        Parameters:
+            payload: `{"part": NUMBER}`; without it the part in hand.
+
+        Raises:
+            SiblingRefused: `max_sibling_depth` Schedulers came before this one in its line. The job is not lost: once
+                nobody has gone on with it for a lease, a sweep begins a new line.
+        """
+        work = self._at_work_now
+        part = (payload or {}).get("part", self._part_in_hand)
+        depth = next_depth(f"job {work.record.job_id}", work.depth, self.settings.max_sibling_depth)
+        self._send(Envelope(work.record.job_id, part, depth))
+
     @property
     def sufficient_execution_time_left(self) -> bool:
         """Whether there is time for another batch: more than `shutdown_period` seconds, and nobody asks to stop."""
@@ -265,11 +283,11 @@ class Scheduler(Chunkers):
 
     # ---- one run
 
-    def _at_work(self, record: JobRecord, directory: Path, should_stop: Callable[[], bool]) -> Scheduler:
+    def _at_work(self, record: JobRecord, directory: Path, should_stop: Callable[[], bool], depth: int) -> Scheduler:
         """Return a copy of this service that holds the state of one run."""
         working = copy.copy(self)
         deadline = self._monotonic() + self.settings.scheduler_max_run
-        working._work = _Work(record, directory, uuid.uuid4().hex, deadline, should_stop)
+        working._work = _Work(record, directory, uuid.uuid4().hex, deadline, should_stop, depth)
         return working
 
     @property
@@ -392,7 +410,10 @@ class Scheduler(Chunkers):
             except BaseException:
                 self._quietly(lambda: self._job_table.release_part(part))
                 raise
-        self._send(Envelope(part.job_id, part.number))
+        try:
+            self.spawn_sibling({"part": part.number})
+        except SiblingRefused as refused:  # the next sweep goes on with the part
+            logger.error("part left to the sweep: %s", refused, extra={"job_id": part.job_id, "part": part.number})
         return False
 
     def _renew_part(self, part: Part) -> None:

@@ -553,7 +553,7 @@ def test_what_is_left_goes_to_a_sibling(make: Callable[..., World]) -> None:
     assert world.files() == ["tasks_queue_j1.1_00000.txt"]
     (path,) = world.queue.rglob("*.txt")
     assert [line.split("\t")[0] for line in path.read_text().splitlines()] == ["4", "5"]
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
+    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0, "depth": 1}}]
     world.now += 1
     assert world.scheduler().run(Envelope("j1", 0)).state is JobState.SCHEDULED
     assert world.payloads() == EXPECTED
@@ -565,13 +565,38 @@ def test_shutting_down_ends_well(world: World) -> None:
     scheduler.submit(JOB, "j1")
     summary = scheduler.run(Envelope("j1"), should_stop=lambda: len(world.rows()) >= 2)
     assert summary.written == 2
-    assert world.sent[-1] == {"sosw": {"job_id": "j1", "part": 0}}
+    assert world.sent[-1] == {"sosw": {"job_id": "j1", "part": 0, "depth": 1}}
     assert world.job_table.open_parts("j1", world.now) == [0, 1]
 
 
 def test_a_shutdown_period_never_takes_all_the_time(make: Callable[..., World]) -> None:
     """With a shutdown period longer than the run itself rows are written all the same."""
     assert make(scheduler_max_run=10, shutdown_period=60).run().written == 6
+
+
+def test_a_line_of_schedulers_that_get_nothing_done_has_an_end(make: Callable[..., World]) -> None:
+    """Each sibling carries its depth; at the limit none is sent, and after a lease the sweep begins a new line."""
+    world = make(rows_per_file=100, max_sibling_depth=3)
+    world.scheduler().submit(JOB, "j1")
+    waiting: list[Mapping[str, Any]] = [Envelope("j1").as_message()]
+    depths = []
+    while waiting:
+        envelope = Envelope.from_message(waiting.pop(0))
+        assert envelope is not None
+        depths.append(envelope.depth)
+        world.scheduler().run(envelope, should_stop=lambda: True)
+        waiting += world.sent
+        world.sent.clear()
+    assert depths == [0, 1, 2, 3]
+    assert world.rows() == []
+    assert world.scheduler().resume_unfinished(NOW + 40) == 1
+    assert [Envelope.from_message(message) for message in world.sent] == [Envelope("j1", 0)]
+
+
+def test_only_a_run_spawns_siblings(world: World) -> None:
+    """Outside of a run there is nothing to go on with."""
+    with pytest.raises(RuntimeError, match="run"):
+        world.scheduler().spawn_sibling()
 
 
 # ---- lost messages

@@ -15,7 +15,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def _is_misspelled(config: Section, known: set[str]) -> bool:
 
 def _part(root: str, config: Section, place: str) -> _Part:
     if not place:
-        return _Part(root, config, pasted.translate(config, KNOWN_KEYS))
+        return _Part(root, config, pasted.translate(config, KNOWN_KEYS, is_whole=False))
     inner = {key: value for key, value in config.items() if key != "init_clients"}
     translation = pasted.Translation(config, inner)
     if "init_clients" in config:
@@ -266,7 +266,7 @@ def _report(found: _Parts) -> Report:
     settled = {one.key for one in wrong} | {one.key for one in ignored}
     return Report(
         settings=None if wrong else reading.settings,
-        understood=tuple(one for part in found.parts for one in _understood(part, settled)),
+        understood=tuple(one for part in found.parts for one in _understood(part, settled, reading.moved)),
         ignored=tuple(ignored),
         wrong=tuple(wrong),
     )
@@ -285,20 +285,24 @@ def _renamed(problem: ConfigError, part: _Part) -> ConfigError:
     return ConfigError(part.root + problem.key.removeprefix(pasted.ROOT), problem.value, problem.expected)
 
 
-def _understood(part: _Part, settled: set[str]) -> Iterator[Understood]:
+def _understood(part: _Part, settled: set[str], moved: Sequence[pasted.Moved]) -> Iterator[Understood]:
     for path, value in _leaves(part.original, ""):
         key = f"{part.root}.{path}"
         if any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in settled):
             continue
         inner = f"{pasted.ROOT}.{path}"
-        counts_as = _target(part, inner)
+        counts_as = _moved_to(_target(part, inner), moved)
         yield Understood(key, value, counts_as, counts_as != inner)
 
 
 def _target(part: _Part, path: str) -> str:
     if part.place:
         return f"{pasted.ROOT}.{part.place}{path.removeprefix(pasted.ROOT)}"
-    for one in part.translation.moved:
+    return _moved_to(path, part.translation.moved)
+
+
+def _moved_to(path: str, moved: Sequence[pasted.Moved]) -> str:
+    for one in moved:
         if path == one.key or path.startswith(f"{one.key}."):
             return one.target + path[len(one.key) :]
     return path

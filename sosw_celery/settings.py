@@ -23,12 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.health import EcoStatus, Metric
+from sosw_celery.core.masking import masked
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.ecology_settings import EcologyConfig, HealthMetric, coefficients
 from sosw_celery.errors import ConfigError
 from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
+from sosw_celery.notice_settings import NoticesConfig, SnsConfig
 
 __all__ = [
     "KNOWN_KEYS",
@@ -264,6 +266,10 @@ class Settings(_Section):
     #: The history of every task, in a table of its own; None: none is kept.
     meta_handler_config: MetaHandlerConfig | None = None
 
+    #: Notices about dead tasks.
+    notices: NoticesConfig = Field(default_factory=NoticesConfig)
+    sns_config: SnsConfig = Field(default_factory=SnsConfig)
+
     @field_validator("timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
@@ -317,6 +323,11 @@ class Settings(_Section):
             for labourer_id, labourer in self.labourers.items()
             if labourer.health_metrics
         }
+
+    @property
+    def tells_of_dead_tasks(self) -> bool:
+        """Whether anybody gets notices."""
+        return bool(self.sns_config.recipient or self.notices.webhook or self.notices.call)
 
     def labourer(self, labourer_id: str) -> Labourer:
         """Return what is configured for a labourer, with the section's values where its own are not stated.
@@ -415,7 +426,10 @@ def read_settings(section: Any) -> Reading:
         problems += _problems_together(settings)
     return Reading(
         None if problems else settings,
-        tuple(ConfigError(translation.origin(one.key), one.value, one.expected) for one in problems),
+        tuple(
+            ConfigError(translation.origin(one.key), masked(one.value, one.key.rpartition(".")[2]), one.expected)
+            for one in problems
+        ),
         tuple(translation.ignored),
         tuple(translation.moved),
     )
@@ -517,6 +531,8 @@ def _model_at(steps: list[str]) -> type[BaseModel] | None:
         "health_metrics": HealthMetric,
         "ecology_config": EcologyConfig,
         "meta_handler_config": MetaHandlerConfig,
+        "notices": NoticesConfig,
+        "sns_config": SnsConfig,
     }
     for step in steps:
         in_history = model is MetaHandlerConfig and step == pasted.TABLE

@@ -32,9 +32,10 @@ def masked(value: Any, name: str = "") -> Any:
     Parameters:
         name: How the value is called; the last word of its path.
     """
+    is_secret = SECRET_NAME.search(name)
     if isinstance(value, Mapping):
-        return {key: masked(inner, str(key)) for key, inner in value.items()}
-    if value and SECRET_NAME.search(name):
+        return {key: masked(inner, name if is_secret else str(key)) for key, inner in value.items()}
+    if value and is_secret:
         return MASK
     if isinstance(value, (list, tuple)):
         return type(value)([masked(inner, name) for inner in value]) if type(value) in (list, tuple) else value

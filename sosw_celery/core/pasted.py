@@ -52,7 +52,6 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
         "lifetime_stats_params": "stats belong to one run each",
         "retry_tasks_limit": "every retry that is due is brought back",
         "sosw_worker_assistant_lambda": "the assistant is a Celery task with a queue of its own",
-        "sns_config": "no notices are sent by SNS",
         "task_operational_overhead_for_ddb": "rows are written in batches, without a pause for each",
         "credentials": OWN_PLACE,
     },
@@ -139,9 +138,13 @@ def names_known_at(place: str) -> list[str]:
     return [*IGNORED.get(place, {}), *moved.get(place, ())]
 
 
-def translate(section: Mapping[str, Any], keys: Keys) -> Translation:
-    """Return the section in our shape. The section itself is left as it is."""
-    return _Translator(section, keys).run()
+def translate(section: Mapping[str, Any], keys: Keys, *, is_whole: bool = True) -> Translation:
+    """Return the section in our shape. The section itself is left as it is.
+
+    Parameters:
+        is_whole: False for a part: what it says about labourers that it does not name is left for the whole.
+    """
+    return _Translator(section, keys, is_whole).run()
 
 
 def merged(first: Any, second: Any, path: str = ROOT) -> tuple[Any, list[ConfigError]]:
@@ -173,8 +176,9 @@ def is_of_a_labourer(table: Mapping[str, Any]) -> bool:
 class _Translator:
     """One translation under way. `place` is a path inside the section, `""` for the section itself."""
 
-    def __init__(self, section: Mapping[str, Any], keys: Keys) -> None:
+    def __init__(self, section: Mapping[str, Any], keys: Keys, is_whole: bool) -> None:
         self._keys = keys
+        self._is_whole = is_whole
         self._out = Translation(section, dict(section))
         for name in (LABOURERS, TASKS):
             self._copy(self._out.section, name)
@@ -190,6 +194,7 @@ class _Translator:
         self._drop("", self._out.section, self._keys.section)
         self._drop(TASKS, self._tasks, self._keys.task_config)
         self._drop_of_labourers()
+        self._gather_labourers()
         self._name_period_methods()
         self._put_back()
         return self._out
@@ -229,9 +234,11 @@ class _Translator:
             self._give_attempts(name, _attempts_of(name))
 
     def _give_attempts(self, name: str, labourer_id: str) -> None:
+        places = [at for at in (self._out.section, self._tasks) if labourer_id in _dict(at.get(LABOURERS))]
+        if not places and not self._is_whole:
+            return
         value = self._tasks.pop(name)
         path = f"{TASKS}.{name}"
-        places = [at for at in (self._out.section, self._tasks) if labourer_id in _dict(at.get(LABOURERS))]
         if not places:
             known = {*_dict(self._out.section.get(LABOURERS)), *_dict(self._tasks.get(LABOURERS))}
             hint = did_you_mean(labourer_id, map(str, known))
@@ -282,6 +289,20 @@ class _Translator:
                 for name in [name for name in _dict(kept) if name not in self._keys.labourer]:
                     if name in IGNORED[LABOURERS]:
                         self._ignore(f"{place}.{labourer_id}.{name}", kept.pop(name), IGNORED[LABOURERS][name])
+
+    def _gather_labourers(self) -> None:
+        """Have the labourers of `task_config` in the section; those that stand there too, and differ, stay."""
+        inner = self._tasks.get(LABOURERS)
+        outer = self._out.section.setdefault(LABOURERS, {}) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or not isinstance(outer, dict):
+            return
+        for labourer_id in [one for one in inner if one not in outer or inner[one] == outer[one]]:
+            if labourer_id in outer:
+                del inner[labourer_id]
+            else:
+                self._move(inner, labourer_id, f"{TASKS}.{LABOURERS}", outer, LABOURERS)
+        if not inner:
+            del self._tasks[LABOURERS]
 
     # ---- bookkeeping
 

@@ -65,7 +65,9 @@ class _Section(BaseModel):
 class DynamoDbConfig(_Section):
     """How the task tables and their fields are called (sosw's `dynamo_db_config`)."""
 
+    #: The table of tasks that are not closed.
     table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
+    #: Its index by labourer and greenfield, which orders the queues.
     index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
     #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep
     #: the type that is stated. Those of our fields are fixed and may only be repeated.
@@ -138,14 +140,21 @@ class LabourerSettings(_Section):
 class TaskConfig(_Section):
     """Tables and life of tasks (sosw's `task_config`)."""
 
+    #: The table of tasks that are not closed.
     dynamo_db_config: DynamoDbConfig = Field(default_factory=DynamoDbConfig)
+    #: The table of closed tasks, completed and dead.
     sosw_closed_tasks_table: str = Field("sosw_closed_tasks", min_length=3, max_length=255)
+    #: Its index by labourer and outcome, and time.
     sosw_closed_tasks_labourer_status_index: str = Field("labourer_task_status_with_time", min_length=3, max_length=255)
+    #: The table of tasks that wait for a retry.
     sosw_retry_tasks_table: str = Field("sosw_retry_tasks", min_length=3, max_length=255)
+    #: Its index by labourer and time of the retry.
     sosw_retry_tasks_greenfield_index: str = Field("labourer_id_greenfield", min_length=3, max_length=255)
+    #: The table of jobs.
     sosw_jobs_table: str = Field("sosw_jobs", min_length=3, max_length=255)
     #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
     greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
+    #: As in the section `sosw`, where sosw has it; a labourer stands in one of the two places.
     labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
     #: Closed tasks that are looked at for the average and the maximum duration of a labourer's tasks.
     max_closed_to_analyse_for_duration: int = Field(50, ge=1, le=1000)
@@ -174,6 +183,7 @@ class StoredConfig(_Section):
     source: Literal["dynamo", "ssm"] | None = None
     #: The table, with the keys `env` and `config_name` and the field `config_value`.
     table_name: str = Field("config", min_length=3, max_length=255)
+    #: Value of the key `env` in that table.
     env: str = Field("production", min_length=1)
     #: Begins the name of each parameter: `/sosw/`.
     ssm_prefix: str = ""
@@ -184,7 +194,9 @@ class StoredConfig(_Section):
 class ScheduledJob(_Section):
     """A job that celery beat submits: `schedule` is seconds, a crontab text, or Celery's `crontab(...)`."""
 
+    #: When: seconds, a crontab text of five fields, or Celery's `crontab(...)` or `schedule(...)`.
     schedule: Any
+    #: What is submitted then, without a `job_id`: that is made of the entry's name and the planned time.
     job: dict[str, Any]
     #: Name of the zone whose wall clock a crontab follows; None takes that of the section.
     timezone: str | None = None
@@ -198,10 +210,14 @@ class ScheduledJob(_Section):
 class Settings(_Section):
     """Everything that the `sosw` dict of `celeryconfig.py` may say."""
 
+    #: The types of workers: `labourer_id` -> its limits.
     labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
+    #: Names of tables, indexes and fields.
     task_config: TaskConfig = Field(default_factory=TaskConfig)
 
+    #: The levels of jobs that name no `job_schema_name`.
     job_schema: JobSchema = Field(default_factory=JobSchema)
+    #: Levels by the `job_schema_name` of jobs; a variant `default` takes the place of `job_schema`.
     job_schema_variants: dict[str, JobSchema] = Field(default_factory=dict)
     #: Pattern of a period -> function `(match, today) -> list of YYYY-MM-DD`, or its dotted path `module:function`.
     custom_period_patterns: dict[str, Callable[..., list[str]] | str] = Field(default_factory=dict)
@@ -210,7 +226,9 @@ class Settings(_Section):
 
     #: Where queue files stand: the name of an S3 bucket, or `file:///a/directory`.
     queue_bucket: str = "file:///tmp/sosw-celery-queue"
+    #: Begins the names of queue files.
     s3_prefix: str = "sosw/scheduler"
+    #: What they are called: the names of the job and the part are put in front of the suffix.
     queue_file: str = "tasks_queue.txt"
     #: Rows between two checkpoints of a Scheduler.
     rows_to_process: int = Field(500, ge=1, le=100_000)
@@ -223,18 +241,26 @@ class Settings(_Section):
     #: Seconds after which the part of a silent Scheduler may be taken over.
     part_lease_s: float = Field(30, gt=0)
 
+    #: Slots of each labourer that does not state its own.
     max_simultaneous_invocations: int = Field(1, ge=1, le=1_000_000)
+    #: Attempts after which a task is dead.
     max_attempts: int = Field(3, ge=1, le=10_000)
+    #: Seconds before the first retry, doubled with each further one.
     retry_backoff: float = Field(1.0, ge=0)
+    #: Longest wait between two attempts, seconds.
     retry_backoff_max: float = Field(600.0, ge=0)
+    #: Whether waits are spread at random between 0 and the backoff.
     retry_jitter: bool = True
 
     #: Redis that holds slots and leases (it may be the broker's own); every key begins with `redis_prefix`.
     redis_url: str = "redis://127.0.0.1:6379/0"
+    #: Keeps several systems on one Redis apart.
     redis_prefix: str = Field("sosw", pattern=r"^[A-Za-z0-9_.-]+$")
     #: For an engine other than AWS's own: `http://127.0.0.1:8000`.
     dynamodb_endpoint: str | None = None
+    #: For an S3 other than AWS's own.
     s3_endpoint: str | None = None
+    #: None: what `AWS_DEFAULT_REGION` or the profile says.
     aws_region: str | None = None
 
     #: Seconds that a running attempt keeps its slot without a sign of life from its node.
@@ -255,10 +281,13 @@ class Settings(_Section):
 
     #: How many siblings may come one after the other, each spawned by the one before it.
     max_sibling_depth: int = Field(100, ge=0, le=1_000_000)
+    #: Where labourers find the stored part of their configuration.
     stored_config: StoredConfig = Field(default_factory=StoredConfig)
 
+    #: Jobs that beat submits: a name -> the job and when.
     scheduled_jobs: dict[str, ScheduledJob] = Field(default_factory=dict)
 
+    #: What the health metrics of all labourers have in common.
     ecology_config: EcologyConfig = Field(default_factory=EcologyConfig)
     #: Eco status 0 to 4 -> share of a labourer's cap that it has then; what is not stated keeps sosw's value.
     invocation_number_coefficient: dict[EcoStatus, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)

@@ -103,6 +103,7 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
         _on("tasks.index", "Query"),
         _on("retry", "GetItem", "Query"),
         _on("closed", "GetItem"),
+        _on("closed.index", "Query"),
         _on("jobs", "GetItem", "BatchGetItem"),
         _on("jobs.index", "Query"),
         _on("history", "Query"),

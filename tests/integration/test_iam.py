@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from sosw_celery.core.job_plan import Envelope, file_name
 from sosw_celery.core.model import Hint, JobState
 from sosw_celery.core.policies import ROLES, Resource, policy
 from sosw_celery.core.siblings import Sibling
-from sosw_celery.errors import InvalidJob, RetryLater, StoreError, TaskNotFound
+from sosw_celery.errors import InvalidJob, RetryLater, TaskNotFound
 from sosw_celery.services.attempts import Outcome, Run
 from sosw_celery.services.worker_assistant import closing_message
 from sosw_celery.settings import load_settings
@@ -41,6 +42,7 @@ from sosw_celery.wiring import Services
 
 LABOURER = "resize"
 ASSISTED = "resize_far_away"
+FELT = "resize_carefully"
 BUCKET = "my-queue-bucket"
 
 METRIC = {
@@ -201,7 +203,8 @@ def section(dynamodb_endpoint: str, redis_url: str, table_prefix: str) -> dict[s
         "rows_to_process": 2,
         "job_schema": {"chunkable_attrs": ["page"]},
         "labourers": {
-            LABOURER: {"max_simultaneous_invocations": 50, "health_metrics": {"database": METRIC}},
+            LABOURER: {"max_simultaneous_invocations": 50},
+            FELT: {"health_metrics": {"database": METRIC}},
             ASSISTED: {"close_through": "assistant"},
         },
         "task_config": {
@@ -285,12 +288,16 @@ def configuration_and_health_are_read(cast: Cast) -> None:
         stored = cast.role(role).stored_config
         assert stored is not None
         assert stored.get(f"{LABOURER}_config") == {}
-    cloudwatch = cast.role("orchestrator").metric_sources["cloudwatch"]
+    orchestrator, calls = cast.role("orchestrator"), cast.recorders["orchestrator"].calls
+    cloudwatch = orchestrator.metric_sources["cloudwatch"]
     assert isinstance(cloudwatch, CloudWatch)
-    for metric in cast.settings.health_metrics[LABOURER]:
-        cast.recorders["orchestrator"].watch(cloudwatch._client(metric.timeout_s))
-        with pytest.raises(StoreError, match="no datapoint"):
-            cloudwatch(metric.details, metric.timeout_s)
+    (metric,) = cast.settings.health_metrics[FELT]
+    cast.recorders["orchestrator"].watch(cloudwatch._client(metric.timeout_s))
+    orchestrator.ecology.refresh([FELT])  # in a thread
+    end = time.monotonic() + 20
+    while not any(action.startswith("cloudwatch:") for action, _ in calls):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def tasks_end_in_every_way(cast: Cast) -> None:

@@ -18,6 +18,7 @@ from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
 from sosw_celery.core import chunking, periods
 from sosw_celery.core.event import NAME_KEYS
+from sosw_celery.errors import ConfigError
 from sosw_celery.settings import Settings
 
 __all__ = ["Chunkers"]
@@ -158,18 +159,32 @@ class Chunkers:
             if self._overrides(name)
         }
         custom = {
-            pattern: self._custom_period(value) for pattern, value in self.settings.custom_period_patterns.items()
+            pattern: self._custom_period(f"sosw.custom_period_patterns.{pattern}", value)
+            for pattern, value in self.settings.custom_period_patterns.items()
         }
         return periods.DEFAULT_PERIODS.extended({**own, **custom})
 
-    def _custom_period(self, value: Callable[..., list[str]] | str) -> periods.PeriodFunction:
+    def check_periods(self) -> None:
+        """Make sure that every custom period has its function, before a job needs it.
+
+        Raises:
+            ConfigError: One has none, or its pattern is no regular expression.
+        """
+        self._periods()
+
+    def _custom_period(self, key: str, value: Callable[..., list[str]] | str) -> periods.PeriodFunction:
         if not isinstance(value, str):
             return value
         module, colon, name = value.partition(":")
-        if colon:
+        if not colon and not hasattr(self, value):
+            raise ConfigError(key, value, f"a method of {type(self).__name__}; scheduler_class names the class")
+        if not colon:
+            return _from_method(getattr(self, value))
+        try:
             function: periods.PeriodFunction = getattr(importlib.import_module(module), name)
-            return function
-        return _from_method(getattr(self, value))
+        except (ImportError, AttributeError, ValueError) as problem:
+            raise ConfigError(key, value, f"a function that can be imported ({problem})") from problem
+        return function
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Chunkers, name)

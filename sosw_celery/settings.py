@@ -120,9 +120,7 @@ class LabourerSettings(_Section):
     @field_validator("worker")
     @classmethod
     def _class_has_a_place(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", value):
-            raise ValueError("a module and a class in it, as my_module:Processor")
-        return value
+        return _place_of_class(value, "my_module:Processor")
 
     @field_validator("health_metrics", mode="before")
     @classmethod
@@ -219,8 +217,11 @@ class Settings(_Section):
     job_schema: JobSchema = Field(default_factory=JobSchema)
     #: Levels by the `job_schema_name` of jobs; a variant `default` takes the place of `job_schema`.
     job_schema_variants: dict[str, JobSchema] = Field(default_factory=dict)
-    #: Pattern of a period -> function `(match, today) -> list of YYYY-MM-DD`, or its dotted path `module:function`.
+    #: Pattern of a period -> function `(match, today) -> list of YYYY-MM-DD`, or its dotted path `module:function`, or
+    #: the name of a method of `scheduler_class`. A list of patterns, as in sosw, names methods by their texts.
     custom_period_patterns: dict[str, Callable[..., list[str]] | str] = Field(default_factory=dict)
+    #: A subclass of `Scheduler` to use in its place, `my_module:OurScheduler`; None: none.
+    scheduler_class: str | None = None
     #: Zone that decides what "today" is, and the wall clock of crontabs, unless a job or an entry names its own.
     timezone: str = "UTC"
 
@@ -303,6 +304,11 @@ class Settings(_Section):
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         return _zone(value)
+
+    @field_validator("scheduler_class")
+    @classmethod
+    def _scheduler_has_a_place(cls, value: str | None) -> str | None:
+        return _place_of_class(value, "my_module:OurScheduler")
 
     @field_validator("queue_bucket")
     @classmethod
@@ -517,6 +523,12 @@ def _zone(name: str) -> str:
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a directory's name an OSError
         raise ValueError("the name of a time zone, as Europe/Amsterdam") from None
     return name
+
+
+def _place_of_class(value: str | None, example: str) -> str | None:
+    if value is not None and not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", value):
+        raise ValueError(f"a module and a class in it, as {example}")
+    return value
 
 
 def _config_error(first: Mapping[str, Any]) -> ConfigError:

@@ -27,7 +27,7 @@ from sosw_celery.services.meta_handler import MetaHandler
 from sosw_celery.services.notices import Notices
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
-from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.services.scheduler import Scheduler, scheduler_class
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
@@ -172,7 +172,7 @@ class Services:
     @cached_property
     def scheduler(self) -> Scheduler:
         """Turns jobs into rows."""
-        return Scheduler(
+        return scheduler_class(self.settings)(
             self.settings,
             task_table=self.task_table,
             job_table=self.job_table,

@@ -15,7 +15,7 @@ from sosw_celery.cli.output import json_option, number, print_fields, print_json
 from sosw_celery.cli.runtime import load_services
 from sosw_celery.core.chunking import check_labourer, check_payload_size, payload_text
 from sosw_celery.errors import InvalidJob
-from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.services.scheduler import scheduler_class
 from sosw_celery.settings import Settings
 
 __all__ = ["Chunker", "Preview", "job_argument", "preview", "preview_of", "read_job"]
@@ -28,15 +28,22 @@ job_argument = click.argument(
 )
 
 
-class Chunker(Scheduler):
-    """A Scheduler that only chunks: it has no stores, and keeps what the job is warned of."""
+class Chunker:
+    """Chunks as the Scheduler of the settings does, without its stores, and keeps what the job is warned of."""
 
     def __init__(self, settings: Settings) -> None:
         nothing = cast(Any, None)  # chunking uses no store
-        super().__init__(
-            settings, task_table=nothing, job_table=nothing, queue_files=nothing, announce=nothing, spawn=nothing
-        )
+        self.settings = settings
         self.warnings: list[str] = []
+        self._scheduler = scheduler_class(settings)(
+            settings,
+            task_table=nothing,
+            job_table=nothing,
+            queue_files=nothing,
+            announce=nothing,
+            spawn=nothing,
+            warned=self.warnings.append,
+        )
 
     def checked(self, event: Any) -> tuple[dict[str, Any], Iterator[str]]:
         """Return the job of an event, checked whole, and the payloads of its tasks as text, made one by one.
@@ -44,9 +51,9 @@ class Chunker(Scheduler):
         Raises:
             InvalidJob: At once when the job is wrong, with the task when one is too big, at the end when there is none.
         """
-        job = self.extract_job_from_payload(event)
+        job = self._scheduler.extract_job_from_payload(event)
         check_labourer(job["lambda_name"], self.settings.labourers)
-        return job, self._texts(self.payloads(job))
+        return job, self._texts(self._scheduler.payloads(job))
 
     def _texts(self, payloads: Iterator[Mapping[str, Any]]) -> Iterator[str]:
         text = None
@@ -56,9 +63,6 @@ class Chunker(Scheduler):
             yield text
         if text is None:
             raise InvalidJob("job", "expected a job that gives at least one task")
-
-    def _warn(self, warning: str) -> None:
-        self.warnings.append(warning)
 
 
 @dataclass

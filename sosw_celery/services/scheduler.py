@@ -12,6 +12,7 @@ overrides take effect.
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import tempfile
 import time
@@ -33,7 +34,15 @@ from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_n
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.core.payload import check_payload_size, payload_text
 from sosw_celery.core.siblings import next_depth
-from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, SiblingRefused, StoreError, TransitionRefused
+from sosw_celery.errors import (
+    ConfigError,
+    InvalidJob,
+    ItemCorrupt,
+    JobNotFound,
+    SiblingRefused,
+    StoreError,
+    TransitionRefused,
+)
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
@@ -41,7 +50,7 @@ from sosw_celery.stores.job_table import SCHEDULING, JobRecord, JobTable, Part
 from sosw_celery.stores.queue_file import QueueFiles, pop_rows, read_rows
 from sosw_celery.stores.task_table import TaskTable
 
-__all__ = ["Scheduler"]
+__all__ = ["Scheduler", "scheduler_class"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +97,7 @@ class Scheduler(Chunkers):
         announce: Told, after rows were written, their labourer and the lowest greenfield of them. May fail.
         spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
         observe: Told of the tasks whose rows are in the table.
+        warned: Told of each warning about a job that is chunked outside a run; None: it is logged.
     """
 
     def __init__(
@@ -102,8 +112,10 @@ class Scheduler(Chunkers):
         clock: Clock = system_clock.now,
         monotonic: Callable[[], float] = time.monotonic,
         observe: Observer = nobody,
+        warned: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(settings, clock=clock)
+        self._warned = warned
         self._observe = observe
         self._task_table = task_table
         self._job_table = job_table
@@ -133,6 +145,7 @@ class Scheduler(Chunkers):
         labourer_id = job["lambda_name"]
         chunking.check_labourer(labourer_id, self.settings.labourers)
         self._levels(job)
+        self.check_periods()
         own_id = job.get("job_id")
         job_id = check_job_id(default_job_id if own_id is None else own_id)
         now = self._clock()
@@ -499,7 +512,7 @@ class Scheduler(Chunkers):
         return file_name(self.settings.queue_file, record.job_id, record.generation, part)
 
     def _warn(self, warning: str) -> None:
-        super()._warn(warning)
+        (self._warned or super()._warn)(warning)
         if self._work is not None and warning not in self._work.warnings:
             self._work.warnings.append(warning)
 
@@ -509,6 +522,29 @@ class Scheduler(Chunkers):
 
     def _day(self, job: Mapping[str, Any]) -> date:
         return super()._day(job) if self._work is None else self._work.record.today
+
+
+def scheduler_class(settings: Settings) -> type[Scheduler]:
+    """Return the subclass of `Scheduler` that the settings name, its module imported; `Scheduler` itself if none.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    place = settings.scheduler_class
+    if place is None:
+        return Scheduler
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module:  # the module is there, and lacks something itself
+            raise
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Scheduler)):
+        raise ConfigError(
+            "sosw.scheduler_class", place, "a subclass of sosw_celery.Scheduler, as my_module:OurScheduler"
+        )
+    return found
 
 
 class _Counted:

@@ -133,14 +133,15 @@ def test_redis_that_comes_back_empty_loses_nothing_and_keeps_the_cap(cluster: Cl
 @pytest.mark.parametrize("whom", ["main", "node"])
 def test_a_frozen_node_does_not_run_on_without_its_leases(cluster: Cluster, whom: str) -> None:
     """A node frozen for longer than its leases finds them gone when it wakes, and ends those attempts at once."""
-    frozen = cluster.worker("note", "-c", "3")
-    submitted = cluster.submit(job("note", {f"g{number}": {"seconds": 2.8} for number in range(3)}))
-    cluster.wait_for(lambda: len(cluster.spans()) >= 3, 20, "three tasks to run")
+    frozen = cluster.worker("count", "-c", "2")
+    groups: dict[str, dict[str, Any]] = {f"g{number}": {"values": [number], "seconds": 6} for number in range(2)}
+    submitted = cluster.submit(job("count", groups))
+    cluster.wait_for(lambda: len(cluster.spans()) >= 2, 20, "two tasks to run")
     stop, go_on = (os.killpg, os.killpg) if whom == "node" else (os.kill, os.kill)
     stop(frozen.pid, signal.SIGSTOP)
-    cluster.worker("note", "-c", "3")
-    cluster.wait_for(lambda: len(cluster.spans()) >= 6, 30, "the tasks to run elsewhere")
+    cluster.worker("count", "-c", "2")
+    cluster.wait_for(lambda: len(cluster.spans()) >= 4, 30, "the tasks to run elsewhere")
     go_on(frozen.pid, signal.SIGCONT)
-    assert cluster.ended(submitted).completed == 3
-    assert {task.attempts for task in cluster.closed("note")} == {2}
-    assert most_at_once(cluster.spans()) <= 3
+    assert cluster.ended(submitted).completed == 2
+    assert {task.attempts for task in cluster.closed("count")} == {2}
+    assert most_at_once(cluster.spans()) <= 2

@@ -76,6 +76,10 @@ def resources_of(settings: Settings, *, region: str, account: str) -> dict[str, 
         found["metrics"] = Resource(("*",))  # IAM knows no narrower one for metrics
     if settings.meta_handler_config is not None and settings.meta_handler_config.write_meta_to_ddb:
         found["history"] = found["meta"]
+    if settings.tells_of_dead_tasks:
+        found |= {"outbox": found["jobs"], "outbox.deaths": found["closed"]}
+    if settings.sns_config.recipient:
+        found["topic"] = Resource((settings.sns_config.recipient,))
     return {
         **found,
         **_queue_resources(settings, partition),

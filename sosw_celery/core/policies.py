@@ -32,7 +32,7 @@ class Resource:
 
 
 #: The services of resources that are no tables.
-_SERVICES = {"queue": "s3", "parameters": "ssm", "metrics": "cloudwatch"}
+_SERVICES = {"queue": "s3", "parameters": "ssm", "metrics": "cloudwatch", "topic": "sns"}
 
 
 def _on(name: str, *actions: str, reason: str = "") -> Grant:
@@ -44,6 +44,8 @@ def _on(name: str, *actions: str, reason: str = "") -> Grant:
 _ACCEPT = (_on("jobs", "PutItem", "DeleteItem"),)
 #: Writing what happened to tasks, where a history is kept.
 _TELL = (_on("history", "BatchWriteItem"),)
+#: Noting that somebody has to be told of a dead task, where anybody is.
+_OWE = (_on("outbox", "PutItem"),)
 #: Claiming a task: of a worker, or on behalf of one that goes through the assistant, by who hands a slot on.
 _CLAIM = (_on("tasks", "UpdateItem"),)
 #: Ending an attempt: completed, failed into the retry table, or dead, which may end its job.
@@ -53,6 +55,7 @@ _END = (
     _on("retry", "PutItem"),
     _on("closed", "PutItem"),
     _on("jobs", "GetItem", "UpdateItem"),
+    *_OWE,
     *_TELL,
 )
 #: Writing a sibling of a running task, unless there is one, or was.
@@ -62,7 +65,7 @@ _SPAWN = (
     _on("closed", "BatchGetItem"),
 )
 #: Moving a row that cannot be read into the closed table.
-_SET_ASIDE = (_on("tasks", "DeleteItem"), _on("closed", "PutItem"), _on("jobs", "UpdateItem"))
+_SET_ASIDE = (_on("tasks", "DeleteItem"), _on("closed", "PutItem"), _on("jobs", "UpdateItem"), *_OWE)
 #: Reading what is stored of a labourer's configuration.
 _CONFIGURED = (_on("config", "GetItem"), _on("parameters", "GetParameter"))
 
@@ -97,6 +100,9 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
         _on("closed", "BatchWriteItem"),
         _on("jobs", "BatchGetItem"),
         _on("jobs.index", "Query"),
+        _on("outbox", "UpdateItem", "BatchWriteItem"),
+        _on("outbox.deaths", "GetItem"),
+        _on("topic", "Publish"),
     ),
     "operator": (
         _on("tasks", "GetItem"),

@@ -51,6 +51,8 @@ METRIC = {
     "feeling_comparison_operator": "<=",
 }
 
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:dead_tasks"
+
 #: Actions of S3 whose names differ from those of the calls.
 S3_ACTIONS = {
     "ListObjectsV2": "s3:ListBucket",
@@ -81,6 +83,10 @@ class Recorder:
         """Note every request of this client from now on."""
         client.meta.events.register("before-call", self._note)
 
+    def watch_session(self, session: Any) -> None:
+        """Note what clients of SNS send that are made from now on."""
+        session.events.register("before-call.sns.Publish", self._note)
+
     def _note(self, model: Any, params: Any, **_: Any) -> None:
         self.operations.add(model.name)
         service = model.service_model.service_name
@@ -88,6 +94,8 @@ class Recorder:
             self.calls.add(_of_s3(model.name, params))
         elif service == "dynamodb":
             self.calls |= set(_of_dynamodb(model.name, json.loads(params["body"])))
+        elif service == "sns":
+            self.calls.add(("sns:Publish", name_of(params["body"]["TopicArn"])))
         else:
             self.calls.add((f"{service}:{model.name}", "*"))
 
@@ -149,6 +157,8 @@ class Cast:
             self.cast[name], self.recorders[name] = services, Recorder()
             for client in (services.dynamodb, services.s3, services.meta_table._client):
                 self.recorders[name].watch(client)
+            if name == "scavenger":  # the client of SNS is made when it is needed
+                self.recorders[name].watch_session(boto3.DEFAULT_SESSION)
         return self.cast[name]
 
     # ---- lives
@@ -213,6 +223,7 @@ def section(dynamodb_endpoint: str, redis_url: str, table_prefix: str) -> dict[s
             "sosw_retry_tasks_table": f"{table_prefix}retry",
             "sosw_jobs_table": f"{table_prefix}jobs",
         },
+        "sns_config": {"recipient": TOPIC},
         "stored_config": {"source": "dynamo", "table_name": f"{table_prefix}config"},
         "meta_handler_config": {"dynamo_db_config": {"table_name": f"{table_prefix}meta"}},
     }
@@ -222,11 +233,13 @@ def section(dynamodb_endpoint: str, redis_url: str, table_prefix: str) -> dict[s
 def cast(section: dict[str, Any]) -> Iterator[Cast]:
     """All roles, before the first call; the tables and the bucket are made."""
     with mock_aws():
+        boto3.setup_default_session()
         made = Cast(section)
         yield made
         made.app.close()
         for services in made.cast.values():
             services.redis.close()
+        boto3.setup_default_session()
 
 
 def a_whole_life(cast: Cast) -> None:
@@ -237,6 +250,7 @@ def a_whole_life(cast: Cast) -> None:
     tasks_end_in_every_way(cast)
     rows_are_broken(cast)
     workers_are_far_away(cast)
+    people_are_told(cast)
     operators_look(cast)
     for services in cast.cast.values():
         services.meta_handler.flush()
@@ -359,6 +373,13 @@ def rows_are_broken(cast: Cast) -> None:
     delta = cast.settings.task_config.greenfield_invocation_delta
     cast.break_rows(greenfield=items.number(clock.now() + delta), created_at=items.number(clock.now()))
     cast.sweep()
+
+
+def people_are_told(cast: Cast) -> None:
+    """The topic gets a notice of the tasks that died."""
+    boto3.client("sns", region_name="eu-west-1").create_topic(Name="dead_tasks")
+    told = cast.role("scavenger").notices.tell()
+    assert told["sns"] > 0
 
 
 def operators_look(cast: Cast) -> None:

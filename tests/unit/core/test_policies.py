@@ -19,6 +19,7 @@ EVERYTHING: dict[str, Any] = {
     "queue_bucket": "my-bucket",
     "s3_prefix": "my/prefix/",
     "meta_handler_config": {},
+    "sns_config": {"recipient": "arn:aws:sns:eu-west-1:123456789012:dead_tasks"},
     "stored_config": {"source": "ssm", "ssm_prefix": "/sosw/"},
     "labourers": {
         "resize": {
@@ -42,7 +43,11 @@ def resources(section: dict[str, Any], region: str = "eu-west-1") -> Any:
 def allowed(role: str, section: dict[str, Any]) -> dict[str, list[str]]:
     """Return what a role may do, by ARN."""
     statements = policy(role, resources(section))["Statement"]
-    return {arn: one["Action"] for one in statements for arn in one["Resource"]}
+    found: dict[str, list[str]] = {}
+    for statement in statements:
+        for arn in statement["Resource"]:
+            found.setdefault(arn, []).extend(statement["Action"])
+    return found
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -56,7 +61,9 @@ def test_a_policy_is_one_that_iam_takes(role: str) -> None:
     assert all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids)
     for statement in document["Statement"]:
         assert statement["Effect"] == "Allow"
-        assert all(re.fullmatch(r"(dynamodb|s3|ssm|cloudwatch):[A-Za-z]+", action) for action in statement["Action"])
+        assert all(
+            re.fullmatch(r"(dynamodb|s3|ssm|cloudwatch|sns):[A-Za-z]+", action) for action in statement["Action"]
+        )
         assert statement["Resource"]
     assert len(json.dumps(document, separators=(",", ":"))) < MANAGED_POLICY
     assert ABOUT[role]
@@ -70,12 +77,13 @@ def test_only_what_has_no_arn_is_allowed_everywhere() -> None:
 
 
 def test_names_are_those_of_the_configuration() -> None:
-    """Tables, indexes, bucket, prefix, parameters."""
+    """Tables, indexes, bucket, prefix, parameters, topic."""
     section = {**EVERYTHING, "task_config": {"dynamo_db_config": {"table_name": "mine", "index_greenfield": "head"}}}
     assert "arn:aws:dynamodb:eu-west-1:123456789012:table/mine/index/head" in allowed("orchestrator", section)
     scheduler = allowed("scheduler", section)
     assert "arn:aws:s3:::my-bucket/my/prefix/*" in scheduler
     assert "arn:aws:s3:::my-bucket" in scheduler
+    assert allowed("scavenger", section)["arn:aws:sns:eu-west-1:123456789012:dead_tasks"] == ["sns:Publish"]
     assert "arn:aws:ssm:eu-west-1:123456789012:parameter/sosw/*_config" in allowed("worker", section)
 
 

@@ -35,6 +35,7 @@ from sosw_celery.wiring import (
     SCHEDULER,
     SWEEP_ALL,
     SWEEP_JOBS,
+    TELL_OF_DEAD,
     settings_of,
 )
 
@@ -101,6 +102,8 @@ def beat_entries(settings: Settings) -> dict[str, dict[str, Any]]:
         DISPATCH_ALL: _safety_net(DISPATCH_ALL, settings.safety_net_s),
         f"{DISPATCH_ALL} thoroughly": _safety_net(DISPATCH_ALL, THOROUGH_S, thorough=True),
     }
+    if settings.tells_of_dead_tasks:
+        entries[TELL_OF_DEAD] = _safety_net(TELL_OF_DEAD, settings.notices.every_s)
     for name, entry in settings.scheduled_jobs.items():
         entries[f"sosw.scheduled_jobs.{name}"] = _job_entry(name, entry, settings.timezone)
     return entries

@@ -45,6 +45,7 @@ BATCH_TRIES = 12
 BATCH_BACKOFF_MAX_S = 5.0
 
 JobCounters = Callable[..., Item]
+OweNotice = Callable[[str, str, Decimal], Item]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class TaskTable:
         job_counters: Builds the update that adds completed, dead and spawned tasks to a job, for the same transaction.
         parallel: Batch calls under way at once.
         observe: Told of each move after it was made, except of new rows: who writes them knows when all are there.
+        owe_notice: Builds the put that remembers a death, for the transaction that makes a task dead; None where nobody
+            is told of dead tasks. Called with labourer, task and time.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class TaskTable:
         job_counters: JobCounters,
         parallel: int = 4,
         observe: Observer = nobody,
+        owe_notice: OweNotice | None = None,
     ) -> None:
         self.client = client
         self.tables = tables
@@ -95,6 +99,7 @@ class TaskTable:
         self._job_counters = job_counters
         self._parallel = parallel
         self._observe = observe
+        self._owe_notice = owe_notice
 
     # ---- writing the queue
 
@@ -363,7 +368,10 @@ class TaskTable:
         dead = replace(failed, desired_launch_time=None)
         put = {"TableName": self.tables.closed, "Item": items.archive_row(dead, now, status=0, tables=self.tables)}
         counters = [{"Update": self._job_counters(dead.job_id, 0, 1)}] if dead.job_id else []
-        return [{"Put": put}, *counters]
+        return [{"Put": put}, *counters, *self._notices_of(dead.labourer_id, dead.task_id, now)]
+
+    def _notices_of(self, labourer_id: str, task_id: str, now: Decimal) -> list[Item]:
+        return [] if self._owe_notice is None else [{"Put": self._owe_notice(labourer_id, task_id, now)}]
 
     def _delete_counted(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """Delete completed rows and count them; return which. What another scavenger has taken meanwhile is its own."""
@@ -416,7 +424,8 @@ class TaskTable:
         }
         try:
             put = {"Put": {"TableName": self.tables.closed, "Item": dead}}
-            self._transact([{"Delete": delete}, put, *counters], "set aside")
+            notices = self._notices_of(labourer_id, row[f("task_id")]["S"], now)
+            self._transact([{"Delete": delete}, put, *counters, *notices], "set aside")
         except TransactionRefused:
             return  # somebody else has set it aside
         corrupt = Attempt(labourer_id, row[f("task_id")]["S"], 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,9 @@ def constants_of(source: str, environment: Mapping[str, str]) -> Constants:
     Raises:
         SyntaxError: It is not Python.
     """
-    module = ast.parse(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about code that is not ours, and is not run
+        module = ast.parse(source)
     reader = _Reader(environment)
     for scope, name, value in _assignments(module, ""):
         reader.assign(scope, name, value)

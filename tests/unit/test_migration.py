@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,44 @@ def test_names_of_configurations_that_are_sections_stay_sections(tmp_path: Path)
     """`task_config` is a key, not a configuration that is called so."""
     report = check_file(written(tmp_path, "a.json", {"task_config": {"labourers": {"resize": {}}}}))
     assert [one.key for one in report.understood] == ["sosw.task_config.labourers.resize"]
+
+
+UPSTREAM = (
+    "scheduler",
+    "orchestrator",
+    "scavenger",
+    "worker_assistant",
+    "worker",
+    "managers/task",
+    "managers/ecology",
+    "managers/meta_handler",
+    "components/siblings",
+)
+
+
+@pytest.mark.parametrize("module", UPSTREAM)
+def test_every_default_configuration_of_sosw_is_read(module: str) -> None:
+    """Nothing in sosw's own modules is unknown or wrong; every key is understood, or ignored with a reason."""
+    spec = importlib.util.find_spec("sosw")
+    assert spec is not None
+    assert spec.origin is not None
+    report = check_file(Path(spec.origin).parent / f"{module}.py")
+    assert wrong(report) == []
+    assert report.settings is not None
+    assert report.understood or report.ignored
+    assert all(one.reason for one in report.ignored)
+
+
+def test_defaults_of_sosw_have_their_values_here() -> None:
+    """What its TaskManager and its Scavenger fall back to counts under our names."""
+    spec = importlib.util.find_spec("sosw")
+    assert spec is not None
+    assert spec.origin is not None
+    settings = [check_file(Path(spec.origin).parent / f"{module}.py").settings for module in UPSTREAM]
+    tasks = settings[UPSTREAM.index("managers/task")]
+    assert tasks is not None
+    assert (tasks.max_attempts, tasks.max_simultaneous_invocations) == (3, 1)
+    assert tasks.task_config.dynamo_db_config.row_mapper["desired_launch_time"] == "N"
+    scavenger = settings[UPSTREAM.index("scavenger")]
+    assert scavenger is not None
+    assert scavenger.sns_config.recipient == "arn:aws:sns:us-west-2:000000000000:sosw_info"

@@ -71,6 +71,7 @@ def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
     queued = table.count_queued(labourer_id, now=clock.now(), at_most=COUNT_LIMIT)
     waiting = table.count_waiting(labourer_id, at_most=COUNT_LIMIT)
     limit = services.ecology.limit_of(labourer)
+    eco_status = services.ecology.health_of(labourer_id).status if labourer.health_metrics else None
     return LabourerStatus(
         labourer_id=labourer_id,
         queued=min(COUNT_LIMIT, queued),
@@ -79,7 +80,7 @@ def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
         cap=labourer.slots,
         waiting=min(COUNT_LIMIT, waiting),
         slots=usage.ready,
-        health=services.ecology.health_of(labourer_id).status if labourer.health_metrics else None,
+        health=None if eco_status is None else int(eco_status),
         limit=limit,
         average_duration_s=labourer.average_duration_s,
         max_duration_s=labourer.max_duration_s,

@@ -262,10 +262,9 @@ class Ecology:
             now = self._look(labourer_id)
             self._seen[labourer_id] = self._monotonic(), now
             if now.status != was.status:
-                shown = ", ".join(f"{one.name}={one.value}" for one in now.metrics)
-                logger.info(
-                    "ecology.feels labourer_id=%s status=%s was=%s %s", labourer_id, now.status, was.status, shown
-                )
+                values = ", ".join(f"{one.name}={one.value}" for one in now.metrics)
+                statuses = _shown(now.status), _shown(was.status)
+                logger.info("ecology.feels labourer_id=%s status=%s was=%s %s", labourer_id, *statuses, values)
             if now.coefficient > was.coefficient:
                 self._recovered(labourer_id)
 
@@ -277,6 +276,10 @@ class Ecology:
                 if metric.digest == digest:
                     found.setdefault(labourer_id, []).append(metric)
         return found
+
+
+def _shown(status: EcoStatus | None) -> str:
+    return "unknown" if status is None else str(int(status))
 
 
 def _told(metric: Metric, reading: Reading) -> MetricHealth:

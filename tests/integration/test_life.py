@@ -133,8 +133,9 @@ def test_redis_that_comes_back_empty_loses_nothing_and_keeps_the_cap(cluster: Cl
 @pytest.mark.parametrize("whom", ["main", "node"])
 def test_a_frozen_node_does_not_run_on_without_its_leases(cluster: Cluster, whom: str) -> None:
     """A node frozen for longer than its leases finds them gone when it wakes, and ends those attempts at once."""
+    # The bodies sleep for longer than the second node needs to start, so that none is over when the first one wakes.
     frozen = cluster.worker("count", "-c", "2")
-    groups: dict[str, dict[str, Any]] = {f"g{number}": {"values": [number], "seconds": 6} for number in range(2)}
+    groups: dict[str, dict[str, Any]] = {f"g{number}": {"values": [number], "seconds": 12} for number in range(2)}
     submitted = cluster.submit(job("count", groups))
     cluster.wait_for(lambda: len(cluster.spans()) >= 2, 20, "two tasks to run")
     stop, go_on = (os.killpg, os.killpg) if whom == "node" else (os.kill, os.kill)

@@ -35,18 +35,18 @@ def with_answers(make_client: Callable[..., Any]) -> Callable[..., Any]:
 
 
 boto3.client = with_answers(boto3.client)
+# All of sosw's modules share one LambdaGlobals.
+sosw.scheduler.global_vars.lambda_context = types.SimpleNamespace(
+    aws_request_id="upstream",
+    function_name="sosw",
+    log_stream_name="stream",
+    invoked_function_arn="",
+    get_remaining_time_in_millis=lambda: 300_000,
+)
 
 
 def schedule(config: dict[str, Any]) -> object:
     """Have sosw's Scheduler make tasks of the job."""
-    context = types.SimpleNamespace(
-        aws_request_id="upstream",
-        function_name="sosw_scheduler",
-        log_stream_name="stream",
-        invoked_function_arn="",
-        get_remaining_time_in_millis=lambda: 300_000,
-    )
-    sosw.scheduler.global_vars.lambda_context = context
     os.chdir(config["directory"])
     scheduler = Scheduler(
         custom_config={

@@ -14,7 +14,7 @@ def merged_deeply(*configs: Mapping[str, Any]) -> dict[str, Any]:
 
     A list replaces a list. Nothing of the result is shared with the arguments.
 
-    Source: sosw's `recursive_update`, which joins lists instead, and whose result shares dicts with its arguments.
+    Source: sosw's `recursive_update`, which joins lists instead.
     """
     together: dict[str, Any] = {}
     for config in configs:

@@ -1,4 +1,4 @@
-"""Ends attempts: in the tables, or through the assistant where the worker has no access to them, or they do not answer."""
+"""Ends attempts: in the tables, or through the assistant where a worker cannot reach them."""
 
 from __future__ import annotations
 

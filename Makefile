@@ -6,13 +6,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FOR_DOCS := $(VENV)/.docs
 ENGINES := $(VENV)/.engines
 
+# Without the variable, Material says at each run that it is maintained until May 2027 only.
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs docs-serve clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
 	$(BIN)/sosw-celery demo
@@ -25,14 +29,25 @@ lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sosw_celery workers
 
+docs: $(FOR_DOCS) ## Build the documents as a site, into site/; a warning is an error
+	$(DOCS) build --strict --quiet
+
+docs-serve: $(FOR_DOCS) ## Show the documents on http://127.0.0.1:8000, again after each change
+	$(DOCS) serve
+
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) .cache .sosw .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) site .cache .sosw .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps depend on what decides their content, so a change there brings the environment up to date.
 $(INSTALLED): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,test,dev]'
+	touch $@
+
+$(FOR_DOCS): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 # Exit status 3: an engine is not to be had here and a stand-in will do its work; say so again the next time.

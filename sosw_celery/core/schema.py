@@ -96,7 +96,8 @@ def choose_schema(job: Mapping[str, Any], schema: Any, variants: Mapping[str, An
     is one, else the schema itself, which is also what the name `default` means where no variant has it.
 
     Parameters:
-        schema, variants: Each schema as a list of levels, or as a mapping or an object that has `chunkable_attrs`.
+        schema: A list of levels, or a mapping or an object that has `chunkable_attrs`.
+        variants: Such schemas by their names.
 
     Raises:
         InvalidJob: There is no schema of this name.

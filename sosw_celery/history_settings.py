@@ -19,6 +19,7 @@ class _Section(BaseModel):
 class MetaTableConfig(_Section):
     """How the table of the history is called and what its rows hold."""
 
+    #: The table of the history.
     table_name: str = Field("sosw_tasks_meta", min_length=3, max_length=255)
     #: sosw states its key here; it cannot be another.
     hash_key: Literal["task_id"] = "task_id"
@@ -40,6 +41,7 @@ class MetaHandlerConfig(_Section):
 
     #: False: events are logged instead.
     write_meta_to_ddb: bool = True
+    #: What the table and its fields are called.
     dynamo_db_config: MetaTableConfig = Field(default_factory=MetaTableConfig)
     #: Events that a process holds back for the next write; beyond that the oldest are dropped, with a warning.
     buffer_events: int = Field(10_000, ge=25, le=1_000_000)

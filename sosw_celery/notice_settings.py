@@ -20,6 +20,7 @@ class SnsConfig(_Section):
 
     #: ARN of the topic; empty: none is told.
     recipient: str = Field("", pattern=r"^$|^arn:[a-z-]+:sns:[a-z0-9-]+:\d*:[A-Za-z0-9_.-]+$")
+    #: Subject of the mails that SNS makes of them; none: `sosw: dead tasks`.
     subject: str = ""
 
     @field_validator("subject")

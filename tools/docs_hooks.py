@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 __all__ = ["commands_text", "meaning_of", "on_page_markdown", "sections", "settings_text"]
 
-HELP_WIDTH = 96
+HELP_WIDTH = 80
 
 #: Keys whose dict has names of the user's own -> how these are written in a dotted path.
 OWN_NAMES = {
@@ -76,13 +76,13 @@ def settings_text() -> str:
     parts = []
     for place, model in sections().items():
         rows = [_row(name, field, meaning_of(model, name)) for name, field in model.model_fields.items()]
-        table = "\n".join(["| key | default | value | meaning |", "| --- | --- | --- | --- |", *rows])
+        table = "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows])
         parts.append(f"## `{place}`\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{table}")
     return "\n\n".join(parts)
 
 
 def _row(name: str, field: FieldInfo, meaning: str) -> str:
-    cells = (f"`{name}`", _default(field), _kind(field), meaning)
+    cells = (f"`{name}`", _default(field), f"{meaning} *{_kind(field).capitalize()}.*")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -17,6 +17,8 @@ __all__ = [
     "InvalidJob",
     "ItemCorrupt",
     "JobNotFound",
+    "LambdaFailed",
+    "LambdaThrottled",
     "RetryLater",
     "SiblingRefused",
     "SoswError",
@@ -163,6 +165,40 @@ class StoreUnavailable(StoreError):
 
 class ItemCorrupt(StoreError):
     """An item in a store cannot be read. Trying again does not help; it has to be set aside."""
+
+
+class LambdaFailed(SoswError):
+    """A Lambda function failed, cannot be run, or gave no answer in time.
+
+    Parameters:
+        kind: Type of the error that the function raised, or AWS's code.
+        message: Its text.
+        request_id: Of the invocation, for its log; empty when it is not known.
+    """
+
+    def __init__(self, kind: str, message: str, request_id: str = "") -> None:
+        super().__init__(kind, message, request_id)
+        self.kind, self.message, self.request_id = kind, message, request_id
+
+    def __str__(self) -> str:
+        text = ": ".join(part for part in (self.kind, self.message) if part) or "the function failed without a word"
+        return f"{text} (request {self.request_id})" if self.request_id else text
+
+
+class LambdaThrottled(SoswError):
+    """A Lambda function was not run, because it may not run now or Lambda cannot be reached. Nothing has happened.
+
+    Parameters:
+        after_s: Seconds after which Lambda wants to be asked again; None when it does not say.
+        reason: What it said.
+    """
+
+    def __init__(self, after_s: float | None, reason: str) -> None:
+        super().__init__(after_s, reason)
+        self.after_s, self.reason = after_s, reason
+
+    def __str__(self) -> str:
+        return f"the Lambda function was not run ({self.reason})"
 
 
 class RetryLater(SoswError):

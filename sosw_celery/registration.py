@@ -1,4 +1,4 @@
-"""Makes labourers of the classes that the configuration names."""
+"""Makes labourers of the classes and of the Lambda functions that the configuration names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 from celery import Celery
 
 from sosw_celery.errors import ConfigError
+from sosw_celery.lambda_worker import LambdaWorker
 from sosw_celery.wiring import settings_of
 from sosw_celery.worker import Worker
 
@@ -14,7 +15,7 @@ __all__ = ["register_configured"]
 
 
 def register_configured(app: Celery) -> None:
-    """Register each labourer whose entry has a `worker`, as `Worker.register_as` does.
+    """Register each labourer whose entry has a `worker`, as `Worker.register_as` does, or says `invoke: lambda`.
 
     Raises:
         ConfigError: It names no subclass of `Worker`; what its import raised is chained.
@@ -22,6 +23,8 @@ def register_configured(app: Celery) -> None:
     for name, labourer in settings_of(app).labourers.items():
         if labourer.worker is not None:
             worker_class(f"sosw.labourers.{name}.worker", labourer.worker).register_as(name)
+        elif labourer.invoke == "lambda":
+            LambdaWorker.register_as(name)
 
 
 def worker_class(key: str, path: str) -> type[Worker]:

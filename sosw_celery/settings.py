@@ -89,8 +89,10 @@ class DynamoDbConfig(_Section):
 class LabourerSettings(_Section):
     """One type of worker: its resource limits and how its failures are treated."""
 
-    #: Kept on each task for tools that read it; the Lambda to invoke where the labourer is one.
+    #: Kept on each task for tools that read it; the Lambda function to invoke where the labourer is one.
     arn: str = ""
+    #: What runs its tasks: Python code in its workers (`celery`), or the Lambda function `arn`, which they invoke.
+    invoke: Literal["celery", "lambda"] = "celery"
     #: Slots: how many attempts of this labourer run at once in the whole cluster; None takes that of the section.
     max_simultaneous_invocations: int | None = Field(None, ge=1, le=1_000_000)
     #: Seconds that one attempt may take; then it is killed and counts as failed.
@@ -298,6 +300,7 @@ class Settings(_Section):
 
     #: Notices about dead tasks.
     notices: NoticesConfig = Field(default_factory=NoticesConfig)
+    #: The SNS topic that is told of dead tasks.
     sns_config: SnsConfig = Field(default_factory=SnsConfig)
 
     @field_validator("timezone")
@@ -485,10 +488,21 @@ def _problems_together(settings: Settings) -> Iterator[ConfigError]:
         expected = "more than renew_s, so that every node reports before slots are granted"
         yield ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
     yield from _problems_of_rows(settings)
+    yield from _problems_of_lambdas(settings)
     try:
         _ = settings.health_metrics
     except ConfigError as problem:
         yield problem
+
+
+def _problems_of_lambdas(settings: Settings) -> Iterator[ConfigError]:
+    """Yield labourers that are to be Lambda functions and do not say which, or are to be something else as well."""
+    for name, labourer in settings.labourers.items():
+        key = f"{SECTION}.labourers.{name}"
+        if labourer.invoke == "lambda" and not labourer.arn:
+            yield ConfigError(f"{key}.arn", labourer.arn, "the ARN or name of the Lambda function to invoke")
+        if labourer.invoke == "lambda" and labourer.worker is not None:
+            yield ConfigError(f"{key}.worker", labourer.worker, "no class: its tasks are run by the Lambda function")
 
 
 def _problems_of_rows(settings: Settings) -> Iterator[ConfigError]:

@@ -34,6 +34,7 @@ from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo
 from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
 from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.lambda_functions import LambdaFunctions
 from sosw_celery.stores.meta_table import MetaTable
 from sosw_celery.stores.metrics import Source, sources_from
 from sosw_celery.stores.notice_targets import targets_from
@@ -129,6 +130,11 @@ class Services:
             observe=self._observer,
             owe_notice=self.outbox.put_request if self.settings.tells_of_dead_tasks else None,
         )
+
+    @cached_property
+    def lambda_functions(self) -> LambdaFunctions:
+        """The Lambda functions that are labourers."""
+        return LambdaFunctions(self.settings.aws_region)
 
     @cached_property
     def outbox(self) -> Outbox:

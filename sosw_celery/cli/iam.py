@@ -80,6 +80,9 @@ def resources_of(settings: Settings, *, region: str, account: str) -> dict[str, 
         found |= {"outbox": found["jobs"], "outbox.deaths": found["closed"]}
     if settings.sns_config.recipient:
         found["topic"] = Resource((settings.sns_config.recipient,))
+    if functions := [labourer.arn for labourer in settings.labourers.values() if labourer.invoke == "lambda"]:
+        place = f"arn:{partition}:lambda:{region}:{account}:function"
+        found["functions"] = Resource(tuple(one if one.startswith("arn:") else f"{place}:{one}" for one in functions))
     return {
         **found,
         **_queue_resources(settings, partition),

@@ -32,7 +32,7 @@ class Resource:
 
 
 #: The services of resources that are no tables.
-_SERVICES = {"queue": "s3", "parameters": "ssm", "metrics": "cloudwatch", "topic": "sns"}
+_SERVICES = {"queue": "s3", "parameters": "ssm", "metrics": "cloudwatch", "topic": "sns", "functions": "lambda"}
 
 
 def _on(name: str, *actions: str, reason: str = "") -> Grant:
@@ -69,6 +69,9 @@ _SET_ASIDE = (_on("tasks", "DeleteItem"), _on("closed", "PutItem"), _on("jobs", 
 #: Reading what is stored of a labourer's configuration.
 _CONFIGURED = (_on("config", "GetItem"), _on("parameters", "GetParameter"))
 
+#: Running the tasks of labourers that are Lambda functions.
+_INVOKE = (_on("functions", "InvokeFunction"),)
+
 ROLES: Mapping[str, tuple[Grant, ...]] = {
     "submitter": _ACCEPT,
     "scheduler": (
@@ -88,8 +91,8 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
         _on("metrics", "GetMetricStatistics"),
         *_TELL,
     ),
-    "worker": (*_END, *_SPAWN, *_CONFIGURED),
-    "worker-through-assistant": (*_CONFIGURED, *_TELL),
+    "worker": (*_END, *_SPAWN, *_CONFIGURED, *_INVOKE),
+    "worker-through-assistant": (*_CONFIGURED, *_TELL, *_INVOKE),
     "worker-assistant": (*_END, *_SPAWN),
     "scavenger": (
         *_END,

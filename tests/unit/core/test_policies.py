@@ -22,6 +22,7 @@ EVERYTHING: dict[str, Any] = {
     "sns_config": {"recipient": "arn:aws:sns:eu-west-1:123456789012:dead_tasks"},
     "stored_config": {"source": "ssm", "ssm_prefix": "/sosw/"},
     "labourers": {
+        "thumbnail": {"invoke": "lambda", "arn": "thumbnail:prod"},
         "resize": {
             "health_metrics": {
                 "cpu": {
@@ -30,7 +31,7 @@ EVERYTHING: dict[str, Any] = {
                     "feeling_comparison_operator": "<=",
                 }
             }
-        }
+        },
     },
 }
 
@@ -62,7 +63,7 @@ def test_a_policy_is_one_that_iam_takes(role: str) -> None:
     for statement in document["Statement"]:
         assert statement["Effect"] == "Allow"
         assert all(
-            re.fullmatch(r"(dynamodb|s3|ssm|cloudwatch|sns):[A-Za-z]+", action) for action in statement["Action"]
+            re.fullmatch(r"(dynamodb|s3|ssm|cloudwatch|sns|lambda):[A-Za-z]+", action) for action in statement["Action"]
         )
         assert statement["Resource"]
     assert len(json.dumps(document, separators=(",", ":"))) < MANAGED_POLICY
@@ -85,6 +86,8 @@ def test_names_are_those_of_the_configuration() -> None:
     assert "arn:aws:s3:::my-bucket" in scheduler
     assert allowed("scavenger", section)["arn:aws:sns:eu-west-1:123456789012:dead_tasks"] == ["sns:Publish"]
     assert "arn:aws:ssm:eu-west-1:123456789012:parameter/sosw/*_config" in allowed("worker", section)
+    function = "arn:aws:lambda:eu-west-1:123456789012:function:thumbnail:prod"
+    assert allowed("worker", section)[function] == ["lambda:InvokeFunction"]
 
 
 def test_the_bucket_is_listed_under_the_prefix() -> None:

@@ -159,8 +159,10 @@ class StoreError(SoswError):
 
 
 class StoreUnavailable(StoreError):
-    """The store did not answer, or throttled the call after all retries. Whether a write took effect is unknown:
-    repeat it, everything here is idempotent or conditional."""
+    """The store did not answer, or throttled the call after all retries.
+
+    Whether a write took effect is unknown: repeat it, everything here is idempotent or conditional.
+    """
 
 
 class ItemCorrupt(StoreError):

@@ -45,8 +45,10 @@ MAINTAIN_POOL_S = 0.25
 
 
 class Watchdog:
-    """Ends this pool process when the leases of the node were not renewed in time. One per process, shared memory
-    with the main one; does nothing where there is no main process that renews."""
+    """Ends this pool process when the leases of the node were not renewed in time.
+
+    One per process, shared memory with the main one; does nothing where there is no main process that renews.
+    """
 
     def __init__(self) -> None:
         # Written by the main process, read by its children: they inherit the memory by the fork.

@@ -82,8 +82,14 @@ def settings_text() -> str:
 
 
 def _row(name: str, field: FieldInfo, meaning: str) -> str:
-    cells = (f"`{name}`", _default(field), f"{meaning} *{_kind(field).capitalize()}.*")
+    kind = _kind(field)
+    cells = (f"`{name}`", _default(field), _arrows(meaning) + ("" if kind == "dict" else f" *{kind.capitalize()}.*"))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _arrows(text: str) -> str:
+    """Return the text with real arrows, which no line is broken in; code stays as it is."""
+    return re.sub(r"`[^`]*`|->", lambda found: "\N{RIGHTWARDS ARROW}" if found[0] == "->" else found[0], text)
 
 
 def _default(field: FieldInfo) -> str:

@@ -181,8 +181,10 @@ class TaskTable:
         return list(itertools.islice(self._tasks_of(query, now), limit))
 
     def running(self, labourer_id: str, *, now: Decimal) -> Iterator[Task]:
-        """Yield the claimed tasks, oldest claim first, as the index shows them: running ones, and completed ones that
-        are not archived yet."""
+        """Yield the claimed tasks, oldest claim first, as the index shows them.
+
+        These are running ones, and completed ones that are not archived yet.
+        """
         yield from self._tasks_of(items.running_query(labourer_id, greenfield.queue_end(now), self.tables), now)
 
     def count_queued(self, labourer_id: str, *, now: Decimal, at_most: int | None = None) -> int:

@@ -77,7 +77,7 @@ class TaskTable:
         delta: Seconds that mark a task as invoked (`greenfield_invocation_delta`).
         job_counters: Builds the update that adds completed, dead and spawned tasks to a job, for the same transaction.
         parallel: Batch calls under way at once.
-        observe: Told of each move after it was made, except by `write`: who writes a part knows when its rows are there.
+        observe: Told of each move after it was made, except by `write`: who calls it knows when all are there.
         owe_notice: Builds the put that remembers a death, for the transaction that makes a task dead; None where nobody
             is told of dead tasks. Called with labourer, task and time.
     """

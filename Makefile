@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 
+# Most tests wait for processes that they start, so a few more run at once than there are cores.
+TEST_PROCESSES ?= 3
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -22,7 +25,7 @@ demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery 
 	$(BIN)/sosw-celery demo
 
 test: $(ENGINES) ## Run all tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .

@@ -694,7 +694,7 @@ def test_periods_of_the_configuration_count(make: Callable[..., World]) -> None:
     world = make(custom_period_patterns={"fy([0-9])": fiscal, "new_year": "json:loads"})
     world.run({"lambda_name": "resize", "period": "fy2"})
     assert world.payloads() == [{"date_list": ["fy2028"]}]
-    assert world.scheduler()._custom_period("json:loads") is json.loads
+    assert world.scheduler()._custom_period("new_year", "json:loads") is json.loads
 
 
 class OwnChunkers(Scheduler):

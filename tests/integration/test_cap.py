@@ -33,3 +33,26 @@ def test_never_more_than_the_cap_run_at_once_and_all_end_once(make_cluster: Call
     assert len({span.task_id for span in spans}) == len(spans) == TASKS
     assert all(span.end is not None for span in spans)
     assert most_at_once(spans) == CAP
+
+
+@pytest.mark.slow
+def test_never_more_starts_than_the_rate_allows(make_cluster: Callable[..., Cluster]) -> None:
+    """At 10/s over the whole cluster two orchestrators and two nodes start at most 10 tasks a second."""
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 8, "rate_limit": "10/s"}})
+    cluster.worker("sosw_scheduler,sosw_scavenger,sosw_worker_assistant", "-P", "threads", "-c", "2")
+    for _ in range(2):
+        cluster.worker("sosw_orchestrator", "-P", "solo")
+    for _ in range(2):
+        cluster.worker("note", "-c", "2")
+    cluster.beat()
+
+    job = cluster.submit(
+        {"lambda_name": "note", "isolate_values": True, "groups": {"all": {"values": list(range(50))}}}
+    )
+    assert cluster.ended(job, 60).completed == 50
+
+    starts = sorted(span.start for span in cluster.spans())
+    # Tokens are spent by Redis; bodies start some moments later, each after its own.
+    slack_s = 0.5
+    assert all(starts[index + 20] - starts[index] >= 2 - slack_s for index in range(len(starts) - 20))
+    assert starts[-1] - starts[0] < 15

@@ -54,7 +54,14 @@ def history(cluster: Cluster, task_id: str, last: str) -> list[Event]:
 
 def actions(cluster: Cluster, task_id: str, last: str) -> list[str]:
     """Return what happened to a task, in order."""
-    return [event.action for event in history(cluster, task_id, last)]
+    return moves(history(cluster, task_id, last))
+
+
+def moves(told: list[Event]) -> list[str]:
+    """Return the actions without hints that nobody took up: a pass may have read the row right before its claim."""
+    names = [event.action for event in told]
+    followers = [*names[1:], ""]
+    return [name for name, after in zip(names, followers, strict=True) if name != "dispatched" or after == "invoked"]
 
 
 @pytest.mark.slow
@@ -74,7 +81,7 @@ def test_the_life_of_each_task_is_told_in_order(
         assert actions(cluster, done.task_id, "archived") == (WELL if done.attempts == 1 else again)
     (dead,) = cluster.closed("chronicle", status=0)
     told = history(cluster, dead.task_id, "archived_dead")
-    assert [event.action for event in told] == [
+    assert moves(told) == [
         *["created", *FAILED, "scheduled_for_retry", "ready_for_retry"],
         *[*FAILED, "archived_dead"],
     ]

@@ -232,6 +232,8 @@ class Ecology:
             answer = answers.get(timeout=metric.timeout_s)
         except queue.Empty:
             raise StoreUnavailable(metric.source, "answering", f"nothing within {metric.timeout_s:g} s") from None
+        # It has answered, so it is busy no more, though its thread may take another moment to end.
+        self._asking.pop(metric.digest, None)
         if isinstance(answer, StoreError):
             raise answer
         return answer

@@ -459,10 +459,10 @@ class Scheduler(Chunkers):
         return self.get_and_lock_queue_file()
 
     def _tidy_up(self) -> None:
-        """Do what is left when all rows are written: the tasks may be closed already, dead chunkings leave files."""
+        """Do what is left when all rows are written: the tasks may be closed already, killed processes leave files."""
         record = self._at_work_now.record
         self._job_table.finish_if_done(record.job_id, self._clock())
-        for generation in range(1, record.generation):
+        for generation in range(1, record.generation + 1):
             beginning = file_names(self.settings.queue_file, record.job_id, generation)
             self._quietly(partial(self._queue_files.clear, beginning))
 

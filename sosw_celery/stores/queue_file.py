@@ -110,8 +110,9 @@ class DirectoryQueueFiles:
         free = self._free(name)
         with _disk("put"):
             self.path.mkdir(parents=True, exist_ok=True)
-            # A leading dot: `clear` and people who look for queue files pass half-written ones by.
-            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.path)
+            # A leading dot: people who look for queue files pass half-written ones by. With the name, so that `clear`
+            # finds the one that a killed process left.
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", suffix=".part", dir=self.path)
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(file, lines, _disk("put"))
@@ -168,7 +169,7 @@ class DirectoryQueueFiles:
             if not self.path.is_dir():
                 return 0
             for entry in os.scandir(self.path):
-                if entry.name.startswith((beginning, LOCKED + beginning)):
+                if entry.name.startswith((beginning, LOCKED + beginning, f".{beginning}")):
                     Path(entry.path).unlink(missing_ok=True)
                     removed += 1
         return removed

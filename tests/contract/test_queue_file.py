@@ -351,3 +351,22 @@ def test_the_setting_chooses_the_place(tmp_path: Path) -> None:
         bucket = queue_files_from(load_settings({"queue_bucket": BUCKET}), s3=lambda: client)
     assert isinstance(bucket, S3QueueFiles)
     assert (bucket.bucket, bucket.prefix) == (BUCKET, "sosw/scheduler/")
+
+
+def test_clearing_takes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
+    """The temporary file of a `put` that never ended goes with the files of its job, and with no other's."""
+    files = DirectoryQueueFiles(tmp_path)
+    name = file_name("tasks_queue.txt", "j1", 1, 0)
+
+    def killed() -> Iterator[str]:
+        """Copy the directory as a kill in this moment would leave it."""
+        yield from ROWS
+        (half_written,) = tmp_path.iterdir()
+        (tmp_path / f"{half_written.name}.left").touch()
+
+    files.put(name, killed())
+    (left,) = tmp_path.glob(".*.left")
+    assert files.clear("tasks_queue_j2.1_") == 0
+    assert left.exists()
+    assert files.clear("tasks_queue_j1.1_") == 2
+    assert list(tmp_path.iterdir()) == []

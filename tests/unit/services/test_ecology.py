@@ -12,6 +12,7 @@ import pytest
 
 from sosw_celery.core.health import EcoStatus
 from sosw_celery.errors import ConfigError, StoreError
+from sosw_celery.services import ecology as ecology_module
 from sosw_celery.services.ecology import Ecology
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.metrics import Source
@@ -317,3 +318,19 @@ def test_passes_that_follow_each_other_look_once_a_second(world: World) -> None:
     for _ in range(100):
         world.limit()
     assert calls == []
+
+
+def test_a_source_is_not_busy_once_it_has_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that takes another moment to end after its answer does not keep the metric from being read again."""
+    answer, over = ecology_module._answer, threading.Event()
+
+    def answer_and_linger(*args: Any) -> None:
+        answer(*args)
+        over.wait(10)
+
+    monkeypatch.setattr(ecology_module, "_answer", answer_and_linger)
+    try:
+        assert world.read(60) == 5
+        assert world.read(10) == 10
+    finally:
+        over.set()

@@ -336,6 +336,7 @@ class Services:
                     queue=attempt.labourer_id,
                     time_limit=math.ceil(self.settings.labourer(attempt.labourer_id).duration_s),
                     ignore_result=True,
+                    argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
                     producer=producer,
                 )
         if self.meta_handler:

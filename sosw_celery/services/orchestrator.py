@@ -14,7 +14,7 @@ from decimal import Decimal
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.slots import Granted, PassView, Slots
+from sosw_celery.stores.slots import Granted, PassView, Slots, Usage
 from sosw_celery.stores.task_table import TaskTable
 
 __all__ = ["Dispatched", "Orchestrator"]
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 #: Tasks handed out in one turn of a pass: bounds the query, the Lua call and the batch of messages.
 TASKS_PER_TURN = 200
 #: Tasks on standby for each slot. A pass is asked for when half of them are left: until it is through, every slot may
-#: change hands once, and with few slots (and so short tasks that matter) four times at least.
+#: change hands once. With few slots it is more: a pass costs about as much as ten tasks, so it should serve dozens.
 STANDBY_PER_SLOT = 2
-STANDBY_MIN = 8
+STANDBY_MIN = 64
 #: One turn of a pass fills standby; and what stands by is read again by every pass from the head.
 STANDBY_MAX = TASKS_PER_TURN
 
@@ -163,10 +163,16 @@ class Orchestrator:
         usage = self._slots.look(labourer_id)
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        idle = usage.pending + usage.running < self._labourer_now(labourer_id).slots
-        if usage.ready == "ready" and usage.dry and not (usage.standby and idle) and not thorough:
+        if usage.ready == "ready" and not thorough and self._all_is_well(labourer_id, usage):
             return Dispatched(0)
         return self.dispatch(labourer_id, from_head=True)
+
+    def _all_is_well(self, labourer_id: str, usage: Usage) -> bool:
+        """Return whether a pass would find nothing to do: no slot idles beside a task, and standby has not run low."""
+        slots = self._labourer_now(labourer_id).slots
+        if usage.pending + usage.running < slots:
+            return usage.dry and not usage.standby
+        return usage.dry or usage.standby * 2 > standby_target(slots)
 
     def _begin(self, labourer: Labourer, from_head: bool) -> PassView:
         view = self._begin_pass(labourer, from_head)

@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.model import Hint
+from sosw_celery.services import orchestrator
 from sosw_celery.services.attempts import Run
 from sosw_celery.services.orchestrator import standby_target
 
 System = Any
+
+
+@pytest.fixture(autouse=True)
+def _a_short_standby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight tasks at least stand by, so that a queue of a few dozen runs through it more than once."""
+    monkeypatch.setattr(orchestrator, "STANDBY_MIN", 8)
 
 
 def complete(system: System, run: Run) -> None:
@@ -83,6 +90,19 @@ def test_nothing_is_read_while_slots_and_standby_are_full(system: System) -> Non
     system.orchestrator.dispatch("resize")
     system.orchestrator.tend("resize", thorough=True)
     assert reads == []
+
+
+def test_the_safety_net_fills_standby_up_when_it_runs_low(system: System) -> None:
+    """It reads once for half a standby, not whenever one of them has got its slot; a thorough pass does."""
+    system.queue(20)
+    system.orchestrator.dispatch("resize")
+    found = []
+    for thorough in (False, False, True):
+        for run in system.begin_all():
+            complete(system, run)
+        system.orchestrator.tend("resize", thorough=thorough)
+        found.append(system.slots.look("resize").standby)
+    assert found == [6, 8, 8]
 
 
 def test_slots_that_came_free_otherwise_go_to_standby_first(system: System) -> None:

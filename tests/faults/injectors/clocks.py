@@ -1,0 +1,51 @@
+"""Processes whose clock is wrong, by libfaketime: an environment for who is to live in another time.
+
+Everything in the process that asks what time it is gets the wrong answer, C code included. What measures spans
+(`time.monotonic`, sleeps, time-outs, timers) stays right, and so does whatever other processes do: Redis, the tables'
+engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["IS_AVAILABLE", "forget", "wrong_clock"]
+
+#: The package carries the library for these machines only.
+IS_AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def wrong_clock(off_s: int) -> dict[str, str]:
+    """Return what a process needs in its environment for a clock that is so many seconds fast; negative is slow.
+
+    Its children inherit that. It can be changed in the process by `os.environ["FAKETIME"] = "-300"`, as after a fork.
+    """
+    return {
+        "LD_PRELOAD": str(_library()),
+        "FAKETIME": f"{off_s:+d}",
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def forget(pids: Iterable[int]) -> None:
+    """Remove what processes with a wrong clock leave behind in shared memory when they are killed."""
+    for pid in pids:
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            with contextlib.suppress(FileNotFoundError):
+                (SHARED_MEMORY / name).unlink()
+
+
+def _library() -> Path:
+    package = importlib.util.find_spec("libfaketime")
+    if package is None or package.origin is None:
+        raise RuntimeError("libfaketime: expected to be installed, it is in the extra `test`")
+    (library,) = Path(package.origin).parent.rglob("libfaketime.so.1")
+    return library

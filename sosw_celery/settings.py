@@ -278,6 +278,8 @@ class Settings(_Section):
     safety_net_s: float = Field(2.0, gt=0)
     #: Seconds between two sweeps of the scavenger.
     sweep_s: float = Field(2.0, gt=0)
+    #: Seconds between two signs of life that a worker node leaves for `sosw-celery health`.
+    heartbeat_s: float = Field(5.0, gt=0)
 
     #: Seconds between two looks for jobs that nobody goes on with.
     sweep_jobs_s: float = Field(10.0, gt=0)

@@ -9,6 +9,7 @@ from celery import Task
 from sosw_celery import endings, signals
 from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
+from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.services.notices import TELL_LIMIT_S
@@ -38,7 +39,7 @@ __all__ = [
 #: Importing the receivers connects them.
 RECEIVERS = (endings, signals)
 
-app.steps["worker"].update((LeaseKeeper, PoolKeeper))
+app.steps["worker"].update((LeaseKeeper, PoolKeeper, Heartbeat))
 
 scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 

@@ -71,6 +71,7 @@ class Cluster:
             "TEST_SOSW": json.dumps(self.section),
             "TEST_HISTORY": str(self.history),
             "TEST_BEAT_FILE": str(directory / "beat"),
+            "SOSW_HEALTH_DIR": str(directory / "health"),
         }
         create_tables(self.services.dynamodb, self.services.tables)
 

@@ -50,14 +50,19 @@ def words_of(command: list[str] | str) -> list[str]:
     return shlex.split(command) if isinstance(command, str) else command
 
 
+def health_check(name: str) -> list[str]:
+    """Return the words of what tells the health of a service."""
+    kind, *command = SERVICES[name]["healthcheck"]["test"]
+    assert kind in ("CMD", "CMD-SHELL")
+    return command if kind == "CMD" else words_of(command[0])
+
+
 def command_lines() -> Iterator[Any]:
     """Give every command of our own image: what each service runs, and what tells its health."""
     for name in OURS:
         yield pytest.param(words_of(SERVICES[name]["command"]), id=name)
         if "healthcheck" in SERVICES[name]:
-            kind, command = SERVICES[name]["healthcheck"]["test"]
-            assert kind == "CMD-SHELL"
-            yield pytest.param(words_of(command), id=f"{name}-health")
+            yield pytest.param(health_check(name), id=f"{name}-health")
 
 
 def parse(group: click.Group, words: list[str], parent: CLIContext | None) -> dict[str, Any]:
@@ -109,12 +114,13 @@ def test_the_labourers_worker_serves_a_configured_labourer() -> None:
 
 
 def test_workers_and_their_health_checks_name_the_same_node() -> None:
-    """Each health check asks the node that its own service starts."""
+    """Each health check asks for the node that its own service starts."""
     for name in ("essentials", "code-census"):
         node = celery_options(SERVICES[name]["command"])["hostname"]
-        (asked,) = celery_options(words_of(SERVICES[name]["healthcheck"]["test"][1]))["destination"]
-        # Compose reads $$ as a plain $, which the shell then expands.
-        assert asked.split("@") == [node.split("@")[0], "$$HOSTNAME"]
+        words = health_check(name)
+        assert words[:2] == ["sosw-celery", "health"]
+        assert parse(sosw, words[1:], None)["node"] == node
+        assert name.replace("-", "_") == node.split("@")[0]
 
 
 def test_every_setting_that_the_services_get_is_one_that_celeryconfig_reads() -> None:

@@ -1,37 +1,27 @@
 """What a task costs in DynamoDB over its whole life: calls, write and read units, stage by stage.
 
-    python -m benchmarks.aws_cost [TASKS]
+    python -m benchmarks.aws_cost [--tasks 2000] [--queued 20000]
 
 Runs the services themselves, without Celery, on the local engine, which accounts for capacity as AWS documents it. Rows
-are of about 300 bytes.
+are of about 300 bytes. It is measured twice: with nothing else in the tables, and behind a long queue, with a history
+of as many closed tasks as are measured.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from benchmarks.figures import Figure, main, tell
+from benchmarks.life import STAGES, Life
+from benchmarks.system import Servers
+from sosw_celery.core.model import JobState
 
-from sosw_celery import clock
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.core.model import Hint
-from sosw_celery.local import LocalStack
-from sosw_celery.services.attempts import Attempts
-from sosw_celery.services.orchestrator import Orchestrator
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.tables import create_tables
-from sosw_celery.wiring import Services
-
-LABOURER = "resize"
-SLOTS = 20
-#: Makes a row of about 300 bytes.
-PADDING = "x" * 60
+FULL = {"tasks": 2000, "queued": 20_000}
+QUICK = {"tasks": 300, "queued": 1000}
 
 
 @dataclass
@@ -62,6 +52,11 @@ class Meter:
         yield
         self.stage = before
 
+    def take(self) -> dict[str, Cost]:
+        """Return what was counted since the last call."""
+        taken, self.stages = self.stages, {}
+        return taken
+
     def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {**params, "ReturnConsumedCapacity": "TOTAL"}
 
@@ -76,87 +71,59 @@ class Meter:
             cost.writes += units
 
 
-def measure(tasks: int, redis_url: str, endpoint: str, queue_bucket: str, prefix: str) -> dict[str, Cost]:
-    """Return the cost of each stage for a job of so many tasks, run to its end; also checks that it ended."""
-    settings = load_settings(
-        {
-            "redis_url": redis_url,
-            "redis_prefix": f"cost-{uuid.uuid4().hex[:8]}",
-            "dynamodb_endpoint": endpoint,
-            "queue_bucket": queue_bucket,
-            "aws_region": "eu-west-1",
-            "job_schema": {"chunkable_attrs": ["image"]},
-            "labourers": {LABOURER: {"max_simultaneous_invocations": SLOTS}},
-            "task_config": {
-                "dynamo_db_config": {"table_name": f"{prefix}tasks"},
-                "sosw_closed_tasks_table": f"{prefix}closed",
-                "sosw_retry_tasks_table": f"{prefix}retry",
-                "sosw_jobs_table": f"{prefix}jobs",
-            },
-        }
-    )
-    services = Services(Celery("cost", broker="memory://", set_as_current=False), settings)
-    create_tables(services.dynamodb, services.tables)
+def costs(tasks: int, queued: int, redis_url: str, endpoint: str, directory: Path) -> list[dict[str, Cost]]:
+    """Return the cost of each stage for so many tasks: alone, and then behind so many queued ones."""
     meter = Meter()
-    meter.attach(services.dynamodb)
-    hints: list[Hint] = []
-    dispatches = [LABOURER]
-    orchestrator = Orchestrator(
-        settings,
-        services.task_table,
-        services.slots,
-        publish=hints.extend,
-        depth=lambda _: 0,
-        clock=clock.now,
-    )
-    attempts = Attempts(
-        settings,
-        services.task_table,
-        services.slots,
-        node="cost",
-        publish=hints.extend,
-        dispatch=dispatches.append,
-        sweep=lambda _: None,
-        job_ended=lambda _: None,
-        clock=clock.now,
-    )
-    job = {"lambda_name": LABOURER, "isolate_images": True, "padding": PADDING, "images": list(range(tasks))}
-    with meter.during("schedule"):
-        job_id, _ = services.scheduler.submit(job, uuid.uuid4().hex)
-        services.scheduler.run(Envelope(job_id))
-    done = 0
-    while done < tasks:
-        if dispatches:
-            with meter.during("dispatch"):
-                orchestrator.dispatch(dispatches.pop())
-        with meter.during("claim"):
-            run = attempts.begin(hints.pop(0))
-        assert run is not None
-        with meter.during("close"):
-            attempts.complete(run.attempt, run.outcome({"size": 1}))
-        done += 1
-        if done % 500 == 0 or done == tasks:
-            with meter.during("archive"):
-                services.scavenger.sweep(LABOURER)
-    summary = services.job_table.get(job_id)
-    assert summary.completed == tasks, summary
-    return meter.stages
+    life = Life(redis_url, endpoint, directory, meter.during)
+    meter.attach(life.services.dynamodb)
+    job_id = life.queue(tasks)
+    life.run(tasks)
+    alone = meter.take()
+    summary = life.services.job_table.get(job_id)
+    assert (summary.state, summary.completed) == (JobState.COMPLETED, tasks), summary
+    life.queue(queued)
+    meter.take()
+    life.queue(tasks)
+    life.run(tasks)
+    return [alone, meter.take()]
 
 
-def main() -> None:
-    """Measure and print."""
-    tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    with LocalStack() as stack:
-        os.environ.update(stack.environment())
-        prefix = f"cost{uuid.uuid4().hex[:6]}_"
-        stages = measure(tasks, stack.redis_url, stack.dynamodb_endpoint, stack.queue_bucket, prefix)
-    print(f"per task, of {tasks:,}:")
-    print(f"{'stage':<10}{'calls':>8}{'WCU':>8}{'RCU':>8}")
-    for name, cost in stages.items():
-        print(f"{name:<10}{cost.calls / tasks:>8.3f}{cost.writes / tasks:>8.2f}{cost.reads / tasks:>8.2f}")
-    total = Cost(*(sum(getattr(cost, unit) for cost in stages.values()) for unit in ("calls", "writes", "reads")))
-    print(f"{'all':<10}{total.calls / tasks:>8.3f}{total.writes / tasks:>8.2f}{total.reads / tasks:>8.2f}")
+def total(stages: dict[str, Cost]) -> Cost:
+    """Return the cost of all stages."""
+    return Cost(*(sum(getattr(cost, unit) for cost in stages.values()) for unit in ("calls", "writes", "reads")))
+
+
+def measure(tasks: int, queued: int) -> list[Figure]:
+    """Return calls and units per task."""
+    with Servers() as servers:
+        measured = costs(tasks, queued, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
+    figures: list[Figure] = []
+    for place, stages in zip(("alone", f"behind {queued:,} queued"), measured, strict=True):
+        tell(f"aws_cost: {place} done")
+        cost = total(stages)
+        figures += [
+            Figure(
+                f"AWS calls per task, {place}",
+                cost.calls / tasks,
+                at_most=2.5,
+                detail=_by_stage(stages, "calls", tasks),
+            ),
+            Figure(
+                f"write units per task, {place}",
+                cost.writes / tasks,
+                at_most=13,
+                detail=_by_stage(stages, "writes", tasks),
+            ),
+            Figure(
+                f"read units per task, {place}", cost.reads / tasks, at_most=2, detail=_by_stage(stages, "reads", tasks)
+            ),
+        ]
+    return figures
+
+
+def _by_stage(stages: dict[str, Cost], unit: str, tasks: int) -> str:
+    return ", ".join(f"{name} {getattr(stages[name], unit) / tasks:.2f}" for name in STAGES)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, FULL, QUICK)

@@ -1,0 +1,112 @@
+"""The life of tasks stage by stage, in this process: the services themselves, without Celery, on real servers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from benchmarks.system import table_names
+from sosw_celery import clock
+from sosw_celery.core.job_plan import Envelope
+from sosw_celery.core.model import Hint
+from sosw_celery.services.attempts import Attempts
+from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.settings import load_settings
+from sosw_celery.stores.tables import create_tables
+from sosw_celery.wiring import Services
+
+__all__ = ["STAGES", "Life"]
+
+LABOURER = "resize"
+SLOTS = 20
+STAGES = ("schedule", "dispatch", "claim", "close", "archive")
+#: As workers ask for it.
+ARCHIVE_EVERY = 100
+#: Makes a row of about 300 bytes.
+PADDING = "x" * 60
+
+During = Callable[[str], AbstractContextManager[None]]
+
+
+class Life:
+    """One labourer with tables of its own, whose tasks are moved from stage to stage by `run`.
+
+    Parameters:
+        during: Gives the context in which a stage is run; what a benchmark measures, it measures there.
+    """
+
+    def __init__(self, redis_url: str, endpoint: str, directory: Path, during: During) -> None:
+        name = f"life{uuid.uuid4().hex[:8]}"
+        self._during = during
+        self._hints: list[Hint] = []
+        self._dispatches: list[str] = []
+        settings = load_settings(
+            {
+                "redis_url": redis_url,
+                "redis_prefix": name,
+                "dynamodb_endpoint": endpoint,
+                "aws_region": "eu-west-1",
+                "queue_bucket": (directory / name).as_uri(),
+                "job_schema": {"chunkable_attrs": ["image"]},
+                "labourers": {LABOURER: {"max_simultaneous_invocations": SLOTS}},
+                "task_config": table_names(name),
+            }
+        )
+        self.services = services = Services(Celery(name, broker="memory://", set_as_current=False), settings)
+        create_tables(services.dynamodb, services.tables)
+        self._orchestrator = Orchestrator(
+            settings,
+            services.task_table,
+            services.slots,
+            publish=self._hints.extend,
+            depth=lambda _: 0,
+            clock=clock.now,
+        )
+        self._attempts = Attempts(
+            settings,
+            services.task_table,
+            services.slots,
+            node=name,
+            publish=self._hints.extend,
+            dispatch=self._dispatches.append,
+            sweep=lambda _: None,
+            job_ended=lambda _: None,
+            clock=clock.now,
+        )
+
+    @staticmethod
+    def job(tasks: int) -> dict[str, Any]:
+        """Return a job of so many tasks."""
+        return {"lambda_name": LABOURER, "isolate_images": True, "padding": PADDING, "images": list(range(tasks))}
+
+    def queue(self, tasks: int) -> str:
+        """Have so many more tasks in the queue, and return their job's id."""
+        with self._during("schedule"):
+            job_id, _ = self.services.scheduler.submit(self.job(tasks), uuid.uuid4().hex)
+            self.services.scheduler.run(Envelope(job_id))
+        self._dispatches.append(LABOURER)
+        return job_id
+
+    def run(self, tasks: int) -> None:
+        """Take so many tasks from the head of the queue to the closed table."""
+        for done in range(1, tasks + 1):
+            self._run_one()
+            if done % ARCHIVE_EVERY == 0 or done == tasks:
+                with self._during("archive"):
+                    self.services.scavenger.sweep(LABOURER)
+
+    def _run_one(self) -> None:
+        if self._dispatches:
+            with self._during("dispatch"):
+                self._orchestrator.dispatch(self._dispatches.pop())
+            self._dispatches.clear()  # one message is pending at most
+        with self._during("claim"):
+            run = self._attempts.begin(self._hints.pop(0))
+        assert run is not None
+        with self._during("close"):
+            self._attempts.complete(run.attempt, run.outcome({"size": 1}))

@@ -16,7 +16,7 @@ ENGINES := $(VENV)/.engines
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs docs-serve clean
+.PHONY: help demo test lint docs docs-serve bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sosw_celery workers
+
+bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (half an hour), into benchmarks/results.md
+	$(BIN)/python -m benchmarks --output benchmarks/results.md
 
 docs: $(FOR_DOCS) ## Build the documents as a site, into site/; a warning is an error
 	$(DOCS) build --strict --quiet

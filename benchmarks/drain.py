@@ -1,26 +1,28 @@
 """How fast queued no-op tasks are drained, beside plain Celery.
 
-    python -m benchmarks.drain [--tasks 4000] [--rounds 5]
+    python -m benchmarks.drain [--tasks 4000] [--rounds 5] [--many-tasks 20000]
 
-Each round drains so many tasks with plain Celery, then with ours, on the same Redis, both by one worker of two
-processes (prefork). All tasks are queued before a worker starts: messages in the broker there, rows in the table here.
-The clock runs from the run that ends the first tenth, when everything is warm, to the last. Plain Celery has its own
-defaults (messages are acknowledged early, four are prefetched per process, no results are kept). On our side the
-system's own worker and beat run on the same cores, and archive what was closed meanwhile; the cap is 10.
+Each round drains so many tasks with plain Celery, then with ours, and one more round drains very many of them; all on
+the same Redis, each side by one worker of two processes (prefork). All tasks are queued before a worker starts:
+messages in the broker there, rows in the table here. The clock runs from the run that ends the first tenth, when
+everything is warm, to the last. Plain Celery has its own defaults (messages are acknowledged early, four are prefetched
+per process, no results are kept, no task is logged). On our side the system's own worker and beat run on the same
+cores, and archive meanwhile what was closed; the cap is 10.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.figures import Figure, main, median, tell
 from benchmarks.system import Plain, Servers, Side, System
 from benchmarks.usage import cpu_between
 
-FULL = {"tasks": 4000, "rounds": 5}
-QUICK = {"tasks": 300, "rounds": 1}
+FULL = {"tasks": 4000, "rounds": 5, "many_tasks": 20_000}
+QUICK = {"tasks": 300, "rounds": 1, "many_tasks": 600}
 
 PROCESSES = 2
 SLOTS = 10
@@ -57,28 +59,40 @@ class Drained:
         return self.tasks / (self.archived_at - self.started_at)
 
 
-def measure(tasks: int, rounds: int) -> list[Figure]:
-    """Return the ratio of the rates, the rates, and the CPU time of our processes."""
-    ours, plain = [], []
+def measure(tasks: int, rounds: int, many_tasks: int) -> list[Figure]:
+    """Return the ratio of the rates, the rates, and the CPU time of all processes."""
     with Servers() as servers:
-        for number in range(rounds):
-            plain.append(drain_plain(servers, tasks))
-            ours.append(drain_ours(servers, tasks))
-            rates = (
-                f"{plain[-1].rate:.0f} tasks/s plain, {ours[-1].rate:.0f} ours, {ours[-1].archived_rate:.0f} archived"
-            )
-            tell(f"drain, round {number + 1} of {rounds}: {rates}")
-    ratio = median(us.rate / them.rate for us, them in zip(ours, plain, strict=True))
-    archived = median(us.archived_rate / them.rate for us, them in zip(ours, plain, strict=True))
-    sizes = f"median of {rounds} rounds of {tasks:,} tasks"
+        drained = [_round(servers, tasks) for _ in range(rounds)]
+        many_plain, many_ours = _round(servers, many_tasks)
+    plain, ours = zip(*drained, strict=True)
     return [
-        Figure("drain, ours to plain Celery", ratio, at_least=0.5, detail=sizes),
-        Figure("drain until archived, ours to plain Celery", archived, detail=sizes),
-        Figure("drain, plain Celery", median(them.rate for them in plain), "tasks/s"),
-        Figure("drain, ours", median(us.rate for us in ours), "tasks/s"),
-        *_cpu_figures("plain Celery", plain),
-        *_cpu_figures("ours", ours),
+        Figure(
+            "drain, ours to plain Celery",
+            median(us.rate / them.rate for them, us in drained),
+            at_least=0.5,
+            detail=f"median of {rounds} rounds of {tasks:,} tasks",
+        ),
+        Figure(
+            f"drain of {many_tasks:,} tasks, ours to plain Celery",
+            many_ours.rate / many_plain.rate,
+            at_least=0.5,
+            detail=f"one round: {many_ours.rate:,.0f} to {many_plain.rate:,.0f} tasks/s",
+        ),
+        Figure(
+            "drain until archived, ours to plain Celery", median(us.archived_rate / them.rate for them, us in drained)
+        ),
+        _rate_figure("drain, plain Celery", plain),
+        _rate_figure("drain, ours", ours),
+        _cpu_figure("CPU per task, plain Celery", plain),
+        _cpu_figure("CPU per task, ours", ours),
     ]
+
+
+def _round(servers: Servers, tasks: int) -> tuple[Drained, Drained]:
+    """Drain with plain Celery and with ours."""
+    plain, ours = drain_plain(servers, tasks), drain_ours(servers, tasks)
+    tell(f"drain, {tasks:,}: plain {plain.rate:.0f}/s, ours {ours.rate:.0f}/s, archived {ours.archived_rate:.0f}/s")
+    return plain, ours
 
 
 def drain_plain(servers: Servers, tasks: int) -> Drained:
@@ -118,12 +132,18 @@ def _drained(side: Side, tasks: int) -> Drained:
     return Drained(tasks - warm, ends[warm - 1], ends[-1], cpu_ms)
 
 
-def _cpu_figures(side: str, drained: list[Drained]) -> list[Figure]:
-    """Return the CPU time of each process and of all."""
+def _rate_figure(name: str, drained: Sequence[Drained]) -> Figure:
+    rates = [one.rate for one in drained]
+    return Figure(name, median(rates), "tasks/s", detail=f"rounds from {min(rates):,.0f} to {max(rates):,.0f}")
+
+
+def _cpu_figure(name: str, drained: Sequence[Drained]) -> Figure:
+    """Return the CPU time of all processes, with that of each."""
     names = sorted({name for one in drained for name in one.cpu_ms})
     each = {name: median(one.cpu_ms.get(name, 0.0) for one in drained) for name in names}
-    detail = ", ".join(f"{name} {value:.2f}" for name, value in each.items())
-    return [Figure(f"CPU per task, {side}", sum(each.values()), "ms", detail=detail)]
+    return Figure(
+        name, sum(each.values()), "ms", detail=", ".join(f"{name} {value:.2f}" for name, value in each.items())
+    )
 
 
 if __name__ == "__main__":

@@ -51,11 +51,14 @@ class Servers:
 
     def __init__(self) -> None:
         self._open = ExitStack()
+        self.redis = RedisServer()
+        self.dynamodb = DynamoServer()
+        self.directory = Path()
 
-    def __enter__(self) -> Servers:
+    def __enter__(self) -> Self:
         try:
-            self.redis = self._open.enter_context(RedisServer())
-            self.dynamodb = self._open.enter_context(DynamoServer())
+            self._open.enter_context(self.redis)
+            self._open.enter_context(self.dynamodb)
             self.directory = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="sosw-benchmark-")))
         except BaseException:
             self._open.close()

@@ -18,14 +18,13 @@ class Usage:
 
     Parameters:
         cpu_s: User and system time since its start.
-        memory: Bytes that are its own, with its share of pages that others have too (PSS); resident bytes where the
-            system does not tell that.
+        resident: Bytes in memory (RSS), those that it shares with others included.
     """
 
     pid: int
     name: str
     cpu_s: float
-    memory: int
+    resident: int
 
 
 def usage_of(roots: Mapping[str, int]) -> list[Usage]:
@@ -46,6 +45,6 @@ def _tree(name: str, pid: int) -> Iterator[Usage]:
     root = psutil.Process(pid)
     for process in [root, *root.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
-            times, memory = process.cpu_times(), process.memory_full_info()
+            times = process.cpu_times()
             called = name if process.pid == pid else f"{name} child"
-            yield Usage(process.pid, called, times.user + times.system, getattr(memory, "pss", memory.rss))
+            yield Usage(process.pid, called, times.user + times.system, process.memory_info().rss)

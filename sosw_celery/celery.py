@@ -30,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "accept_content": ["json"],
     "task_ignore_result": True,
     "task_routes": {name: {"queue": queue} for name, queue in QUEUES.items()},
+    # No message ends a worker.
+    "worker_consumer": "sosw_celery.consumer:SturdyConsumer",
     "broker_connection_retry_on_startup": True,
     "result_expires": 86_400,
     "beat_scheduler": "sosw_celery.beat:SoswBeat",
@@ -41,7 +43,13 @@ def _import_tasks(**_: object) -> None:
     importlib.import_module("sosw_celery.registration").register_configured(app)
 
 
+def _sign_messages(sender: Celery, **_: object) -> None:
+    importlib.import_module("sosw_celery.signing").sign_messages(sender)
+
+
 app = Celery("sosw_celery")
+# A process that only sends needs no more than the app. What it raises here Celery logs, and then nothing can be sent.
+app.on_after_configure.connect(_sign_messages, weak=False)
 app.add_defaults(lambda: DEFAULTS)
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 # Not a default of `imports`, which a configuration would replace.

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Task
 
-from sosw_celery import endings, signals
+from sosw_celery import endings, log_privacy, signals, signing
 from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.heartbeat import Heartbeat
@@ -38,6 +38,9 @@ __all__ = [
 
 #: Importing the receivers connects them.
 RECEIVERS = (endings, signals)
+
+log_privacy.keep_private()
+signing.sign_messages(app)
 
 app.steps["worker"].update((LeaseKeeper, PoolKeeper, Heartbeat))
 

@@ -20,7 +20,7 @@ from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.liveness import Pulse, Verdict, judge
 from sosw_celery.stores.pulse_files import DIRECTORY, PulseFiles, is_there
 
-__all__ = ["health"]
+__all__ = ["full_name", "health"]
 
 #: Seconds of silence after which a node counts as dead.
 LIMIT_S = 60.0
@@ -75,15 +75,15 @@ def _pulses(node: str | None) -> list[Pulse]:
         found = list(files.all())
         name = "of a worker node"
     else:
-        name = f"of {_full_name(node)}"
-        one = files.get(_full_name(node))
+        name = f"of {full_name(node)}"
+        one = files.get(full_name(node))
         found = [] if one is None else [one]
     if not found:
         raise CommandFailed(f"no sign of life {name} in {files.path}; is {DIRECTORY} the same as for the worker?")
     return found
 
 
-def _full_name(node: str) -> str:
+def full_name(node: str) -> str:
     """Return the name that Celery makes of what follows `-n`."""
     host = socket.gethostname()
     plain_host, _, domain = host.partition(".")

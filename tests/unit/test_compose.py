@@ -21,6 +21,7 @@ from celery.bin.celery import celery as celery_command
 import celeryconfig
 from sosw_celery.celery import app
 from sosw_celery.cli import sosw
+from sosw_celery.cli.health import full_name
 from sosw_celery.wiring import QUEUES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -119,7 +120,7 @@ def test_workers_and_their_health_checks_name_the_same_node() -> None:
         node = celery_options(SERVICES[name]["command"])["hostname"]
         words = health_check(name)
         assert words[:2] == ["sosw-celery", "health"]
-        assert parse(sosw, words[1:], None)["node"] == node
+        assert full_name(parse(sosw, words[1:], None)["node"]) == node
         assert name.replace("-", "_") == node.split("@")[0]
 
 

@@ -1,0 +1,99 @@
+"""The worker's consumer of messages, which no message ends.
+
+Celery's own looks into a message before it knows its shape; what that raises ends the worker, and the message, not
+acknowledged, goes to the next one and ends it as well. Here a message is checked first, and one that is not what it
+should be is refused: told in one log line without its content, and dropped. The tables know the truth: nothing is lost.
+
+What is no message at all (an item of the queue in Redis that is not JSON) cannot be refused: it breaks the connection's
+event loop, and is gone. The node then connects anew, as after a lost connection. Should the loop break for ever, then
+messages wait for an idle node, which `sosw-celery health` notices.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.worker import state
+from celery.worker.consumer import Consumer
+
+from sosw_celery.core.message import problem_of
+
+__all__ = ["SturdyConsumer"]
+
+logger = logging.getLogger(__name__)
+
+
+class LoopBroken(ConnectionError):
+    """The event loop of the consumer met something that is not a message."""
+
+
+class SturdyConsumer(Consumer):
+    """Celery's consumer, behind a check of every message."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        consumer: Any = self
+        self._inner_loop: Callable[..., Any] = consumer.loop
+        consumer.loop = self._guarded_loop
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*args, **kwargs)
+        if self.app.conf.task_protocol == 1:
+            return handle
+        passing = self._errors_of_broker()
+
+        def on_task_received(message: Any) -> None:
+            problem = self._problem(message)
+            if problem is not None:
+                self._refuse(message, problem)
+                return
+            try:
+                handle(message)
+            except passing:
+                raise
+            except Exception as error:
+                logger.exception("message not taken up, it is refused")
+                self._forget(message)
+                self._refuse(message, type(error).__name__)
+
+        return on_task_received
+
+    def _problem(self, message: Any) -> str | None:
+        try:
+            # Celery keeps what this decodes; it looks into it next.
+            payload = message.payload
+        except Exception as error:  # noqa: BLE001  # whatever decoding raises is told in the line about the refusal
+            return f"its body cannot be read ({type(error).__name__})"
+        return problem_of(message.headers, payload)
+
+    def _refuse(self, message: Any, problem: str) -> None:
+        queue = (message.delivery_info or {}).get("routing_key", "?")
+        logger.error("message refused, on %s: %s", queue, problem)
+        if not message.acknowledged:
+            message.reject_log_error(logger, self._errors_of_broker())
+        signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    @staticmethod
+    def _forget(message: Any) -> None:
+        """Have the node count no task for a message that was not taken up."""
+        request = state.requests.get(message.headers["id"])
+        if request is not None and request not in state.active_requests:
+            state.task_ready(request)
+
+    def _guarded_loop(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._inner_loop(*args, **kwargs)
+        except self._errors_of_broker():
+            raise
+        except Exception as error:  # noqa: BLE001  # a traceback would show the item that is no message
+            logger.error("event loop broken by %s, connecting anew", type(error).__name__)
+            raise LoopBroken(type(error).__name__) from None
+
+    def _errors_of_broker(self) -> tuple[type[Exception], ...]:
+        """Return what the broker's client raises when a connection is lost: Celery connects anew then."""
+        consumer: Any = self
+        return (*consumer.connection_errors, *consumer.channel_errors)

@@ -6,7 +6,6 @@ and the message then goes to the next one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,7 +60,7 @@ def _is_count(value: Any) -> bool:
 
 def _is_time(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value is None or (is_number and math.isfinite(value) and 0 <= value <= 1_000_000_000)
+    return value is None or (is_number and 0 <= value <= 1_000_000_000)
 
 
 def _are_limits(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["excerpt"]
+__all__ = ["excerpt", "kind_of"]
 
 SHOWN_VALUE_LENGTH = 80
 
@@ -21,6 +21,19 @@ def excerpt(value: Any, length: int = SHOWN_VALUE_LENGTH) -> str:
         if len(text) > length:
             return f"{text[: length - 3]}..."
     return text
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, without what it says: for errors about messages, which may hold anybody's data."""
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"an object of {len(value)} keys"
+    return "a number" if isinstance(value, (int, float)) else type(value).__name__
 
 
 def _pieces(value: Any, length: int) -> Iterator[str]:

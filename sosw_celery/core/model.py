@@ -13,6 +13,9 @@ __all__ = ["DEPTH", "Attempt", "Hint", "JobState", "JobSummary", "Task"]
 #: Field of a sibling's row: how many came before it in its line.
 DEPTH = "sibling_depth"
 
+#: Bytes of a key of DynamoDB, and the largest number that an attempt or a depth can have.
+LONGEST_KEY, LARGEST_NUMBER = 2048, 2 * 10**9
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -143,10 +146,36 @@ class Hint:
         if not isinstance(message, Mapping) or message.keys() - {"claimed"} != {"task_id", "labourer_id", "attempt"}:
             return None
         task_id, labourer_id, number = message["task_id"], message["labourer_id"], message["attempt"]
-        if not (isinstance(task_id, str) and isinstance(labourer_id, str) and isinstance(number, int)):
+        if not (_is_key(task_id) and _is_key(labourer_id) and _is_number(number)):
             return None
         attempt = Attempt(labourer_id, task_id, number)
-        return Hint(attempt, _claimed_task(attempt, message["claimed"])) if "claimed" in message else Hint(attempt)
+        if "claimed" not in message:
+            return Hint(attempt)
+        return Hint(attempt, _claimed_task(attempt, message["claimed"])) if _is_claimed(message["claimed"]) else None
+
+
+def _is_key(value: object) -> bool:
+    """Whether a value can be a key of DynamoDB: a text that UTF-8 can say, of 1 to 2048 bytes."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_KEY:
+        return False
+    try:
+        return len(value.encode()) <= LONGEST_KEY
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_number(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_NUMBER
+
+
+def _is_claimed(claimed: object) -> bool:
+    return (
+        isinstance(claimed, Mapping)
+        and claimed.keys() == {"payload", "job_id", DEPTH}
+        and isinstance(claimed["payload"], str)
+        and isinstance(claimed["job_id"], str)
+        and _is_number(claimed[DEPTH], least=0)
+    )
 
 
 def _claimed_task(attempt: Attempt, claimed: Mapping[str, Any]) -> Task:

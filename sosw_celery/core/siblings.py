@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sosw_celery.core.model import DEPTH
 from sosw_celery.core.payload import check_json, check_payload_size, payload_text
 from sosw_celery.errors import SiblingRefused
+from sosw_celery.excerpt import kind_of
 
 __all__ = ["DEPTH", "PARENT", "Sibling", "next_depth", "sibling_id"]
 
@@ -45,10 +46,10 @@ class Sibling(NamedTuple):
             ValueError: It made no such message.
         """
         if not isinstance(message, Mapping) or message.keys() != set(Sibling._fields):
-            raise ValueError(f"expected task_id, payload and depth of a sibling, got {message!r}")
+            raise ValueError(f"expected task_id, payload and depth of a sibling, got {kind_of(message)}")
         task_id, payload, depth = message["task_id"], message["payload"], message["depth"]
         if not (isinstance(task_id, str) and isinstance(payload, str) and isinstance(depth, int)):
-            raise ValueError(f"expected two texts and a whole number, got {message!r}")
+            raise ValueError(f"expected two texts and a whole number, got {', '.join(map(kind_of, message.values()))}")
         return Sibling(task_id, payload, depth)
 
     @staticmethod

@@ -9,6 +9,7 @@ from typing import Any
 from sosw_celery.core.model import Attempt
 from sosw_celery.core.siblings import Sibling
 from sosw_celery.errors import RetryLater, SoswError, TransitionRefused
+from sosw_celery.excerpt import kind_of
 from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.siblings import Siblings
 
@@ -84,11 +85,11 @@ class WorkerAssistant:
             StoreUnavailable: Try again later.
         """
         if not isinstance(message, Mapping):
-            raise InvalidAction(f"message: expected an object with an action, got {message!r:.80}")
+            raise InvalidAction(f"message: expected an object with an action, got {kind_of(message)}")
         action = self._actions.get(str(message.get("action")))
         if action is None:
             known = ", ".join(sorted(self._actions))
-            raise InvalidAction(f"action: expected one of {known}, got {message.get('action')!r:.80}")
+            raise InvalidAction(f"action: expected one of {known}, got {kind_of(message.get('action'))}")
         attempt = Attempt(
             labourer_id=_parameter(message, "labourer_id", str),
             task_id=_parameter(message, "task_id", str),
@@ -115,7 +116,7 @@ class WorkerAssistant:
     def _fail(self, attempt: Attempt, outcome: Outcome, message: Mapping[str, Any]) -> None:
         reason, delay_s = str(message.get("error") or "failed"), message.get("delay_s")
         if delay_s is not None and not isinstance(delay_s, (int, float)):
-            raise InvalidAction(f"delay_s: expected seconds, got {delay_s!r:.80}")
+            raise InvalidAction(f"delay_s: expected seconds, got {kind_of(delay_s)}")
         error = reason if delay_s is None else RetryLater(float(delay_s), reason)
         self._attempts.fail(attempt, error, outcome)
 
@@ -123,12 +124,12 @@ class WorkerAssistant:
 def _parameter(message: Mapping[str, Any], name: str, kind: type) -> Any:
     value = message.get(name)
     if not isinstance(value, kind) or not value or isinstance(value, bool):
-        raise InvalidAction(f"{name}: expected {'a text' if kind is str else 'a whole number'}, got {value!r:.80}")
+        raise InvalidAction(f"{name}: expected {'a text' if kind is str else 'a whole number'}, got {kind_of(value)}")
     return value
 
 
 def _mapping(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = message.get(name) or {}
     if not isinstance(value, Mapping):
-        raise InvalidAction(f"{name}: expected an object, got {value!r:.80}")
+        raise InvalidAction(f"{name}: expected an object, got {kind_of(value)}")
     return value

@@ -17,6 +17,7 @@ from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt
+from sosw_celery.excerpt import excerpt
 from sosw_celery.stores.tables import Tables
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "retry_row",
     "running_query",
     "status_key",
+    "storable",
     "to_item",
     "typed_attribute",
 ]
@@ -42,6 +44,9 @@ _NUMBERS = ("greenfield", "created_at", "completed_at", "closed_at", "desired_la
 _COUNTS = ("attempts", "failed_attempts")
 _REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
 
+#: Attempts beyond this were not made by anybody.
+LARGEST_COUNT = 10**9
+
 #: Field of a claimed row: who claimed it, unique for each claim.
 CLAIMED_BY = "claimed_by"
 
@@ -49,6 +54,15 @@ CLAIMED_BY = "claimed_by"
 SMALLEST, LARGEST = 1e-129, 1e125
 #: DynamoDB keeps 38 significant digits.
 _DIGITS = 38
+_LARGEST_INTEGER = 10**_DIGITS - 1
+#: DynamoDB allows 32 levels of lists and maps in each other; what is in the last of them has to be plain.
+DEEPEST = 31
+#: Characters that are kept of a value that cannot be kept as what it is.
+LONGEST_EXCERPT = 300
+#: Stats and results that one write sets as attributes of their own, since DynamoDB limits the length of its expression,
+#: and bytes of their names. All others are kept together, in the map `MORE`.
+MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
+MORE = "result_more"
 
 _serialize = TypeSerializer().serialize
 _deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
@@ -59,29 +73,53 @@ def number(value: Decimal | int) -> dict[str, str]:
     return {"N": format(value, "f") if isinstance(value, Decimal) else str(value)}
 
 
-def value_to_attribute(value: object) -> Item:
+def value_to_attribute(value: object, depth: int = 1) -> Item:
     """Return a stat or result of a worker as an attribute; what DynamoDB cannot hold becomes text.
 
     Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as
-    are objects of other types. A set of texts, of numbers or of bytes stays one, any other becomes a list. So recording
-    a result never fails for its type.
+    are objects of other types, and the beginning of what is nested more deeply than DynamoDB allows. A set of texts, of
+    numbers or of bytes stays one, any other becomes a list. Texts that UTF-8 cannot say (a file's name may be one) are
+    kept with escapes. So recording a result never fails for its type.
+
+    Parameters:
+        depth: Of the value, among the lists and dicts around it; 1 for an attribute's own.
     """
-    if value is None or isinstance(value, (str, bool, bytes, bytearray, Binary)):
+    if isinstance(value, str):
+        return {"S": storable(value)}
+    if value is None or isinstance(value, (bool, bytes, bytearray, Binary)):
         return dict(_serialize(value))
     if isinstance(value, float):
-        return number(Decimal(repr(value))) if SMALLEST < abs(value) < LARGEST else _zero_or_text(value)
+        return number(Decimal(repr(float(value)))) if SMALLEST < abs(value) < LARGEST else _zero_or_text(value)
     if isinstance(value, int):
-        return number(value) if len(str(abs(value))) <= _DIGITS else {"S": str(value)}
+        return number(value) if abs(value) <= _LARGEST_INTEGER else {"S": excerpt(value, LONGEST_EXCERPT)}
     if isinstance(value, Decimal):
-        fits = value.is_finite() and len(value.as_tuple().digits) <= _DIGITS
-        return number(value) if fits else {"S": str(value)}
+        return _decimal_to_attribute(value)
+    if depth > DEEPEST:
+        return {"S": storable(excerpt(value, LONGEST_EXCERPT))}
     if isinstance(value, Mapping):
-        return {"M": {str(key): value_to_attribute(inner) for key, inner in value.items()}}
+        return {"M": {storable(str(key)): value_to_attribute(inner, depth + 1) for key, inner in value.items()}}
     if isinstance(value, AbstractSet) and (together := _as_set(value)):
         return together
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return {"L": [value_to_attribute(inner) for inner in value]}
-    return {"S": str(value)}
+    if isinstance(value, (list, tuple, AbstractSet)):
+        return {"L": [value_to_attribute(inner, depth + 1) for inner in value]}
+    return {"S": storable(str(value))}
+
+
+def storable(text: str) -> str:
+    """Return a text as DynamoDB can keep it: half of a surrogate pair, which UTF-8 cannot say, as an escape."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return str(text)
+
+
+def _decimal_to_attribute(value: Decimal) -> Item:
+    if not value.is_finite():
+        return {"S": str(value)}
+    digits, magnitude = len(value.as_tuple().digits), value.adjusted()
+    fits = digits <= _DIGITS and (not value or -129 < magnitude < 125)
+    return number(value if value else Decimal(0)) if fits else {"S": str(value)}
 
 
 def typed_attribute(value: object, kind: str | None) -> Item:
@@ -95,7 +133,7 @@ def typed_attribute(value: object, kind: str | None) -> Item:
         return own
     if kind == "S":
         is_nested = isinstance(value, (Mapping, list, tuple))
-        return {"S": json.dumps(value, default=str) if is_nested else str(value)} if "B" not in own else own
+        return own if "B" in own else {"S": _json_text(value) if is_nested else storable(str(value))}
     if kind == "N":
         return _as_number(value) or own
     if kind == "BOOL":
@@ -109,6 +147,13 @@ def typed_attribute(value: object, kind: str | None) -> Item:
 
 
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def _json_text(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys of other types, circles, too deep
+        return storable(excerpt(value, LONGEST_EXCERPT))
 
 
 def _as_number(value: object) -> Item | None:
@@ -146,7 +191,7 @@ def to_item(task: Task, tables: Tables) -> Item:
     if task.failed_attempts:
         item[f("failed_attempts")] = number(task.failed_attempts)
     for name, value in task.extra.items():
-        item[name] = typed_attribute(value, tables.row_mapper.get(name))
+        item[storable(name)] = typed_attribute(value, tables.row_mapper.get(name))
     return item
 
 
@@ -173,12 +218,19 @@ def from_item(item: Mapping[str, Any], tables: Tables) -> Task:
     try:
         values: dict[str, Any] = {name: item[f(name)]["S"] for name in _TEXTS if f(name) in item}
         values |= {name: Decimal(item[f(name)]["N"]) for name in _NUMBERS if f(name) in item}
-        values |= {name: int(item[f(name)]["N"]) for name in _COUNTS if f(name) in item}
+        values |= {name: _count(item[f(name)]["N"]) for name in _COUNTS if f(name) in item}
         own = {f(name) for name in (*_TEXTS, *_NUMBERS, *_COUNTS)}
         return Task(**values, extra={key: _plain(value) for key, value in item.items() if key not in own})
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         name = item.get(f("task_id"), {}).get("S", "?")
         raise ItemCorrupt("dynamodb", f"reading the row of task {name}: {error!r}") from error
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= LARGEST_COUNT:
+        raise ValueError(f"expected a count of at most {LARGEST_COUNT}, got {text}")
+    return value
 
 
 def _plain(attribute: Item) -> Any:
@@ -273,7 +325,7 @@ def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping
     names = fence["ExpressionAttributeNames"]
     values = fence["ExpressionAttributeValues"] | {":now": number(now)}
     assignments = ["#c = :now"]
-    for index, (name, value) in enumerate(outcome.items()):
+    for index, (name, value) in enumerate(fitting(outcome).items()):
         names[f"#o{index}"] = name
         values[f":o{index}"] = typed_attribute(value, tables.row_mapper.get(name))
         assignments.append(f"#o{index} = :o{index}")
@@ -286,6 +338,19 @@ def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping
         "ExpressionAttributeValues": values,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+
+
+def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stats and results as one write can set them: very many of them, or with very long names, in one map."""
+    own: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    for name, value in outcome.items():
+        stored = storable(name)
+        fits = len(own) < MOST_ATTRIBUTES and len(stored.encode()) <= LONGEST_NAME
+        (own if fits else more)[stored] = value
+    if more and MORE in own:
+        more[MORE] = own.pop(MORE)
+    return {**own, MORE: more} if more else own
 
 
 def delete_running(attempt: Attempt, end: Decimal, tables: Tables) -> Item:

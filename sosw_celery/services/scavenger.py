@@ -75,9 +75,26 @@ class Scavenger:
     def sweep_jobs(self) -> None:
         """Finish jobs whose tasks are all closed, and have unfinished ones gone on with."""
         now = self._clock()
+        with_open_tasks = set()
         for job_id in self._job_table.unfinished(stages=(RUNNING,)):
-            self._job_table.finish_if_done(job_id, now)
+            record = self._job_table.record(job_id)
+            if record.all_closed:
+                self._job_table.finish_if_done(job_id, now)
+            else:
+                with_open_tasks.add(record.labourer_id)
+        for labourer_id in sorted(with_open_tasks & self._settings.labourers.keys()):
+            self._wake(labourer_id)
         self._resume_jobs(now)
+
+    def _wake(self, labourer_id: str) -> None:
+        """Have a labourer's queue read if it has open tasks and runs none.
+
+        They wait for a retry, as a rule. But rows may stand there that nobody knows of: their Scheduler died, or Redis
+        was away, before they were announced, or the index showed them too late.
+        """
+        usage = self._slots.look(labourer_id)
+        if not (usage.pending or usage.running or usage.standby):
+            self._dispatch(labourer_id)
 
     def _is_overdue(self, view: SweepView, labourer_id: str) -> bool:
         """Whether tasks run and nobody has looked for expired ones for as long as the first could have expired."""

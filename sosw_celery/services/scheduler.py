@@ -94,7 +94,8 @@ class Scheduler(Chunkers):
     """Accepts jobs, chunks them and writes their tasks. Safe to share between threads and processes.
 
     Parameters:
-        announce: Told, after rows were written, their labourer and the lowest greenfield of them. May fail.
+        announce: Told, after rows were written, their labourer and the lowest greenfield of them, None when that is not
+            known. May fail.
         spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
         observe: Told of the tasks whose rows are in the table.
         warned: Told of each warning about a job that is chunked outside a run; None: it is logged.
@@ -107,7 +108,7 @@ class Scheduler(Chunkers):
         task_table: TaskTable,
         job_table: JobTable,
         queue_files: QueueFiles,
-        announce: Callable[[str, Decimal], None],
+        announce: Callable[[str, Decimal | None], None],
         spawn: Spawn,
         clock: Clock = system_clock.now,
         monotonic: Callable[[], float] = time.monotonic,

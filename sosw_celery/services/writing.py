@@ -112,7 +112,8 @@ class PartWriter:
 
     Parameters:
         arn: Of the labourer, kept on each row.
-        announce: Told, after each batch, the labourer and its lowest greenfield.
+        announce: Told, after each batch, the labourer and the lowest greenfield of the rows that may be new in the
+            table; None when it is not known.
         observe: Told of the tasks whose rows are in the table.
     """
 
@@ -125,7 +126,7 @@ class PartWriter:
         arn: str,
         task_table: TaskTable,
         job_table: JobTable,
-        announce: Callable[[str, Decimal], None],
+        announce: Callable[[str, Decimal | None], None],
         clock: Clock,
         monotonic: Callable[[], float],
         lease_s: float,
@@ -180,7 +181,10 @@ class PartWriter:
         expected = range(self.part.next_row, self.part.next_row + len(rows))
         if [number for number, _ in rows] != list(expected) or expected.stop > self.part.end_row:
             return False
-        self._put(self._tasks(rows))
+        tasks = self._tasks(rows)
+        self._put(tasks)
+        if len(tasks) < len(rows):
+            self._tell(None)  # the owner before us wrote some and may have died before it could say so
         self._advance(self.part.written + len(rows))
         return True
 
@@ -192,10 +196,10 @@ class PartWriter:
         for rows, request in zip(slices, requests, strict=True):
             if request.exception() is None:
                 self._observe(Action.CREATED, rows, rows[0].created_at)
+        if tasks:  # also when a request failed: what others wrote is there, and a lost answer leaves rows behind
+            self._tell(tasks[0].greenfield)
         for request in requests:
             request.result()
-        if tasks:
-            self._tell(tasks[0].greenfield)
 
     def _send(self, tasks: Sequence[Task]) -> None:
         self._lease.check()
@@ -237,7 +241,7 @@ class PartWriter:
         unsure = [identity for (number, _), identity in zip(rows, ids, strict=True) if number < self._unsure_until]
         return self._task_table.existing(self._labourer_id, unsure) if unsure else set()
 
-    def _tell(self, lowest: Decimal) -> None:
+    def _tell(self, lowest: Decimal | None) -> None:
         try:
             self._announce(self._labourer_id, lowest)
         except Exception:

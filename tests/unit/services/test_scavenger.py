@@ -93,6 +93,28 @@ def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
     assert system.ids()[0] == "task-001"
 
 
+def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: System) -> None:
+    """Rows that were never announced do not wait for the minute's thorough pass, also where the queue is called dry."""
+    system.orchestrator.dispatch("resize")
+    system.now += 10
+    assert system.slots.look("resize").dry
+    system.job_of("job-1", 1)
+    system.queue(1, job_id="job-1")
+    system.orchestrator.tend("resize", thorough=False)
+    assert system.hints == []
+    system.scavenger.sweep_jobs()
+    assert system.dispatches == ["resize"]
+    system.orchestrator.dispatch("resize")
+    (run,) = system.begin_all()
+    system.scavenger.sweep_jobs()
+    assert system.dispatches == ["resize"]
+    system.attempts.complete(run.attempt, run.outcome())
+    system.scavenger.sweep("resize", thorough=True)
+    system.dispatches.clear()
+    system.scavenger.sweep_jobs()
+    assert system.dispatches == []
+
+
 def test_an_idle_labourer_costs_no_read(system: System) -> None:
     """Without closes, running attempts or due retries a sweep does not ask the tables."""
     system.scavenger.sweep("resize", thorough=True)

@@ -72,7 +72,7 @@ class World:
     now: Decimal = NOW
     monotonic: float = 1000.0
     sent: list[Mapping[str, Any]] = field(default_factory=list)
-    announced: list[tuple[str, Decimal]] = field(default_factory=list)
+    announced: list[tuple[str, Decimal | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.settings = load_settings(
@@ -376,6 +376,17 @@ def test_killed_while_writing(world: World, batches: int, rows_of_last: int) -> 
     assert world.files() == []
 
 
+def test_rows_that_the_dead_could_not_announce_are_announced(make: Callable[..., World]) -> None:
+    """Who goes on says that rows stand there also where it writes none, because the one before it had written them."""
+    world = make(rows_per_file=100, rows_to_process=100)
+    world.die_after(0, 6)
+    with pytest.raises(Killed):
+        world.run()
+    world.announced.clear()
+    survive(world)
+    assert world.announced == [("resize", None)]
+
+
 def test_a_row_that_has_moved_on_is_not_written_again(world: World) -> None:
     """Rows of the batch in doubt that are closed already, or wait for a retry, stay where they are."""
     world.die_after(0, 2)
@@ -517,6 +528,25 @@ def test_a_table_that_does_not_answer_costs_no_row(world: World, monkeypatch: py
             scheduler.run(Envelope("j1"))
     assert world.job_table.open_parts("j1", world.now) == [0, 1]
     assert scheduler.run(Envelope("j1")).written == 6
+
+
+def test_rows_are_announced_also_when_others_failed(make: Callable[..., World]) -> None:
+    """A write whose answer was lost has left rows behind, which nobody else would tell of for a minute."""
+    world = make(rows_per_file=100)
+
+    class LosesAnswers(DyingTaskTable):
+        def write(self, tasks: Sequence[Task]) -> None:
+            super().write(tasks)
+            raise StoreUnavailable("dynamodb", "BatchWriteItem", "ReadTimeoutError")
+
+    scheduler = world.scheduler()
+    scheduler._task_table.__class__ = LosesAnswers
+    scheduler.submit(JOB, "j1")
+    with pytest.raises(StoreUnavailable):
+        scheduler.run(Envelope("j1"))
+    rows = world.rows()
+    assert len(rows) == 2
+    assert world.announced == [("resize", rows[0].greenfield)]
 
 
 def test_failing_hints_cost_nothing(world: World) -> None:

@@ -75,7 +75,7 @@ class Tree:
         """
         if not self.is_split:
             return iter([{**job, **self._around}])
-        return self._expand_node(job, self._start, self._outer, dict(self._around), iter(self._splits))
+        return iter(self._expand_node(job, self._start, self._outer, dict(self._around), iter(self._splits)))
 
     def _scope(self, node: Mapping[str, Any], index: int, outer: Scope, path: Path) -> Scope:
         """Return the scope in a node: its own flags for the levels from `index` on, nearer than those around it."""
@@ -114,8 +114,14 @@ class Tree:
         first = given[0][0] if given else len(self._levels)
         if first > index:
             self._note_missing(range(index, first), scope, path)
-        if given:
-            asks = self._survey_level(given, scope, path) or asks
+        if not given:
+            return asks, None
+        if len(given) > 1 or not is_plain(given[0][2]):
+            return self._survey_level(given, scope, path) or asks, None
+        # What that does too, but this is what most nodes of big jobs are.
+        if first in scope.sizes:
+            return True, None
+        self._splits.append(False)
         return asks, None
 
     def _survey_level(self, given: Sequence[Given], scope: Scope, path: Path) -> bool:
@@ -198,32 +204,48 @@ class Tree:
 
     def _expand_node(
         self, node: Mapping[str, Any], index: int, outer: Scope, skeleton: dict[str, Any], splits: Iterator[int]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the tasks of a node, in the order of its values.
+    ) -> Iterable[dict[str, Any]]:
+        """Return the tasks of a node, in the order of its values; what are many is made one by one.
 
         Parameters:
             skeleton: What the tasks have from the nodes around this one; not used by anybody else.
-            splits: The bytes of the survey that are not read yet.
+            splits: The bytes of the survey that are not read yet. The node's own is read at once, those of its nodes
+                while its tasks are taken: take them before the next node is expanded.
         """
         flags, levels = self._vocabulary.layout(node)
         given = _given(node, levels)
-        task = skeleton if len(given) == len(node) else _with_attributes(skeleton, node, given)
+        task = skeleton
+        if len(given) < len(node):
+            task.update(_attributes(node, given))
         if not given:
-            yield task
-            return
+            return (task,)
         scope = self._scope(node, index, outer, None) if flags else outer
         level, _, content = given[0]
         beside = given[1:]
         size = scope.sizes.get(level, 0)
         if not size and not next(splits):
-            yield {**task, **dict(map(self._unsplit, given))}
-            return
+            task.update(map(self._unsplit, given))
+            return (task,)
         key = self._levels[level].plural
-        if not beside and isinstance(content, list) and not isinstance(content[0], dict):
-            # What the loop below does too, but this is what most tasks of big jobs come from.
-            for start in range(0, len(content), size):
-                yield {**task, key: content[start : start + size]}
-            return
+        if beside or not isinstance(content, list) or isinstance(content[0], dict):
+            return self._expand_values(content, level, beside, scope, task, splits)
+        # What the loop over values does too, but this is what most tasks of big jobs come from.
+        if len(content) <= size:
+            task[key] = content[:]
+            return (task,)
+        return ({**task, key: content[start : start + size]} for start in range(0, len(content), size))
+
+    def _expand_values(
+        self,
+        content: Any,
+        level: int,
+        beside: Sequence[Given],
+        scope: Scope,
+        task: Mapping[str, Any],
+        splits: Iterator[int],
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the tasks of the values of a level: plain ones in batches, those with content as nodes."""
+        size, key = scope.sizes.get(level, 0), self._levels[level].plural
         batch: list[Any] = []
         for name, child in _entries(content):
             if beside:
@@ -295,7 +317,9 @@ def _with_beside(child: Any, beside: Sequence[Given]) -> Any:
     return {**{key: content for _, key, content in beside}, **(child or {})}
 
 
-def _with_attributes(skeleton: dict[str, Any], node: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
-    """Return a skeleton with everything of a node but the levels that have values."""
+def _attributes(node: Mapping[str, Any], given: Sequence[Given]) -> Mapping[str, Any]:
+    """Return everything of a node but the levels that have values."""
+    if not given:
+        return node
     keys = {key for _, key, _ in given}
-    return {**skeleton, **{key: value for key, value in node.items() if key not in keys}}
+    return {key: value for key, value in node.items() if key not in keys}

@@ -6,6 +6,11 @@ PYTHON ?= python3
 # Most tests wait for processes that they start, so a few more run at once than there are cores.
 TEST_PROCESSES ?= 3
 
+# Of `make faults`: how many runs, the seed of the first one, how many at a time; MARKDOWN=FILE takes the table.
+RUNS ?= 20
+SEED ?= 1
+AT_ONCE ?= 4
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -16,7 +21,7 @@ ENGINES := $(VENV)/.engines
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs docs-serve bench clean
+.PHONY: help demo test faults lint docs docs-serve bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +31,9 @@ demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery 
 
 test: $(ENGINES) ## Run all tests
 	$(BIN)/python -m pytest tests --numprocesses $(TEST_PROCESSES) --dist worksteal
+
+faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise
+	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --at-once $(AT_ONCE) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
 lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .

@@ -1,0 +1,281 @@
+"""Decides from a run's evidence whether the six promises were kept. Pure.
+
+A run whose process died in it counts from its start to its last sign of life, which is a few milliseconds before its
+death: so whatever is reported as too many at once did run at once. The time in which a node stood still does not count.
+A node that was frozen for longer than its leases has to find that out: what its bodies do between its wake and their
+end is measured, has to be short, and is not held against the cap.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sosw_celery.core.job_plan import task_id
+from tests.faults.evidence import Evidence, Job, Row, Run
+from tests.faults.usage import Recovery, Usage, recovery_of, usage_of
+
+__all__ = ["Finding", "Promise", "Verdict", "check"]
+
+#: Examples that a finding names.
+EXAMPLES = 3
+#: Seconds that a body may run on after its node, frozen for longer than its leases, was woken.
+MOST_AFTER_WAKE_S = 1.0
+#: Share of a lease after which a node that stood still can not rely on it any more.
+PATIENCE = 0.8
+#: Least share of its slots that a labourer with queued tasks uses before the first fault.
+LEAST_QUIET_USE = 0.3
+#: Seconds in which slots have to be in full use again, besides those of two leases.
+RECOVERY_S = 30.0
+
+#: Where tasks can be that are not closed.
+PLACES = {"tasks": "queued", "claimed": "running or not archived", "retry": "waiting for a retry"}
+FINAL_STATES = ("completed", "completed_with_dead")
+
+
+class Promise(enum.Enum):
+    """The six promises of docs/guarantees.md."""
+
+    LOST = "nothing is lost"
+    CLOSED = "closed exactly once"
+    CAP = "never more than the cap"
+    IDLE = "a free slot does not idle"
+    TWICE = "submitting twice is submitting once"
+    BROKER = "the table is the truth, the broker is a hint"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A promise that was broken, and how."""
+
+    promise: Promise
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.promise.value}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker found and measured.
+
+    Parameters:
+        most_at_once: Of each labourer.
+        after_wake_s: How long bodies ran on after their frozen node was woken, the longest one.
+        recoveries: One for each fault that happened.
+        starts: Runs of bodies.
+    """
+
+    findings: Sequence[Finding]
+    most_at_once: Mapping[str, int]
+    after_wake_s: float | None
+    recoveries: Sequence[Recovery]
+    starts: int = 0
+    quiet_use: Mapping[str, float | None] | None = None
+
+    @property
+    def broken(self) -> frozenset[Promise]:
+        """The promises that were not kept."""
+        return frozenset(finding.promise for finding in self.findings)
+
+
+def check(evidence: Evidence) -> Verdict:
+    """Return whether the promises were kept, and what was measured beside that."""
+    spans, after_wake = _spans(evidence)
+    usages = {
+        labourer_id: usage_of(labourer_id, cap, spans[labourer_id], evidence)
+        for labourer_id, cap in evidence.caps.items()
+    }
+    recoveries = [recovery_of(fault, usages.values(), evidence.faults) for fault in evidence.faults if fault.happened]
+    findings = [
+        *_lost(evidence),
+        *_closed(evidence),
+        *_over_the_cap(evidence, usages, after_wake),
+        *_idle(evidence, usages, recoveries),
+    ]
+    return Verdict(
+        findings=findings,
+        most_at_once={labourer_id: usage.most for labourer_id, usage in usages.items()},
+        after_wake_s=max(after_wake.values(), default=None),
+        recoveries=recoveries,
+        starts=len(evidence.runs),
+        quiet_use={labourer_id: usage.quiet for labourer_id, usage in usages.items()},
+    )
+
+
+# ---- what is in the tables
+
+
+def _lost(evidence: Evidence) -> Iterator[Finding]:
+    by_job: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in evidence.rows:
+        by_job[row.job_id][row.task_id] = row
+    for job in evidence.jobs:
+        rows = by_job.pop(job.job_id, {})
+        yield from _of_job(job, rows, evidence)
+    for job_id in by_job.keys() | (evidence.items.keys() - {job.job_id for job in evidence.jobs}):
+        yield Finding(Promise.TWICE, f"job {job_id} with {len(by_job.get(job_id, {}))} tasks was never submitted")
+
+
+def _of_job(job: Job, rows: Mapping[str, Row], evidence: Evidence) -> Iterator[Finding]:
+    expected = {task_id(job.job_id, number): payload for number, payload in enumerate(job.payloads)}
+    missing = expected.keys() - rows.keys()
+    if missing:
+        yield _finding(Promise.LOST, f"of {job.job_id}: rows are in no table", missing)
+    strange = rows.keys() - expected.keys()
+    if strange:
+        yield _finding(Promise.LOST, f"of {job.job_id}: rows that chunking does not give", strange)
+    changed = [name for name in rows.keys() & expected.keys() if rows[name].payload != expected[name]]
+    if changed:
+        yield _finding(Promise.LOST, f"of {job.job_id}: rows with another payload", changed)
+    left = [row for row in rows.values() if row.where != "closed"]
+    yield from _left_over(job, left, evidence)
+    closed = [row for row in rows.values() if row.where == "closed"]
+    yield from _counters(job, closed, evidence, missing=len(missing), complete=not (missing or left))
+    innocent = [row.task_id for row in closed if row.dead and not _is_poisoned(row)]
+    if innocent:
+        yield _finding(Promise.LOST, f"of {job.job_id}: dead, and their bodies never fail for good", innocent)
+
+
+def _left_over(job: Job, left: Sequence[Row], evidence: Evidence) -> Iterator[Finding]:
+    """Tell of tasks that never end. Those that only wait for a message are the broker's, once it lost messages."""
+    lost_messages = any(fault.happened and fault.loses_messages for fault in evidence.faults)
+    by_place: dict[str, list[str]] = defaultdict(list)
+    for row in left:
+        by_place["claimed" if row.claimed else row.where].append(row.task_id)
+    for place, names in by_place.items():
+        promise = Promise.BROKER if place == "tasks" and lost_messages else Promise.LOST
+        yield _finding(promise, f"of {job.job_id}: never closed, still {PLACES[place]}", names)
+
+
+def _counters(
+    job: Job, closed: Sequence[Row], evidence: Evidence, *, missing: int, complete: bool
+) -> Iterator[Finding]:
+    item = evidence.items.get(job.job_id)
+    if item is None:
+        yield Finding(Promise.LOST, f"job {job.job_id} was accepted and has no item")
+        return
+    dead = sum(row.dead for row in closed)
+    if (item.completed, item.dead) != (len(closed) - dead, dead):
+        there, counted = f"{len(closed) - dead} + {dead}", f"{item.completed} + {item.dead}"
+        # What was counted and is in no table was counted once and lost.
+        promise = Promise.CLOSED if item.completed + item.dead > len(closed) + missing else Promise.LOST
+        yield Finding(promise, f"job {job.job_id} counts {counted} completed and dead, closed are {there}")
+    if complete and (item.state not in FINAL_STATES or item.tasks != len(job.payloads)):
+        what = f"job {job.job_id} stands at {item.state} with {item.tasks} tasks, all {len(job.payloads)} are closed"
+        yield Finding(Promise.LOST, what)
+
+
+def _is_poisoned(row: Row) -> bool:
+    return bool(row.payload.get("bad_attempts", 0) >= row.attempts)
+
+
+# ---- what the attempts did
+
+
+def _closed(evidence: Evidence) -> Iterator[Finding]:
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(evidence.runs, key=lambda run: run.start):
+        runs[run.task_id].append(run)
+    submits = {job.job_id: job.submits for job in evidence.jobs}
+    wrong: dict[tuple[Promise, str], list[str]] = defaultdict(list)
+    known = {row.task_id: row for row in evidence.rows}
+    for name, of_task in runs.items():
+        row = known.get(name)
+        again = row is not None and submits.get(row.job_id, 1) > 1
+        for promise, what in _of_attempts([run.number for run in of_task], again=again):
+            wrong[promise, what].append(name)
+    for row in evidence.rows:
+        if row.where == "closed":
+            for what in _of_row(row, runs.get(row.task_id, ()), evidence.max_attempts):
+                wrong[Promise.CLOSED, what].append(row.task_id)
+    for (promise, what), names in wrong.items():
+        yield _finding(promise, what, names)
+
+
+def _of_attempts(numbers: Sequence[int], *, again: bool) -> Iterator[tuple[Promise, str]]:
+    if again and numbers.count(1) > 1:  # a row that was written anew begins at attempt 1
+        yield Promise.TWICE, "began anew, their job was submitted again"
+    elif len(set(numbers)) < len(numbers):
+        yield Promise.CLOSED, "one attempt ran twice"
+    elif list(numbers) != sorted(numbers):
+        yield Promise.CLOSED, "an earlier attempt began after a later one"
+
+
+def _of_row(row: Row, runs: Sequence[Run], max_attempts: int) -> Iterator[str]:
+    if any(run.number > row.attempts for run in runs):
+        yield "ran again after they were closed"
+    failed = row.attempts if row.dead else row.attempts - 1
+    if row.failed_attempts != failed:
+        yield "failed attempts are not counted once each"
+    if row.dead:
+        if row.attempts != max_attempts:
+            yield "dead before their last attempt"
+        return
+    last = [run for run in runs if run.number == row.attempts and run.how == "done"]
+    if not last:
+        yield "completed by an attempt whose body did not end well"
+    elif row.run not in {run.name for run in last}:
+        yield "closed by another attempt than the one on the row"
+
+
+# ---- how many ran
+
+
+def _spans(evidence: Evidence) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
+    """Return, by labourer, when bodies ran; and by run, how long those of frozen nodes ran on after their wake."""
+    spans: dict[str, list[tuple[float, float]]] = {labourer_id: [] for labourer_id in evidence.caps}
+    after_wake: dict[str, float] = {}
+    for run in evidence.runs:
+        labourer_id = evidence.labourer_of.get(run.task_id)
+        if labourer_id not in spans:
+            continue
+        begun, pieces = run.start, []
+        for freeze in sorted(evidence.freezes, key=lambda freeze: freeze.at):
+            if freeze.group != run.group or not (begun < freeze.at and freeze.woken < run.alive_at):
+                continue
+            pieces.append((begun, freeze.at))
+            begun = freeze.woken
+            if freeze.woken - freeze.at > PATIENCE * evidence.lease_s:
+                after_wake[run.name] = run.alive_at - freeze.woken
+                break
+        if run.name not in after_wake:
+            pieces.append((begun, run.alive_at))
+        spans[labourer_id] += pieces
+    return spans, after_wake
+
+
+def _over_the_cap(
+    evidence: Evidence, usages: Mapping[str, Usage], after_wake: Mapping[str, float]
+) -> Iterator[Finding]:
+    for labourer_id, usage in usages.items():
+        if usage.most > usage.cap:
+            what = f"{usage.most} of {labourer_id} at once at {usage.most_at:.3f}, its cap is {usage.cap}"
+            yield Finding(Promise.CAP, what)
+    late = [name for name, seconds in after_wake.items() if seconds > MOST_AFTER_WAKE_S]
+    if late:
+        longest = max(after_wake.values())
+        yield _finding(Promise.CAP, f"ran on for up to {longest:.2f} s after their frozen node was woken", late)
+
+
+# ---- how well slots were used
+
+
+def _idle(evidence: Evidence, usages: Mapping[str, Usage], recoveries: Sequence[Recovery]) -> Iterator[Finding]:
+    for labourer_id, usage in usages.items():
+        if usage.quiet is not None and usage.quiet < LEAST_QUIET_USE:
+            what = f"{usage.quiet:.0%} of the slots of {labourer_id} in use, with tasks queued and no fault yet"
+            yield Finding(Promise.IDLE, what)
+    if evidence.gave_up:  # what never ended is told of as such
+        return
+    limit_s = 2 * evidence.lease_s + RECOVERY_S
+    for recovery in recoveries:
+        if recovery.full_s is not None and recovery.full_s > limit_s:
+            yield Finding(Promise.IDLE, f"slots in full use {recovery.full_s:.1f} s after {recovery.kind}")
+
+
+def _finding(promise: Promise, what: str, names: Sequence[str] | set[str]) -> Finding:
+    examples = ", ".join(sorted(names)[:EXAMPLES])
+    return Finding(promise, f"{len(names)} tasks {what} ({examples})")

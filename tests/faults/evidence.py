@@ -1,0 +1,129 @@
+"""What is known of a run when it is over: what was asked for, what processes wrote down, what stands in the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Evidence", "FaultRecord", "Freeze", "Job", "JobItem", "Row", "Run"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that was accepted, with the payloads that chunking gives for it.
+
+    Parameters:
+        submits: How often it was submitted.
+    """
+
+    job_id: str
+    labourer_id: str
+    payloads: Sequence[Mapping[str, Any]]
+    submits: int = 1
+
+
+@dataclass(frozen=True)
+class JobItem:
+    """A job as the table of jobs has it."""
+
+    job_id: str
+    state: str
+    tasks: int | None
+    completed: int
+    dead: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task as a table has it.
+
+    Parameters:
+        where: `tasks`, `retry` or `closed`.
+        run: The name of the run that left its result on the row.
+        claimed: It stands in `tasks` and is not queued.
+    """
+
+    task_id: str
+    job_id: str
+    labourer_id: str
+    payload: Mapping[str, Any]
+    where: str
+    attempts: int
+    failed_attempts: int
+    dead: bool = False
+    run: str = ""
+    claimed: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a body, monotonic seconds.
+
+    Parameters:
+        name: No other run has it.
+        number: Of the attempt.
+        group: The process group of its node.
+        alive_at: When the body showed for the last time that it runs.
+        how: `done` or `raised`; empty when its process died in it.
+    """
+
+    name: str
+    task_id: str
+    number: int
+    group: int
+    start: float
+    alive_at: float
+    how: str = "done"
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """A process group that stood still, monotonic seconds."""
+
+    group: int
+    at: float
+    woken: float
+
+
+@dataclass(frozen=True)
+class FaultRecord:
+    """A fault that was injected, monotonic seconds.
+
+    Parameters:
+        at: When it began.
+        over: When what it took away was back, as far as somebody outside had to bring it back: recovery counts from
+            here. The instant of the kill for a process that was killed.
+        loses_messages: The broker forgot what it had.
+        happened: False when there was no occasion.
+    """
+
+    kind: str
+    at: float
+    over: float
+    loses_messages: bool = False
+    happened: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the checker decides on.
+
+    Parameters:
+        caps: `max_simultaneous_invocations` of each labourer.
+        lease_s: As configured.
+        gave_up: The run was ended from outside because nothing went on.
+    """
+
+    caps: Mapping[str, int]
+    max_attempts: int
+    lease_s: float
+    jobs: Sequence[Job]
+    items: Mapping[str, JobItem]
+    rows: Sequence[Row]
+    runs: Sequence[Run]
+    freezes: Sequence[Freeze] = ()
+    faults: Sequence[FaultRecord] = ()
+    gave_up: bool = False
+    labourer_of: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,406 @@
+"""The kinds of faults: how each is injected into a running system, and what happens after it.
+
+What kills a process also restarts it some seconds later, as a supervisor would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults.evidence import FaultRecord, Freeze
+from tests.faults.gather import running_pids
+from tests.faults.injectors.aws_rules import Fault as AwsFault
+from tests.faults.injectors.aws_rules import Rule
+from tests.faults.injectors.clocks import IS_AVAILABLE as CLOCKS_CAN_BE_WRONG
+from tests.faults.injectors.clocks import wrong_clock
+from tests.faults.injectors.messages import Messages, OldMessages
+from tests.faults.plan import CAPS, Fault, Kind, Profile
+from tests.faults.system import Node, System, wait_for
+
+__all__ = ["KINDS", "inject"]
+
+#: Where processes are struck, by their kind: calls, and for what is done to them.
+SCHEDULER_POINTS = (
+    *("JobTable.claim_chunking", "JobTable.begin_writing", "JobTable.claim_part", "JobTable.checkpoint"),
+    *("JobTable.finish_part", "JobTable.finish_writing", "Scheduler.parse_job_to_file", "Scheduler.process_file"),
+    *("PartWriter.write", "PartWriter._send", "PartWriter._put", "PartWriter._advance"),
+)
+ORCHESTRATOR_POINTS = (
+    *("Slots.take", "Slots.begin_pass", "TaskTable.archive", "TaskTable._put_all", "TaskTable._delete_counted"),
+    "TaskTable.requeue",
+)
+WORKER_POINTS = ("Slots.confirm", "TaskTable.claim", "TaskTable.complete", "Slots.release", "TaskTable.fail")
+
+#: Seconds until an order to strike at a point is taken back, because nobody came by.
+POINT_TIMEOUT_S = 8.0
+#: Seconds that a warm shutdown may take.
+SHUTDOWN_S = 60.0
+#: Seconds between two losses of messages while these go on.
+LOSSES_EVERY_S = 0.5
+
+
+@dataclass
+class Injection:
+    """One fault in the making.
+
+    Parameters:
+        freezes: Takes what stood still.
+    """
+
+    system: System
+    fault: Fault
+    profile: Profile
+    chance: random.Random
+    freezes: list[Freeze]
+
+    def pick(self, role: str) -> Node:
+        """Choose a process of a kind that lives; wait for one that is about to be restarted."""
+        wait_for(lambda: any(node.lives for node in self.system.of(role)), 30, f"a {role} that lives")
+        return self.chance.choice([node for node in self.system.of(role) if node.lives])
+
+    def restart(self, node: Node) -> None:
+        """Start it again after a while."""
+        node.wait_gone(10)
+        time.sleep(self.chance.uniform(*self.profile.restart_s))
+        node.start()
+
+    def record(self, at: float, over: float | None = None, *, loses_messages: bool = False) -> FaultRecord:
+        """Return what happened."""
+        return FaultRecord(self.fault.kind, at, at if over is None else over, loses_messages)
+
+    def missed(self, why: str) -> FaultRecord:
+        """Return that there was no occasion for it."""
+        now = time.monotonic()
+        return FaultRecord(self.fault.kind, now, now, happened=False, note=why)
+
+
+Inject = Callable[[Injection], FaultRecord]
+
+
+# ---- processes
+
+
+def killed(role: str) -> Inject:
+    """Kill a process with all of its children at any moment."""
+
+    def kill(injection: Injection) -> FaultRecord:
+        node = injection.pick(role)
+        at = time.monotonic()
+        node.signal_all(signal.SIGKILL)
+        injection.restart(node)
+        return injection.record(at)
+
+    return kill
+
+
+def struck(role: str, points: Sequence[str], do: str) -> Inject:
+    """Kill a process, or let it stand still, right before or right after a call."""
+
+    def strike(injection: Injection) -> FaultRecord:
+        chosen = f"{injection.chance.choice(('before', 'after'))} {injection.chance.choice(points)}"
+        when, place = (injection.fault.place or chosen).split()
+        nth = 1 if injection.fault.place else injection.chance.randint(1, 3)
+        order = {"at": place, "when": when, "nth": nth, "do": do, "name": injection.fault.seed.replace("/", "-")}
+        found = _carry_out(injection, role, order)
+        if found is None:
+            return injection.missed(f"nobody came {when} {place}")
+        at, group = found
+        record = FaultRecord(injection.fault.kind, at, at, note=f"{when} {place}")
+        node = next((node for node in injection.system.of(role) if node.pid == group), None)
+        if do == "freeze":
+            _wake(injection, group, at)
+        elif do == "kill all" and node is not None:
+            injection.restart(node)
+        return record
+
+    return strike
+
+
+def _carry_out(injection: Injection, role: str, order: dict[str, object]) -> tuple[float, int] | None:
+    points = injection.system.points
+    armed, answer = points / f"{role}.armed", points / f"{order['name']}.struck"
+    wait_for(lambda: not armed.exists(), 60, "another order to be carried out")
+    armed.with_suffix(".new").write_text(json.dumps(order))
+    armed.with_suffix(".new").replace(armed)
+    with contextlib.suppress(TimeoutError):
+        wait_for(answer.exists, POINT_TIMEOUT_S, "a process to come by")
+    if not answer.exists():
+        with contextlib.suppress(FileNotFoundError):
+            armed.unlink()
+            return None
+        wait_for(answer.exists, 5, "the answer of who was struck")
+    found = json.loads(answer.read_text())
+    return found["at"], found["group"]
+
+
+def child_killed(injection: Injection) -> FaultRecord:
+    """Kill one process of a pool in which a body runs."""
+    node = injection.pick("worker")
+    history = injection.system.history
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: running_pids(history, node.pid), POINT_TIMEOUT_S, "a body to run")
+    pids = running_pids(history, node.pid)
+    if not pids:
+        return injection.missed("no body ran")
+    at = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(injection.chance.choice(pids), signal.SIGKILL)
+    return injection.record(at)
+
+
+def deployed(number: int) -> Inject:
+    """Replace every process by a new one, one after the other, each by a signal for a warm shutdown."""
+
+    def deploy(injection: Injection) -> FaultRecord:
+        at = time.monotonic()
+        for node in list(injection.system.nodes):
+            if not node.lives:
+                continue
+            node.signal(number)
+            node.wait_gone(SHUTDOWN_S)
+            node.start()
+        return injection.record(at, time.monotonic())
+
+    return deploy
+
+
+def frozen(*, main_only: bool) -> Inject:
+    """Stop a worker node for longer than its leases, and let it go on."""
+
+    def freeze(injection: Injection) -> FaultRecord:
+        node = injection.pick("worker")
+        at, pid = time.monotonic(), node.pid
+        if not main_only:
+            node.signal_all(signal.SIGSTOP)
+            _wake(injection, pid, at)
+            return injection.record(at)
+        node.signal(signal.SIGSTOP)
+        time.sleep(injection.profile.freeze_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        return injection.record(at)
+
+    return freeze
+
+
+def _wake(injection: Injection, group: int, at: float) -> None:
+    time.sleep(max(0.0, at + injection.profile.freeze_s - time.monotonic()))
+    injection.freezes.append(Freeze(group, at, time.monotonic()))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGCONT)
+
+
+def wrong_clocks(sign: int) -> Inject:
+    """Replace a worker node, and a process of the essentials, by ones whose clock is wrong."""
+
+    def replace(injection: Injection) -> FaultRecord:
+        at = time.monotonic()
+        for role in ("worker", injection.chance.choice(("scheduler", "orchestrator"))):
+            node = injection.pick(role)
+            node.signal(signal.SIGTERM)
+            node.wait_gone(SHUTDOWN_S)
+            node.environment |= wrong_clock(sign * injection.profile.clock_off_s)
+            node.start()
+        return injection.record(at, time.monotonic())
+
+    return replace
+
+
+# ---- Redis
+
+
+def redis_emptied(injection: Injection) -> FaultRecord:
+    """Kill Redis; it is back, empty, after a moment."""
+    at = time.monotonic()
+    injection.system.empty_redis(injection.chance.uniform(0.1, 1))
+    return injection.record(at, time.monotonic(), loses_messages=True)
+
+
+def redis_down(injection: Injection) -> FaultRecord:
+    """Kill Redis; it is back, empty, after a long time."""
+    at = time.monotonic()
+    injection.system.empty_redis(injection.profile.outage_s)
+    return injection.record(at, time.monotonic(), loses_messages=True)
+
+
+def stopped(server: str) -> Inject:
+    """Have a server stand still: connections stay, nothing is answered."""
+
+    def stop(injection: Injection) -> FaultRecord:
+        pid = getattr(injection.system, server).pid
+        at = time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(injection.profile.outage_s)
+        os.kill(pid, signal.SIGCONT)
+        return injection.record(at, time.monotonic())
+
+    return stop
+
+
+def redis_cut(injection: Injection) -> FaultRecord:
+    """Cut every connection to Redis at once, three times within a few seconds."""
+    at = time.monotonic()
+    for pause_s in (0.5, 1.5, 0):
+        injection.system.proxy.cut()
+        time.sleep(pause_s)
+    return injection.record(at, time.monotonic())
+
+
+def redis_slow(injection: Injection) -> FaultRecord:
+    """Have everything between us and Redis take 50 to 150 ms longer each way."""
+    at = time.monotonic()
+    there_s, back_s = (injection.chance.uniform(0.05, 0.15) for _ in range(2))
+    injection.system.proxy.delay(to_server_s=there_s, to_client_s=back_s)
+    time.sleep(injection.profile.outage_s)
+    injection.system.proxy.heal()
+    return injection.record(at, time.monotonic())
+
+
+def redis_silent(injection: Injection) -> FaultRecord:
+    """Have the network to Redis swallow everything."""
+    at = time.monotonic()
+    injection.system.proxy.hang()
+    time.sleep(injection.profile.outage_s)
+    injection.system.proxy.heal()
+    injection.system.proxy.cut()
+    return injection.record(at, time.monotonic())
+
+
+# ---- messages
+
+
+def messages_dropped(injection: Injection) -> FaultRecord:
+    """Lose every message that waits or is under way, again and again."""
+    messages = Messages(injection.system.services.redis, injection.chance.getrandbits(31))
+    at = time.monotonic()
+    for _ in _for_a_while(injection):
+        for queue in (*CAPS, "sosw_orchestrator", "sosw_scheduler", "sosw_scavenger"):
+            messages.drop(queue, 0.7)
+    return injection.record(at, time.monotonic(), loses_messages=True)
+
+
+def messages_doubled(injection: Injection) -> FaultRecord:
+    """Deliver messages twice, and old ones again."""
+    queues = (*CAPS, "sosw_orchestrator", "sosw_scheduler")
+    client, seed = injection.system.services.redis, injection.chance.getrandbits(31)
+    messages = Messages(client, seed)
+    at = time.monotonic()
+    with OldMessages(client, queues, seed) as old:
+        for _ in _for_a_while(injection):
+            for queue in queues:
+                messages.duplicate(queue, 0.5)
+                old.deliver_again(queue, 5)
+    return injection.record(at, time.monotonic())
+
+
+def _for_a_while(injection: Injection) -> Iterator[None]:
+    end = time.monotonic() + injection.profile.outage_s / 2
+    while time.monotonic() < end:
+        yield
+        time.sleep(LOSSES_EVERY_S)
+
+
+# ---- AWS
+
+
+def aws(*faults: AwsFault, share: float, service: str = "dynamodb", wait_s: float = 0.0) -> Inject:
+    """Have a share of the requests to a service go wrong for a while, in each of some ways."""
+
+    def go_wrong(injection: Injection) -> FaultRecord:
+        rules = [Rule(fault, share / len(faults), service, wait_s=wait_s) for fault in faults]
+        at = time.monotonic()
+        with injection.system.aws_rules(rules):
+            time.sleep(injection.profile.outage_s)
+        return injection.record(at, time.monotonic())
+
+    return go_wrong
+
+
+def index_lags(injection: Injection) -> FaultRecord:
+    """Have the indexes show what the tables held some seconds ago."""
+    at = time.monotonic()
+    injection.system.lagging.lag_s = injection.chance.uniform(1, 4)
+    with injection.system.aws_rules([injection.system.lagging.rule()]):
+        time.sleep(injection.profile.outage_s)
+    return injection.record(at, time.monotonic())
+
+
+AWS, PROXY = frozenset({"aws"}), frozenset({"proxy"})
+
+_ALL: dict[str, tuple[Kind, Inject]] = {
+    kind.name: (kind, how)
+    for kind, how in (
+        (Kind("worker node killed", 1.2), killed("worker")),
+        (Kind("scheduler killed"), killed("scheduler")),
+        (Kind("scheduler killed at a point", waits=True), struck("scheduler", SCHEDULER_POINTS, "kill all")),
+        (Kind("orchestrator killed", 0.5), killed("orchestrator")),
+        (
+            Kind("orchestrator killed at a point", 0.5, waits=True),
+            struck("orchestrator", ORCHESTRATOR_POINTS, "kill all"),
+        ),
+        (Kind("worker child killed"), child_killed),
+        (Kind("worker child killed at a point", 1.2, waits=True), struck("worker", WORKER_POINTS, "kill")),
+        (Kind("worker node killed at a point", 1.2, waits=True), struck("worker", WORKER_POINTS, "kill all")),
+        (Kind("beat killed"), killed("beat")),
+        (Kind("rolling deploy, SIGTERM", 0.5), deployed(signal.SIGTERM)),
+        (Kind("rolling deploy, SIGINT", 0.5), deployed(signal.SIGINT)),
+        (Kind("worker node frozen", 1.4), frozen(main_only=False)),
+        (Kind("worker node frozen at a point", 1.4, waits=True), struck("worker", WORKER_POINTS, "freeze")),
+        (Kind("worker main process frozen", 1.4), frozen(main_only=True)),
+        (Kind("Redis emptied", 0.6), redis_emptied),
+        (Kind("Redis down, then empty", 0.6, lasts=True), redis_down),
+        (Kind("Redis stopped", 0.6, lasts=True), stopped("redis")),
+        (Kind("Redis connections cut", 0.4, needs=PROXY), redis_cut),
+        (Kind("Redis slow", 0.3, lasts=True, needs=PROXY), redis_slow),
+        (Kind("Redis swallowed by the network", 0.6, lasts=True, needs=PROXY), redis_silent),
+        (Kind("messages dropped", 0.6), messages_dropped),
+        (Kind("messages doubled", 0.6), messages_doubled),
+        (Kind("DynamoDB stopped", 0.5, lasts=True), stopped("dynamodb")),
+        (
+            Kind("DynamoDB throttled", 0.4, lasts=True, needs=AWS),
+            aws(AwsFault.THROTTLED, AwsFault.REQUEST_LIMIT, AwsFault.THROTTLING, share=0.3),
+        ),
+        (Kind("DynamoDB batches in part", 0.3, lasts=True, needs=AWS), aws(AwsFault.UNPROCESSED, share=0.5)),
+        (
+            Kind("DynamoDB errors before the write", 0.4, lasts=True, needs=AWS),
+            aws(AwsFault.ERROR_BEFORE, AwsFault.RESET_BEFORE, share=0.2),
+        ),
+        (
+            Kind("DynamoDB errors after the write", 0.4, lasts=True, needs=AWS),
+            aws(AwsFault.ERROR_AFTER, AwsFault.RESET_AFTER, share=0.2),
+        ),
+        (
+            Kind("DynamoDB answers lost", 0.4, lasts=True, needs=AWS),
+            aws(AwsFault.TIMEOUT_AFTER, AwsFault.TIMEOUT_BEFORE, share=0.05, wait_s=2),
+        ),
+        (Kind("DynamoDB conflicts", 0.3, lasts=True, needs=AWS), aws(AwsFault.CONFLICT, share=0.3)),
+        (Kind("DynamoDB refused", 0.5, lasts=True, needs=AWS), aws(AwsFault.REFUSED, share=1.0)),
+        (Kind("DynamoDB index lags", 0.4, lasts=True, needs=frozenset({"aws", "lag"})), index_lags),
+        (
+            Kind("S3 errors", 0.2, lasts=True, waits=True, needs=frozenset({"aws", "s3"})),
+            aws(AwsFault.ERROR_BEFORE, AwsFault.THROTTLED, share=0.4, service="s3"),
+        ),
+        (
+            Kind("S3 answers lost", 0.2, lasts=True, waits=True, needs=frozenset({"aws", "s3"})),
+            aws(AwsFault.ERROR_AFTER, AwsFault.RESET_AFTER, share=0.4, service="s3"),
+        ),
+        (Kind("clock fast", 0.3, needs=frozenset({"clock"})), wrong_clocks(+1)),
+        (Kind("clock slow", 0.3, needs=frozenset({"clock"})), wrong_clocks(-1)),
+    )
+}
+
+#: Every kind that can be injected on this machine.
+KINDS: Sequence[Kind] = [kind for kind, _ in _ALL.values() if CLOCKS_CAN_BE_WRONG or "clock" not in kind.needs]
+
+
+def inject(system: System, fault: Fault, profile: Profile, freezes: list[Freeze]) -> FaultRecord:
+    """Inject a fault, and return when it is over and what it struck is on its way back."""
+    injection = Injection(system, fault, profile, random.Random(fault.seed), freezes)
+    return _ALL[fault.kind][1](injection)

@@ -1,0 +1,190 @@
+"""Starts processes under test as forks of one process that has imported Celery and us already.
+
+Each is a real process with a session, a group and a log of its own, as if a supervisor had started `celery -A
+sosw_celery ...`; only the second of CPU for the imports is spent once instead of ten times a run. Nothing is connected
+and no configuration is read before the fork.
+
+    with Nursery() as nursery:
+        pid = nursery.start(["worker", "-Q", "note"], environment, directory, log)
+
+Whoever is started here ends with the nursery, and the nursery with the process that made it, whatever ends that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["Nursery"]
+
+ROOT = Path(__file__).parents[2]
+MODULES = Path(__file__).parent / "modules"
+
+#: The module with the configuration of the processes under test.
+CONFIGURATION = "faults_config"
+
+#: What every process under test imports, as far as it reads no configuration while it is imported. Nothing that makes
+#: memory for a node's processes to share, as `leases` does: all nodes would share it.
+COMMON = (
+    "sosw_celery.wiring",
+    "celery.app.log",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.backends.redis",
+    "celery.bin.beat",
+    "celery.bin.celery",
+    "celery.bin.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.solo",
+    "celery.concurrency.thread",
+    "celery.events.state",
+    "celery.fixups.django",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "kombu.transport.redis",
+)
+
+#: Such modules.
+OF_ONE_NODE = frozenset({"sosw_celery.leases", "sosw_celery.scheduler_task"})
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Nursery:
+    """The process that forks. One object serves all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Nursery:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            # Ctrl-C in the terminal is for who started this.
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()
+
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> int:
+        """Have `celery -A sosw_celery ARGUMENTS` running, and return its process id, which is that of its group too."""
+        order = {
+            "arguments": ["celery", "-A", "sosw_celery", *arguments],
+            "environment": dict(environment),
+            "directory": str(directory),
+            "log": str(log),
+        }
+        with self._lock:
+            assert self._process is not None
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
+
+
+def main() -> None:
+    """Fork a process for each order on standard input, and end them all when it ends."""
+    for module in COMMON:
+        importlib.import_module(module)
+    if shared := OF_ONE_NODE & sys.modules.keys():
+        raise RuntimeError(f"all nodes would share the memory of {', '.join(shared)}")
+    _warm_up_boto()
+    _reap_everybody()
+    gc.freeze()  # so that the children's collections do not copy what they share
+    started = []
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _become(order)
+        started.append(pid)
+        print(pid, flush=True)
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _warm_up_boto() -> None:
+    """Have the models of DynamoDB read: clients that are made of the default session after a fork find them there."""
+    import boto3
+
+    boto3.client("dynamodb", endpoint_url="http://127.0.0.1:1", region_name="eu-west-1").close()
+
+
+def _reap_everybody() -> None:
+    """See to it that a process which has ended is gone at once, also a child whose parent was killed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _become(order: Mapping[str, object]) -> None:
+    """Turn this fork into the process that was asked for. Does not return."""
+    status = 1
+    try:
+        os.setsid()
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, target)
+        os.environ.clear()
+        os.environ.update(order["environment"], CELERY_CONFIG_MODULE=CONFIGURATION)  # type: ignore[call-overload]
+        os.chdir(str(order["directory"]))
+        sys.path.insert(0, str(MODULES))
+        sys.argv = list(order["arguments"])  # type: ignore[call-overload]
+        if "LD_PRELOAD" in os.environ:  # a library that has to be there from the first line on
+            os.environ["PYTHONPATH"] = f"{MODULES}{os.pathsep}{ROOT}"
+            os.execv(sys.executable, [sys.executable, "-m", *sys.argv])
+        status = _run_celery()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _run_celery() -> int:
+    from celery.__main__ import main as celery
+
+    try:
+        celery()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""One run: a system, its jobs, its faults, and the checker's verdict on what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sosw_celery.core.model import JobState
+from sosw_celery.errors import SoswError
+from tests.faults.checker import Verdict, check
+from tests.faults.evidence import Evidence, FaultRecord, Freeze
+from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in
+from tests.faults.kinds import inject
+from tests.faults.nursery import Nursery
+from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
+from tests.faults.system import System
+
+__all__ = ["Outcome", "carry_out"]
+
+#: How many of each kind of process there are.
+PROCESSES = {"scheduler": 2, "orchestrator": 2, "worker": 3, "beat": 2}
+POLL_S = 0.3
+SUBMIT_S = 120.0
+ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
+
+LABOURER = {"duration": 60, "cooldown": 30, "max_attempts": MAX_ATTEMPTS, "retry_backoff": 0.2, "retry_backoff_max": 1}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Parameters:
+        trouble: What kept the run itself from being what it was to be; empty when nothing did.
+    """
+
+    plan: Plan
+    verdict: Verdict
+    faults: Sequence[FaultRecord]
+    seconds: float
+    directory: Path
+    trouble: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept, and the run was what it was to be."""
+        return not self.verdict.findings and not self.trouble
+
+
+@dataclass
+class _Progress:
+    """What the threads of a run tell each other."""
+
+    began: float
+    stop: threading.Event = field(default_factory=threading.Event)
+    faults: list[FaultRecord] = field(default_factory=list)
+    freezes: list[Freeze] = field(default_factory=list)
+
+
+def carry_out(
+    plan: Plan,
+    nursery: Nursery,
+    directory: Path,
+    *,
+    processes: Mapping[str, int] = PROCESSES,
+    imports: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[System], None] = lambda system: None,
+) -> Outcome:
+    """Do what a plan says and return what became of it. Whatever was started has ended then.
+
+    Parameters:
+        directory: Takes logs and history; it stays unless every promise was kept.
+        imports: Modules that the processes under test import besides.
+        environment: Of the processes under test, besides.
+        prepare: Called before the first process starts.
+    """
+    began = time.monotonic()
+    labourers = {name: {**LABOURER, "max_simultaneous_invocations": cap} for name, cap in CAPS.items()}
+    section = {"job_schema": {"chunkable_attrs": ["group", "value"]}, "labourers": labourers, **plan.profile.section}
+    shutil.rmtree(directory, ignore_errors=True)
+    system = System(directory, nursery, section, needs=plan.needs, imports=["points", *imports], seed=plan.seed)
+    with system:
+        prepare(system)
+        for role, count in processes.items():
+            system.start(role, count, **(environment or {}))
+        system.ready()
+        evidence, trouble = _watch(plan, system)
+    verdict = check(evidence)
+    outcome = Outcome(plan, verdict, evidence.faults, time.monotonic() - began, directory, trouble)
+    if outcome.kept:
+        shutil.rmtree(directory)
+    return outcome
+
+
+def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
+    """Submit the jobs, inject the faults, wait for the end of both, and return the evidence."""
+    progress = _Progress(time.monotonic())
+    with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults)) as pool:
+        submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
+        faults = [pool.submit(_inject, fault, plan, system, progress) for fault in plan.faults]
+        gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
+        progress.stop.set()
+    problems = [*_problems(faults), *_problems(submitted.values())]
+    system.stop_nodes()
+    accepted = {job_id: future.result() for job_id, future in submitted.items() if not future.exception()}
+    jobs = [
+        expected_job(job.job, job.job_id, accepted[job.job_id], system.services)
+        for job in plan.jobs
+        if accepted.get(job.job_id)
+    ]
+    evidence = Evidence(
+        caps=CAPS,
+        max_attempts=MAX_ATTEMPTS,
+        lease_s=system.settings.lease_s,
+        jobs=jobs,
+        items=job_items(system.services),
+        rows=rows_of(system.services),
+        runs=runs_in(system.history),
+        freezes=progress.freezes,
+        faults=sorted(progress.faults, key=lambda fault: fault.at),
+        gave_up=gave_up,
+        labourer_of=labourers_of(jobs),
+    )
+    return evidence, "; ".join(problems)
+
+
+def _submit(job: JobPlan, system: System, progress: _Progress) -> int:
+    """Submit a job as often as planned and return how often that was."""
+    count = 0
+    for at_s in sorted(job.submit_at_s):
+        if progress.stop.wait(max(0.0, progress.began + at_s - time.monotonic())):
+            break
+        system.submit(dict(job.job), job.job_id, SUBMIT_S)
+        count += 1
+    return count
+
+
+def _inject(fault: Fault, plan: Plan, system: System, progress: _Progress) -> None:
+    if not progress.stop.wait(max(0.0, progress.began + fault.at_s - time.monotonic())):
+        progress.faults.append(inject(system, fault, plan.profile, progress.freezes))
+
+
+def _await_end(plan: Plan, system: System, done: Sequence[Future[Any]], progress: _Progress) -> bool:
+    """Wait until all is submitted, injected and closed; return whether that was given up."""
+    seen, moved_at = -1, time.monotonic()
+    while not (all(future.done() for future in done) and _all_closed(plan, system)):
+        size = sum(path.stat().st_size for path in system.history.glob("*.jsonl"))
+        if size != seen:
+            seen, moved_at = size, time.monotonic()
+        now = time.monotonic()
+        if now > moved_at + plan.profile.stall_s or now > progress.began + plan.profile.timeout_s:
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _all_closed(plan: Plan, system: System) -> bool:
+    with contextlib.suppress(SoswError):  # not accepted yet, or the tables do not answer
+        return all(system.services.job_table.record(job.job_id).state in ENDED for job in plan.jobs)
+    return False
+
+
+def _problems(futures: Sequence[Future[Any]] | Any) -> list[str]:
+    errors = [future.exception() for future in futures if future.done()]
+    return [f"{type(error).__name__}: {error}" for error in errors if error is not None]

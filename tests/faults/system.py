@@ -1,0 +1,323 @@
+"""The system under test: servers of its own that may be killed, the processes of a cluster, and a client of both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+from celery import Celery
+
+from sosw_celery.errors import StoreUnavailable
+from sosw_celery.local import DynamoServer, RedisServer
+from sosw_celery.scheduler_task import SchedulerTask
+from sosw_celery.stores.tables import create_tables
+from sosw_celery.wiring import SCHEDULER, services_of
+from tests.faults.injectors.aws_rules import AwsFaults, Rule
+from tests.faults.injectors.lagging_index import LaggingIndexes
+from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
+from tests.faults.nursery import Nursery
+
+__all__ = ["ROLES", "Node", "System", "wait_for"]
+
+#: What `celery` is called with for each kind of process.
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "scheduler": ("worker", "-Q", "sosw_scheduler", "-P", "threads", "-c", "2"),
+    "orchestrator": (
+        *("worker", "-Q", "sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"),
+        *("-P", "threads", "-c", "3"),
+    ),
+    "worker": ("worker", "-Q", "note,count", "-c", "4"),
+    "beat": ("beat",),
+}
+
+AWS_HOOK = "tests.faults.injectors.aws_hook"
+
+POLL_S = 0.02
+READY_S = 30.0
+
+
+class Node:
+    """One process with its children, and those that take its place after it ended."""
+
+    def __init__(self, system: System, role: str, name: str, environment: Mapping[str, str]) -> None:
+        self._system = system
+        self.role = role
+        self.name = name
+        self.environment = dict(environment)
+        self.pid = 0
+        self.starts = 0
+        self.log = Path()
+
+    def start(self) -> None:
+        """Have it running, as a supervisor would: not ready yet."""
+        self.starts += 1
+        self.log = self._system.directory / f"{self.name}.{self.starts}.log"
+        options = ["-l", "INFO"]
+        if self.role != "beat":
+            options += ["-n", f"{self.name}-{self.starts}@faults"]
+        self.pid = self._system.nursery.start(
+            [*ROLES[self.role], *options],
+            {**self._system.environment, **self.environment, "TEST_NODE": self.name, "TEST_ROLE": self.role},
+            self._system.directory,
+            self.log,
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it waits for work."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return ("beat: Starting" if self.role == "beat" else " ready.") in text
+
+    def wait_ready(self) -> None:
+        """Wait until it says so.
+
+        Raises:
+            RuntimeError: It ended.
+        """
+
+        def is_ready() -> bool:
+            if not self.lives:
+                raise RuntimeError(f"{self.name} ended: {self.log.read_text(errors='replace')[-2000:]}")
+            return self.is_ready
+
+        wait_for(is_ready, READY_S, f"{self.name} to be ready")
+
+    @property
+    def lives(self) -> bool:
+        """Whether its main process is there."""
+        return _exists(os.kill, self.pid)
+
+    def signal(self, number: int) -> None:
+        """Signal the main process alone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def signal_all(self, number: int) -> None:
+        """Signal the main process and all of its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def wait_gone(self, timeout_s: float) -> None:
+        """Wait until it and all of its children have ended."""
+        wait_for(lambda: not _exists(os.killpg, self.pid), timeout_s, f"end of {self.name}")
+
+
+class System:
+    """Everything that one run needs. Ends all of it at the end of the block.
+
+    Parameters:
+        directory: Takes logs and history.
+        section: The `sosw` section, besides the addresses.
+        needs: What has to be there for the run's faults, as in `Kind.needs`.
+        imports: Modules that the processes under test import besides their labourers.
+        seed: Of what the injectors draw by chance.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        nursery: Nursery,
+        section: Mapping[str, Any],
+        *,
+        needs: Collection[str] = (),
+        imports: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.directory = directory
+        self.nursery = nursery
+        self.history = directory / "history"
+        self.points = directory / "points"
+        for path in (self.history, self.points):
+            path.mkdir(parents=True)
+        self.redis = RedisServer()
+        self.dynamodb = DynamoServer()
+        self.nodes: list[Node] = []
+        self._section = dict(section)
+        self._needs = needs
+        self._imports = [*imports]
+        self._rules: list[Rule] = []
+        self._rules_lock = threading.Lock()
+        self._seed = seed
+        self._stack = contextlib.ExitStack()
+        self.environment: dict[str, str] = {}
+
+    def __enter__(self) -> System:
+        try:
+            self._stack.callback(self.redis.stop)
+            self.redis.start()
+            self._stack.callback(self.dynamodb.stop)
+            self.dynamodb.start()
+            self._configure()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_nodes()
+        self._stack.close()
+
+    def _configure(self) -> None:
+        section = {
+            "dynamodb_endpoint": self.dynamodb.endpoint,
+            "queue_bucket": (self.directory / "queue").as_uri(),
+            **self._section,
+        }
+        if "s3" in self._needs:
+            section |= {"s3_endpoint": self._s3_endpoint(), "queue_bucket": self._bucket()}
+        self.app = Celery("client of the run", broker=self.redis.url, backend=self.redis.url, set_as_current=False)
+        # A client that is told to wait for a broker that is down would hold the run up.
+        self.app.conf.broker_transport_options = {"socket_timeout": 2, "socket_connect_timeout": 2}
+        self.app.conf.sosw = {**section, "redis_url": self.redis.url}
+        # A class of its own, because Celery binds classes to apps, and other runs have theirs.
+        self.app.register_task(type("ClientsSchedulerTask", (SchedulerTask,), {})())
+        self.services = services_of(self.app)
+        self.settings = self.services.settings
+        self._stack.callback(self.app.close)
+        self._stack.callback(self.services.redis.close)
+        create_tables(self.services.dynamodb, self.services.tables)
+        redis_url = self._proxied() if "proxy" in self._needs else self.redis.url
+        self.environment = {
+            **os.environ,
+            **self._aws_environment(),
+            "TEST_REDIS_URL": redis_url,
+            "TEST_SOSW": json.dumps({**section, "redis_url": redis_url}),
+            "TEST_IMPORTS": " ".join(self._imports),
+            "TEST_HISTORY": str(self.history),
+            "TEST_POINTS": str(self.points),
+        }
+
+    def _proxied(self) -> str:
+        self.proxy = self._stack.enter_context(TcpProxy(self.redis.port))
+        return f"redis://{LOOPBACK}:{self.proxy.port}/0"
+
+    def _aws_environment(self) -> Mapping[str, str]:
+        if "lag" in self._needs:
+            tables = [self.services.tables.tasks, self.services.tables.retry]
+            self.lagging = self._stack.enter_context(LaggingIndexes(self.dynamodb.endpoint, tables, lag_s=0))
+        if "aws" not in self._needs:
+            return {}
+        self._aws = AwsFaults(self.directory / "aws", self._seed)
+        self._imports.append(AWS_HOOK)
+        return self._aws.environment
+
+    @contextlib.contextmanager
+    def aws_rules(self, rules: Sequence[Rule]) -> Iterator[None]:
+        """Have these rules in force beside others inside the block."""
+        with self._rules_lock:
+            self._rules += rules
+            self._aws.set(*self._rules)
+        try:
+            yield
+        finally:
+            with self._rules_lock:
+                self._rules = [rule for rule in self._rules if rule not in rules]
+                self._aws.set(*self._rules)
+
+    def _s3_endpoint(self) -> str:
+        self.s3_endpoint = _moto_endpoint()
+        return self.s3_endpoint
+
+    def _bucket(self) -> str:
+        # The server is one for all runs.
+        bucket = f"queue-{uuid.uuid4().hex}"
+        client = boto3.client("s3", endpoint_url=self.s3_endpoint)
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": client.meta.region_name})
+        client.close()
+        return bucket
+
+    # ---- processes
+
+    def start(self, role: str, count: int, **environment: str) -> None:
+        """Have so many processes of a kind running; `ready` waits for them."""
+        for _ in range(count):
+            number = sum(node.role == role for node in self.nodes) + 1
+            name = f"{role}{number}"
+            own = {"TEST_BEAT_FILE": str(self.directory / f"{name}.schedule")}
+            node = Node(self, role, name, {**own, **environment})
+            node.start()
+            self.nodes.append(node)
+
+    def ready(self) -> None:
+        """Wait until every process waits for work."""
+        for node in self.nodes:
+            node.wait_ready()
+
+    def of(self, role: str) -> list[Node]:
+        """Return the processes of a kind."""
+        return [node for node in self.nodes if node.role == role]
+
+    def stop_nodes(self) -> None:
+        """Have every process under test ended."""
+        for node in self.nodes:
+            node.signal_all(signal.SIGKILL)
+        for node in self.nodes:
+            node.wait_gone(10)
+
+    # ---- servers
+
+    def empty_redis(self, down_s: float) -> None:
+        """Kill Redis and have it back after some seconds, with nothing in it, at the same port."""
+        port = self.redis.port
+        os.kill(self.redis.pid, signal.SIGKILL)
+        time.sleep(down_s)
+        self.redis.stop()
+        self.redis.port = port
+        self.redis.start()
+        if self.redis.port != port:
+            raise RuntimeError(f"port {port} was taken while Redis was down")
+
+    # ---- jobs
+
+    def submit(self, job: dict[str, Any], job_id: str, timeout_s: float) -> None:
+        """Have a job accepted by `scheduler.delay(job)`; try again while the tables do not answer."""
+
+        def accepted() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                self.app.tasks[SCHEDULER].delay({**job, "job_id": job_id})
+                return True
+            return False
+
+        wait_for(accepted, timeout_s, f"job {job_id} to be accepted", poll_s=0.5)
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float, what: str, *, poll_s: float = POLL_S) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        TimeoutError: It does not within the time.
+    """
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(poll_s)
+
+
+@cache
+def _moto_endpoint() -> str:
+    """Start the one S3 server of this process, which ends with it, and return its address."""
+    from moto.server import ThreadedMotoServer  # half a second that most runs can do without
+
+    server = ThreadedMotoServer(LOOPBACK, 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+def _exists(send: Callable[[int, int], None], pid: int) -> bool:
+    try:
+        send(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

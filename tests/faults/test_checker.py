@@ -1,0 +1,241 @@
+"""The checker on made-up histories: it keeps quiet about a good run, and names each promise that a bad one breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sosw_celery.core.job_plan import task_id
+from tests.faults.checker import Promise, check
+from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Row, Run
+
+CAP = 2
+SECONDS = 0.1
+
+
+def good(tasks: int = 100) -> Evidence:
+    """Return the evidence of a run in which two tasks ran at a time, one after the other, and all were closed."""
+    payloads = [{"values": [number]} for number in range(tasks)]
+    names = [task_id("job", number) for number in range(tasks)]
+    rows = [
+        Row(name, "job", "note", payloads[number], "closed", attempts=1, failed_attempts=0, run=f"run {number}")
+        for number, name in enumerate(names)
+    ]
+    runs = [
+        Run(f"run {number}", name, 1, group=7, start=number // CAP * SECONDS, alive_at=(number // CAP + 1) * SECONDS)
+        for number, name in enumerate(names)
+    ]
+    return Evidence(
+        caps={"note": CAP},
+        max_attempts=3,
+        lease_s=1.0,
+        jobs=[Job("job", "note", payloads)],
+        items={"job": JobItem("job", "completed", tasks, tasks, 0)},
+        rows=rows,
+        runs=runs,
+        labourer_of=dict.fromkeys(names, "note"),
+    )
+
+
+def with_row(evidence: Evidence, number: int, **changes: Any) -> Evidence:
+    """Return the evidence with another row of one task."""
+    rows = list(evidence.rows)
+    rows[number] = replace(rows[number], **changes)
+    return replace(evidence, rows=rows)
+
+
+def with_runs(evidence: Evidence, runs: Sequence[Run]) -> Evidence:
+    """Return the evidence with more runs."""
+    return replace(evidence, runs=[*evidence.runs, *runs])
+
+
+def again(evidence: Evidence, task: int, **changes: Any) -> Run:
+    """Return a second run of a task, after everything else."""
+    return replace(evidence.runs[task], **{"name": "again", "start": 90.0, "alive_at": 90.1, **changes})
+
+
+def broken(evidence: Evidence) -> set[Promise]:
+    """Return the promises that the checker finds broken."""
+    return set(check(evidence).broken)
+
+
+def test_a_good_run_breaks_no_promise() -> None:
+    """Nothing is found, and what is measured is what happened."""
+    verdict = check(good())
+    assert not verdict.findings
+    assert verdict.most_at_once == {"note": CAP}
+    assert verdict.quiet_use == {"note": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"where": "tasks", "claimed": True},
+        {"where": "tasks"},
+        {"where": "retry"},
+        {"payload": {"values": [-1]}},
+        {"task_id": "of nobody"},
+        {"dead": True, "attempts": 3, "failed_attempts": 3},
+    ],
+    ids=str,
+)
+def test_a_task_that_is_not_what_it_has_to_be_is_lost(changes: dict[str, Any]) -> None:
+    """Rows that never end, have another payload, belong to no row of the job, or died without a reason are found."""
+    assert Promise.LOST in broken(with_row(good(), 4, **changes))
+
+
+def test_a_row_in_no_table_is_lost() -> None:
+    """A task of which there is no row is found, also if the job's counters say that it is closed."""
+    evidence = good()
+    assert Promise.LOST in broken(replace(evidence, rows=evidence.rows[1:]))
+
+
+@pytest.mark.parametrize(
+    ("item", "promise"),
+    [
+        (JobItem("job", "completed", 100, 99, 0), Promise.LOST),
+        (JobItem("job", "completed", 100, 99, 1), Promise.LOST),
+        (JobItem("job", "scheduled", 100, 100, 0), Promise.LOST),
+        (JobItem("job", "completed", 100, 101, 0), Promise.CLOSED),
+    ],
+    ids=str,
+)
+def test_counters_and_state_of_a_job_have_to_be_exact(item: JobItem, promise: Promise) -> None:
+    """A job that counts too few is not done, one that counts too many counted a close twice."""
+    assert broken(replace(good(), items={"job": item})) == {promise}
+
+
+def test_a_poisoned_task_may_die_after_its_last_attempt_and_not_before() -> None:
+    """A task whose body never ends well is dead after `max_attempts`, each counted once."""
+    evidence = good()
+    poisoned = {"values": [4], "bad_attempts": 99}
+    jobs = [
+        replace(evidence.jobs[0], payloads=[*evidence.jobs[0].payloads[:4], poisoned, *evidence.jobs[0].payloads[5:]])
+    ]
+    items = {"job": JobItem("job", "completed_with_dead", 100, 99, 1)}
+    evidence = replace(evidence, jobs=jobs, items=items)
+    dead = {"payload": poisoned, "dead": True, "run": ""}
+    assert not broken(with_row(evidence, 4, **dead, attempts=3, failed_attempts=3))
+    assert broken(with_row(evidence, 4, **dead, attempts=2, failed_attempts=2)) == {Promise.CLOSED}
+    assert broken(with_row(evidence, 4, **dead, attempts=3, failed_attempts=2)) == {Promise.CLOSED}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempts": 2},
+        {"attempts": 2, "failed_attempts": 1},
+        {"failed_attempts": 1},
+        {"run": "another"},
+        {"run": "run 5"},
+    ],
+    ids=str,
+)
+def test_a_close_has_to_be_that_of_the_last_attempt(changes: dict[str, Any]) -> None:
+    """A row whose result is of another run, or whose attempts are not those of the history, was closed wrongly."""
+    assert broken(with_row(good(), 4, **changes)) == {Promise.CLOSED}
+
+
+def test_an_attempt_after_the_close_is_found() -> None:
+    """A run of a later attempt than the one on the closed row, and a second run of the same, are found."""
+    evidence = good()
+    assert broken(with_runs(evidence, [again(evidence, 4, number=2)])) == {Promise.CLOSED}
+    assert broken(with_runs(evidence, [again(evidence, 4)])) == {Promise.CLOSED}
+
+
+def test_a_job_that_begins_anew_was_submitted_twice() -> None:
+    """The same second run is laid to the second submit where there was one."""
+    evidence = good()
+    twice = replace(evidence, jobs=[replace(evidence.jobs[0], submits=2)])
+    assert not broken(twice)
+    assert broken(with_runs(twice, [again(twice, 4)])) == {Promise.TWICE}
+
+
+def test_a_job_of_nobody_is_a_second_one() -> None:
+    """A job in the table that was never submitted is found."""
+    evidence = good()
+    items = {**evidence.items, "other": JobItem("other", "completed", 0, 0, 0)}
+    assert broken(replace(evidence, items=items)) == {Promise.TWICE}
+
+
+def test_a_run_beyond_the_cap_is_found() -> None:
+    """A third run beside two others is found, also if its process died in it; one right after them is not."""
+    evidence = good()
+    beside = again(evidence, 4, number=2, start=0.25, alive_at=0.26, how="")
+    assert Promise.CAP in broken(with_runs(evidence, [beside]))
+    assert Promise.CAP not in broken(with_runs(evidence, [replace(beside, start=50.0, alive_at=50.1)]))
+
+
+def frozen(evidence: Evidence, *, after_s: float, long_s: float) -> Evidence:
+    """Return the evidence with two runs of a node that was frozen at 0.25 s, and the seconds they ran on after it."""
+    woken = 0.25 + long_s
+    runs = [
+        replace(run, group=8, alive_at=woken + after_s) if number in (4, 5) else run
+        for number, run in enumerate(evidence.runs)
+    ]
+    return replace(evidence, runs=runs, freezes=[Freeze(8, 0.25, woken)])
+
+
+def test_a_frozen_node_may_run_on_for_an_instant_only() -> None:
+    """What bodies do after a freeze longer than their leases is measured, and too much of it is over the cap."""
+    short = check(frozen(good(), after_s=0.2, long_s=3.0))
+    assert short.after_wake_s == pytest.approx(0.2)
+    assert not short.findings
+    assert broken(frozen(good(), after_s=1.5, long_s=3.0)) == {Promise.CAP}
+
+
+def test_a_node_frozen_for_less_than_its_leases_keeps_its_slots() -> None:
+    """Its bodies count when it goes on, and beside them two others are too many."""
+    assert broken(frozen(good(), after_s=0.2, long_s=0.5)) == {Promise.CAP}
+
+
+def test_slots_that_idle_while_tasks_are_queued_are_found() -> None:
+    """A labourer that uses a tenth of its slots before anything went wrong idles."""
+    evidence = good()
+    slow = [replace(run, start=run.start * 10, alive_at=run.start * 10 + SECONDS) for run in evidence.runs]
+    assert broken(replace(evidence, runs=slow)) == {Promise.IDLE}
+
+
+def held_up(gap_s: float) -> Evidence:
+    """Return the evidence of a run with a fault at 3.05 s after which nothing starts for some seconds."""
+    evidence = good(200)
+    runs = [
+        replace(run, start=run.start + gap_s, alive_at=run.alive_at + gap_s) if run.start > 3.05 else run
+        for run in evidence.runs
+    ]
+    return replace(evidence, runs=runs, faults=[FaultRecord("node killed", 3.05, 3.05)])
+
+
+def test_recovery_is_measured_from_the_fault() -> None:
+    """The next start and the full use of the slots are told in seconds from the fault."""
+    verdict = check(held_up(5.0))
+    (recovery,) = verdict.recoveries
+    assert recovery.first_s == pytest.approx(5.05, abs=0.11)
+    assert recovery.full_s == pytest.approx(5.0, abs=0.6)
+    assert not verdict.findings
+
+
+def test_a_fault_that_costs_nothing_is_recovered_from_at_once() -> None:
+    """Slots that stay in use are in full use 0 s after the fault."""
+    (recovery,) = check(held_up(0.0)).recoveries
+    assert recovery.full_s == 0.0
+
+
+def test_slots_that_come_back_too_late_are_found() -> None:
+    """More than two leases and half a minute until full use breaks the promise that slots do not idle."""
+    assert broken(held_up(40.0)) == {Promise.IDLE}
+
+
+def test_tasks_that_wait_for_a_lost_message_are_laid_to_the_broker() -> None:
+    """Queued tasks that never end are the broker's fault where it lost messages; claimed ones never are."""
+    evidence = replace(with_row(good(), 99, where="tasks", attempts=0), runs=good().runs[:-1], gave_up=True)
+    items = {"job": JobItem("job", "scheduled", 100, 99, 0)}
+    evidence = replace(evidence, items=items)
+    fault = FaultRecord("Redis emptied", 2.0, 2.5, loses_messages=True)
+    assert broken(evidence) == {Promise.LOST}
+    assert broken(replace(evidence, faults=[fault])) == {Promise.BROKER}
+    claimed = with_row(evidence, 99, claimed=True)
+    assert broken(replace(claimed, faults=[fault])) == {Promise.LOST}

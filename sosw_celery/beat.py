@@ -176,9 +176,9 @@ class SoswBeat(PersistentScheduler):
         job_id = tick_job_id(name, planned)
         try:
             self._submit(entry, {**entry.args[0], "job_id": job_id}, producer)
-        except InvalidJob:
-            # Trying again would not help; the next tick may, after the job was corrected.
-            logger.exception("beat.tick_refused entry=%s job_id=%s", name, job_id)
+        except InvalidJob as problem:
+            # Trying again would not help; the next tick may, after the job was corrected. Told without the value.
+            logger.error("beat.tick_refused entry=%s job_id=%s: %r", name, job_id, problem)
         except Exception:
             # The border: whatever broker or table said, the other entries go on and this tick comes again.
             logger.exception("beat.tick_unsent entry=%s job_id=%s again_in_s=%s", name, job_id, RESEND_S)

@@ -68,6 +68,10 @@ class InvalidJob(SoswError, ValueError):
         shown = f" (got {self.value})" if self.value else ""
         return f"{self.path}: {self.problem}{shown}"
 
+    def __repr__(self) -> str:
+        # For logs: without the value, which is whoever submitted the job's own.
+        return f"InvalidJob({f'{self.path}: {self.problem}'!r})"
+
 
 class TaskNotFound(SoswError, LookupError):
     """No table holds a task of this id."""

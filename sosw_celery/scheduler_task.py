@@ -13,6 +13,7 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from sosw_celery.core.job_plan import Envelope
+from sosw_celery.errors import InvalidJob
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 __all__ = ["SchedulerTask"]
@@ -49,7 +50,8 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
 
     name = SCHEDULER
     acks_late = True
-    ignore_result = False
+    #: Logged in one line, without a traceback: its last line would show a part of the job.
+    throws = (InvalidJob,)
     ignore_result = False  # the app's default is True: labourers' results are on their tasks
 
     def apply_async(  # type: ignore[override]  # the stubs spell out all of Celery's options

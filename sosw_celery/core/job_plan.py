@@ -7,13 +7,15 @@ stopped, and both mean the same rows.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from sosw_celery.core.payload import MAX_PAYLOAD_BYTES
 from sosw_celery.errors import InvalidJob
-from sosw_celery.excerpt import excerpt
+from sosw_celery.excerpt import excerpt, kind_of
 
 __all__ = [
     "Envelope",
@@ -32,6 +34,9 @@ TASK_NAMESPACE = uuid.UUID("6d1f2a38-5f0e-5c9b-9a55-0c2b8f7a4e11")
 
 #: DynamoDB's limit for a key is 2048 bytes; this leaves room for what we put behind the id, and for people's eyes.
 LONGEST_JOB_ID = 512
+
+#: No job has more parts, and no line of Schedulers is longer.
+LARGEST_COUNT = 10**12
 
 #: A job id that is a good part of a file name as it is: the same on file systems that fold case, and never special.
 PLAIN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
@@ -65,9 +70,9 @@ class Envelope(NamedTuple):
         if not isinstance(inner, Mapping) or inner.keys() - {"depth"} != {"job_id", "part"}:
             return None
         job_id, part, depth = inner["job_id"], inner["part"], inner.get("depth", 0)
-        if not isinstance(job_id, str) or not (part is None or (isinstance(part, int) and part >= 0)):
+        if not _is_job_id(job_id) or not (part is None or _is_count(part)) or not _is_count(depth):
             return None
-        return Envelope(job_id, part, depth) if isinstance(depth, int) and depth >= 0 else None
+        return Envelope(job_id, part, depth)
 
 
 class Span(NamedTuple):
@@ -96,6 +101,18 @@ def check_job_id(job_id: object) -> str:
     return job_id
 
 
+def _is_job_id(value: object) -> bool:
+    try:
+        check_job_id(value)
+    except InvalidJob:
+        return False
+    return True
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
+
+
 def task_id(job_id: str, row: int) -> str:
     """Return the id of the task in a row of a job: the same whoever writes it, however often."""
     return str(uuid.uuid5(TASK_NAMESPACE, f"{job_id}/{row}"))
@@ -110,12 +127,23 @@ def decode_row(line: str) -> tuple[int, str]:
     """Return number and payload of a line.
 
     Raises:
-        ValueError: The line is none that `encode_row` made.
+        ValueError: The line is none that `encode_row` made of the JSON text of an object.
     """
     number, tab, payload = line.rstrip("\n").partition("\t")
-    if not tab or not number.isdecimal():
-        raise ValueError(f"not a row of a queue file: {excerpt(line)}")
+    if not tab or not line.isascii() or not number.isdecimal() or not _is_payload(payload):
+        raise ValueError(f"not a row of a queue file: {kind_of(line)}")
     return int(number), payload
+
+
+def _is_payload(text: str) -> bool:
+    """Whether a text is one that `payload_text` may have made, and a row can hold."""
+    if not text.startswith("{") or len(text) > MAX_PAYLOAD_BYTES:
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def spans(tasks: int, rows_per_part: int) -> Iterator[Span]:

@@ -318,7 +318,8 @@ def _lines(file: IO[bytes], start: int, count: int | None) -> Iterator[str]:
         line = file.readline()
         if not line:
             return
-        yield line.decode("utf-8").rstrip("\n")
+        # What is no text is no row either: whoever reads the line sees that, and the file is made again.
+        yield line.decode("utf-8", "replace").rstrip("\n")
         count = None if count is None else count - 1
 
 

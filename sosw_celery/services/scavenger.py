@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: Claimed tasks that are looked at together.
 SWEEP_BATCH = 500
+#: Seconds by which the clocks of two nodes may differ: a claim is dated by the node that made it. An attempt that is
+#: ended too early would run on beside the next one; one too late has its lease still, and so its slot.
+CLOCKS_DIFFER_S = 600
 #: Retries that one sweep brings back; more wait for the next one.
 RETRY_BATCH = 200
 
@@ -125,6 +128,8 @@ class Scavenger:
     def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
         """Fail attempts whose lease is gone (their node died), or that outlived `duration` + `cooldown`.
 
+        The latter keep their leases and were to be ended by their time limit long ago: so there is time to be sure.
+
         Leases are read after the rows: an attempt has its lease before its claim and until after its close, so one that
         runs has it now. The fence of the write refuses what the index showed too late.
 
@@ -143,7 +148,9 @@ class Scavenger:
             attempt = task.current_attempt
             if attempt.holder not in alive:
                 self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
-            elif not labourer.through_assistant and now - claimed_at(task.greenfield, delta) > longest:
+                continue
+            age_s = now - claimed_at(task.greenfield, delta)
+            if age_s > longest + CLOCKS_DIFFER_S and not labourer.through_assistant:
                 self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
 
     def _bring_back(self, labourer_id: str, now: Decimal, view: SweepView) -> None:

@@ -6,6 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from sosw_celery.services.scavenger import CLOCKS_DIFFER_S
+
 System = Any
 
 
@@ -72,11 +76,23 @@ def test_a_task_that_outlived_its_time_expires(make_system: Callable[..., System
     """An attempt that nobody closed within duration + cooldown fails, whatever its lease says."""
     system = make_system(labourers={"resize": {"duration": 60, "cooldown": 30}})
     running(system)
-    system.now += 91
+    system.now += 91 + CLOCKS_DIFFER_S
     system.scavenger.sweep("resize", thorough=True)
     error = system.task_table.find("task-001", ["resize"]).task.extra["last_error"]
     assert error == "Expired: attempt 1 was not closed within 90 s"
     assert system.slots.look("resize").running == 0
+
+
+@pytest.mark.parametrize("off_s", [-300, 300])
+def test_a_claim_of_a_node_with_a_wrong_clock_does_not_expire(make_system: Callable[..., System], off_s: int) -> None:
+    """An attempt runs for its whole duration, also if who claimed it is five minutes slow or fast."""
+    system = make_system(labourers={"resize": {"duration": 60, "cooldown": 30}})
+    system.now += off_s
+    running(system)
+    system.now += 60 - off_s
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.task_table.find("task-001").where == "tasks"
+    assert system.slots.look("resize").running == 1
 
 
 def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:

@@ -40,7 +40,7 @@ class Profile:
         outage_s: What is stopped is stopped for so long.
         freeze_s: Longer than a lease.
         restart_s: Bounds of the time until a supervisor restarts what was killed.
-        first_s: Bounds of the time from the first job to the first fault.
+        first_s: Bounds of the time from when work is under way to the first fault.
         gap_s: Bounds of the time between two faults.
         tail_s: Work that is left when the last fault is over, seconds.
         stall_s: A run in which nothing happens for so long is given up.
@@ -68,7 +68,7 @@ DEFAULT = Profile(
     outage_s=20,
     freeze_s=26,
     restart_s=(1, 5),
-    first_s=(3.5, 7),
+    first_s=(2.5, 5),
     gap_s=(0, 12),
     tail_s=5,
     stall_s=150,
@@ -85,7 +85,7 @@ SHORT = Profile(
     outage_s=4,
     freeze_s=6,
     restart_s=(0.2, 1),
-    first_s=(3.2, 4),
+    first_s=(2.3, 3),
     gap_s=(0, 3),
     tail_s=3,
     stall_s=40,
@@ -116,7 +116,7 @@ class Fault:
     """A fault to be injected.
 
     Parameters:
-        at_s: Seconds after the first job was submitted.
+        at_s: Seconds after work is well under way.
         seed: Of the choices that are made when it is injected.
         place: Where it strikes, as `before TaskTable.complete`, when that is not left to the seed.
     """
@@ -129,7 +129,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job, and when it is submitted: seconds after the first one."""
+    """A job, and when it is submitted: 0 at the beginning, else seconds after work is well under way."""
 
     job_id: str
     job: Mapping[str, Any]

@@ -20,12 +20,14 @@ from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, 
 from tests.faults.kinds import inject
 from tests.faults.nursery import Nursery
 from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
-from tests.faults.system import System
+from tests.faults.system import System, wait_for
 
 __all__ = ["Outcome", "carry_out"]
 
 #: How many of each kind of process there are.
 PROCESSES = {"scheduler": 2, "orchestrator": 2, "worker": 3, "beat": 2}
+#: Starts of tasks after which work is well under way, and seconds after which nobody waits for them any more.
+UNDER_WAY_STARTS, UNDER_WAY_S = 25, 20.0
 POLL_S = 0.3
 SUBMIT_S = 120.0
 ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
@@ -56,12 +58,22 @@ class Outcome:
 
 @dataclass
 class _Progress:
-    """What the threads of a run tell each other."""
+    """What the threads of a run tell each other.
+
+    Parameters:
+        began: When work was well under way; the times of the plan count from it.
+    """
 
     began: float
+    under_way: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
     faults: list[FaultRecord] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
+
+    def reached(self, at_s: float) -> bool:
+        """Wait until so many seconds after work was under way; False when the run ends before."""
+        self.under_way.wait()
+        return not self.stop.wait(max(0.0, self.began + at_s - time.monotonic()))
 
 
 def carry_out(
@@ -106,6 +118,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
     with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults)) as pool:
         submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
         faults = [pool.submit(_inject, fault, plan, system, progress) for fault in plan.faults]
+        _await_work(system, progress)
         gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
         progress.stop.set()
     problems = [*_problems(faults), *_problems(submitted.values())]
@@ -136,7 +149,7 @@ def _submit(job: JobPlan, system: System, progress: _Progress) -> int:
     """Submit a job as often as planned and return how often that was."""
     count = 0
     for at_s in sorted(job.submit_at_s):
-        if progress.stop.wait(max(0.0, progress.began + at_s - time.monotonic())):
+        if at_s > 0 and not progress.reached(at_s):
             break
         system.submit(dict(job.job), job.job_id, SUBMIT_S)
         count += 1
@@ -144,8 +157,16 @@ def _submit(job: JobPlan, system: System, progress: _Progress) -> int:
 
 
 def _inject(fault: Fault, plan: Plan, system: System, progress: _Progress) -> None:
-    if not progress.stop.wait(max(0.0, progress.began + fault.at_s - time.monotonic())):
+    if progress.reached(fault.at_s):
         progress.faults.append(inject(system, fault, plan.profile, progress.freezes))
+
+
+def _await_work(system: System, progress: _Progress) -> None:
+    """Wait until work is well under way: processes have started up, as far as that shows in their first tasks."""
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: len(runs_in(system.history)) >= UNDER_WAY_STARTS, UNDER_WAY_S, "first tasks")
+    progress.began = time.monotonic()
+    progress.under_way.set()
 
 
 def _await_end(plan: Plan, system: System, done: Sequence[Future[Any]], progress: _Progress) -> bool:

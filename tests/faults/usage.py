@@ -51,7 +51,7 @@ class Usage:
         times, running: From each time on so many run.
         area: Slot seconds until each time.
         begins, ends: Between them tasks were queued: from the first start to that of the task which began last.
-        quiet: Share of the cap in use before the first fault; None when that was too short.
+        quiet: Share of the cap in use in the best window before the first fault; None when that was too short.
         usual: How many run at a time before the first fault.
     """
 
@@ -123,7 +123,7 @@ def usage_of(labourer_id: str, cap: int, spans: Sequence[tuple[float, float]], e
         return bare
     return Usage(
         *(labourer_id, cap, starts, times, running, area, bare.begins, bare.ends),
-        quiet=statistics.fmean(windows) / cap,
+        quiet=max(windows) / cap,
         usual=statistics.median(windows),
     )
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 __all__ = ["CallCounter"]
 
 #: The header that names the operation; botocore writes it into the first packet of a request.
-OPERATION = re.compile(rb"x-amz-target: *DynamoDB_\d+\.(\w+)", re.IGNORECASE)
+OPERATION = re.compile(rb"x-amz-target: *DynamoDB_\d+\.(\w+)\r", re.IGNORECASE)
 CHUNK_BYTES = 1 << 16
 #: Longer than the header: what may have been cut off at the end of a chunk is looked at again with the next one.
 OVERLAP_BYTES = 100
@@ -48,6 +48,14 @@ class CallCounter:
         """Return how often each operation was called until now."""
         return self._calls.copy()
 
+    def count(self, data: bytes) -> bytes:
+        """Count the calls that the data names, and return what has to stand before the data that follows."""
+        end = 0
+        for found in OPERATION.finditer(data):
+            self._calls[found[1].decode()] += 1
+            end = found.end()
+        return data[max(end, len(data) - OVERLAP_BYTES) :]
+
     async def _serve(self) -> None:
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -69,14 +77,6 @@ class CallCounter:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):  # a peer may end it at any time
             while chunk := await reader.read(CHUNK_BYTES):
                 if count:
-                    seen = self._count(seen + chunk)
+                    seen = self.count(seen + chunk)
                 writer.write(chunk)
                 await writer.drain()
-
-    def _count(self, data: bytes) -> bytes:
-        """Count what the data names, and return what has to be looked at again with the next."""
-        end = 0
-        for found in OPERATION.finditer(data):
-            self._calls[found[1].decode()] += 1
-            end = found.end()
-        return data[max(end, len(data) - OVERLAP_BYTES) :]

@@ -34,7 +34,7 @@ Looks = Sequence[tuple[float, int]]
 def measure(tasks: int) -> list[Figure]:
     """Return the growth of each process beyond what is flat."""
     looks = drain(tasks)
-    return [_figure(name, grown) for name, grown in sorted(_by_name(looks).items())]
+    return [grown(name, sizes) for name, sizes in sorted(_by_name(looks).items())]
 
 
 def drain(tasks: int) -> Mapping[tuple[str, int], Looks]:
@@ -65,10 +65,15 @@ def _by_name(looks: Mapping[tuple[str, int], Looks]) -> dict[str, list[tuple[flo
     return found
 
 
-def _figure(name: str, grown: Sequence[tuple[float, float]]) -> Figure:
-    worst = max(late - max(early * (1 + FLAT_SHARE), early + FLAT_MB) for early, late in grown)
-    detail = ", ".join(f"{early:.1f} to {late:.1f}" for early, late in grown)
-    return Figure(f"memory of {name}, growth beyond flat", max(0.0, worst), "MB", at_most=0, detail=f"MB: {detail}")
+def grown(name: str, sizes: Sequence[tuple[float, float]]) -> Figure:
+    """Return how many megabytes the process of this name that grew most has grown beyond what is flat.
+
+    Parameters:
+        sizes: Early and late megabytes of each.
+    """
+    beyond = max(late - max(early * (1 + FLAT_SHARE), early + FLAT_MB) for early, late in sizes)
+    detail = ", ".join(f"{early:.1f} to {late:.1f}" for early, late in sizes)
+    return Figure(f"memory of {name}, growth beyond flat", max(0.0, beyond), "MB", at_most=0, detail=f"MB: {detail}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""The benchmarks run, with small sizes; what they measure then means little."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of Python in the checkout. Exit status 1 says that a target was missed, as it may be here."""
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert ended.returncode in (0, 1), ended.stderr
+    return ended
+
+
+def test_one_command_runs_benchmarks_and_writes_a_page_of_figures(dynamodb_endpoint: str, tmp_path: Path) -> None:
+    """What was asked for stands on the page, with the machine, and with nothing of where it ran."""
+    names = ("chunking", "schedule_rows", "aws_cost")
+    page = tmp_path / "results.md"
+    ended = run("-m", "benchmarks", *names, "--quick", "--output", str(page))
+    text = page.read_text()
+    assert all(f"`python -m benchmarks.{name}`" in text for name in names), ended.stderr
+    assert "| job to rows, ours to a bare loop |" in text
+    assert "Python " in text
+    assert str(ROOT) not in text
+    assert "write units per task, alone" in ended.stdout
+
+
+@pytest.mark.slow
+def test_both_sides_of_the_drain_run_all_of_their_tasks(dynamodb_endpoint: str) -> None:
+    """Plain Celery and ours drain what is queued; the figures of both are there and in JSON."""
+    ended = run("-m", "benchmarks.drain", "--json", "--tasks", "40", "--rounds", "1", "--many-tasks", "20")
+    figures = {figure["name"]: figure["value"] for figure in json.loads(ended.stdout)}
+    assert figures["drain, plain Celery"] > 0
+    assert figures["drain, ours"] > 0
+    assert figures["drain, ours to plain Celery"] == figures["drain, ours"] / figures["drain, plain Celery"]

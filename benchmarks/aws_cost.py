@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, main, tell
+from benchmarks.figures import Figure, main
 from benchmarks.life import STAGES, Life
 from benchmarks.system import Servers
 from sosw_celery.core.model import JobState
@@ -23,20 +23,29 @@ from sosw_celery.core.model import JobState
 FULL = {"tasks": 2000, "queued": 20_000}
 QUICK = {"tasks": 300, "queued": 1000}
 
+#: What DynamoDB lets be written on one key of a table or index in a second.
+UNITS_PER_KEY = 1000
+
 
 @dataclass
 class Cost:
-    """Calls and capacity units of one stage."""
+    """Calls and capacity units of one stage. `on_key` are the write units on the labourer's key in the tasks' index."""
 
     calls: int = 0
     writes: float = 0.0
     reads: float = 0.0
+    on_key: float = 0.0
 
 
 @dataclass
 class Meter:
-    """Counts what a client does, by the stage that is under way."""
+    """Counts what a client does, by the stage that is under way.
 
+    Parameters:
+        index: Whose write units are those on the labourer's key.
+    """
+
+    index: str = ""
     stages: dict[str, Cost] = field(default_factory=dict)
     stage: str = ""
 
@@ -58,23 +67,27 @@ class Meter:
         return taken
 
     def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {**params, "ReturnConsumedCapacity": "TOTAL"}
+        return {**params, "ReturnConsumedCapacity": "INDEXES"}
 
     def _count(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
         cost = self.stages.setdefault(self.stage, Cost())
         cost.calls += 1
         consumed = parsed.get("ConsumedCapacity") or []
-        units = sum(part["CapacityUnits"] for part in (consumed if isinstance(consumed, list) else [consumed]))
+        parts = consumed if isinstance(consumed, list) else [consumed]
+        units = sum(part["CapacityUnits"] for part in parts)
         if model.name in ("Query", "GetItem", "BatchGetItem"):
             cost.reads += units
-        else:
-            cost.writes += units
+            return
+        cost.writes += units
+        indexes = [part.get("GlobalSecondaryIndexes", {}).get(self.index, {}) for part in parts]
+        cost.on_key += sum(index.get("CapacityUnits", 0.0) for index in indexes)
 
 
 def costs(tasks: int, queued: int, redis_url: str, endpoint: str, directory: Path) -> list[dict[str, Cost]]:
     """Return the cost of each stage for so many tasks: alone, and then behind so many queued ones."""
     meter = Meter()
     life = Life(redis_url, endpoint, directory, meter.during)
+    meter.index = life.services.tables.greenfield_index
     meter.attach(life.services.dynamodb)
     job_id = life.queue(tasks)
     life.run(tasks)
@@ -90,35 +103,41 @@ def costs(tasks: int, queued: int, redis_url: str, endpoint: str, directory: Pat
 
 def total(stages: dict[str, Cost]) -> Cost:
     """Return the cost of all stages."""
-    return Cost(*(sum(getattr(cost, unit) for cost in stages.values()) for unit in ("calls", "writes", "reads")))
+    return Cost(
+        *(sum(getattr(cost, unit) for cost in stages.values()) for unit in ("calls", "writes", "reads", "on_key"))
+    )
 
 
 def measure(tasks: int, queued: int) -> list[Figure]:
     """Return calls and units per task."""
     with Servers() as servers:
-        measured = costs(tasks, queued, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
-    figures: list[Figure] = []
-    for place, stages in zip(("alone", f"behind {queued:,} queued"), measured, strict=True):
-        tell(f"aws_cost: {place} done")
-        cost = total(stages)
-        figures += [
-            Figure(
-                f"AWS calls per task, {place}",
-                cost.calls / tasks,
-                at_most=2.5,
-                detail=_by_stage(stages, "calls", tasks),
-            ),
-            Figure(
-                f"write units per task, {place}",
-                cost.writes / tasks,
-                at_most=13,
-                detail=_by_stage(stages, "writes", tasks),
-            ),
-            Figure(
-                f"read units per task, {place}", cost.reads / tasks, at_most=2, detail=_by_stage(stages, "reads", tasks)
-            ),
-        ]
-    return figures
+        alone, behind = costs(tasks, queued, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
+    per_task = total(alone).on_key / tasks
+    return [
+        *_figures(alone, tasks, "alone"),
+        *_figures(behind, tasks, f"behind {queued:,} queued"),
+        Figure("write units per task on the labourer's key", per_task, detail=_by_stage(alone, "on_key", tasks)),
+        Figure(
+            f"of one labourer at {UNITS_PER_KEY:,} units/s of a key",
+            UNITS_PER_KEY / per_task,
+            "tasks/s",
+            detail="on paper",
+        ),
+    ]
+
+
+def _figures(stages: dict[str, Cost], tasks: int, place: str) -> list[Figure]:
+    cost = total(stages)
+    measured = [("AWS calls", "calls", 2.5), ("write units", "writes", 13), ("read units", "reads", 2)]
+    return [
+        Figure(
+            f"{name} per task, {place}",
+            getattr(cost, unit) / tasks,
+            at_most=at_most,
+            detail=_by_stage(stages, unit, tasks),
+        )
+        for name, unit, at_most in measured
+    ]
 
 
 def _by_stage(stages: dict[str, Cost], unit: str, tasks: int) -> str:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import redis
 from celery import Celery
 
 from benchmarks.system import table_names
@@ -38,9 +39,12 @@ class Life:
 
     Parameters:
         during: Gives the context in which a stage is run; what a benchmark measures, it measures there.
+        client: Of Redis, instead of the services' own.
     """
 
-    def __init__(self, redis_url: str, endpoint: str, directory: Path, during: During) -> None:
+    def __init__(
+        self, redis_url: str, endpoint: str, directory: Path, during: During, client: redis.Redis | None = None
+    ) -> None:
         name = f"life{uuid.uuid4().hex[:8]}"
         self._during = during
         self._hints: list[Hint] = []
@@ -54,10 +58,14 @@ class Life:
                 "queue_bucket": (directory / name).as_uri(),
                 "job_schema": {"chunkable_attrs": ["image"]},
                 "labourers": {LABOURER: {"max_simultaneous_invocations": SLOTS}},
+                # Hints wait here while others are measured.
+                "hint_lease_s": 3600,
                 "task_config": table_names(name),
             }
         )
         self.services = services = Services(Celery(name, broker="memory://", set_as_current=False), settings)
+        if client is not None:
+            services.__dict__["redis"] = client  # built when it is first asked for, which is below
         create_tables(services.dynamodb, services.tables)
         self._orchestrator = Orchestrator(
             settings,

@@ -1,0 +1,99 @@
+"""How long each call to DynamoDB and Redis takes that a task needs on its way, stage by stage.
+
+    python -m benchmarks.calls [--tasks 2000]
+
+Runs the services themselves, without Celery, in one process and on servers that have nothing else to do: these are the
+times of the calls alone. A time is from before the request is made to after the answer is read, in the client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from benchmarks.figures import Figure, main, median, percentile
+from benchmarks.life import STAGES, Life
+from benchmarks.system import Servers
+
+FULL = {"tasks": 2000}
+QUICK = {"tasks": 200}
+
+#: Left out until every connection is there.
+WARM_TASKS = 100
+
+
+class Watch:
+    """Times calls, by stage and name."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._stage = ""
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Take what is called for the stage's."""
+        self._stage = stage
+        yield
+
+    def note(self, name: str, started: float) -> None:
+        """Keep the time since `started`, of `time.perf_counter`."""
+        self.seconds[self._stage, name].append(time.perf_counter() - started)
+
+    def attach(self, client: Any) -> None:
+        """Have every call of a client of AWS timed."""
+        client.meta.events.register("before-parameter-build.dynamodb", self._begin)
+        client.meta.events.register("after-call.dynamodb", self._end)
+
+    def _begin(self, context: dict[str, Any], **_: Any) -> None:
+        context["benchmark_started"] = time.perf_counter()
+
+    def _end(self, model: Any, context: dict[str, Any], **_: Any) -> None:
+        self.note(model.name, context["benchmark_started"])
+
+
+class WatchedRedis(redis.Redis):
+    """A client of Redis whose calls are timed."""
+
+    watch: Watch
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Execute the command."""
+        started = time.perf_counter()
+        try:
+            return super().execute_command(*args, **options)
+        finally:
+            self.watch.note(f"Redis {args[0]}", started)
+
+
+def measure(tasks: int) -> list[Figure]:
+    """Return the median time of each call."""
+    watch = Watch()
+    with Servers() as servers:
+        client = WatchedRedis.from_url(servers.redis.url)
+        client.watch = watch
+        life = Life(servers.redis.url, servers.dynamodb.endpoint, servers.directory, watch.during, client)
+        watch.attach(life.services.dynamodb)
+        for count in (WARM_TASKS, tasks):
+            watch.seconds.clear()
+            life.queue(count)
+            life.run(count)
+    return [
+        Figure(
+            f"{stage}: {name}",
+            1000 * median(seconds),
+            "ms",
+            detail=f"99th percentile {1000 * percentile(seconds, 0.99):.2f}; {len(seconds) / tasks:.3f} per task",
+        )
+        for stage in STAGES
+        for (at, name), seconds in sorted(watch.seconds.items())
+        if at == stage
+    ]
+
+
+if __name__ == "__main__":
+    main(__doc__, measure, FULL, QUICK)

@@ -64,8 +64,16 @@ LONGEST_EXCERPT = 300
 MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
 MORE = "result_more"
 
+
+class _Deserializer(TypeDeserializer):
+    """boto3's, for each number that DynamoDB holds: its own refuses 1E+38, which reads as 39 digits."""
+
+    def _deserialize_n(self, value: str) -> Decimal:
+        return Decimal(value)
+
+
 _serialize = TypeSerializer().serialize
-_deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
+_deserialize: Callable[[Any], Any] = _Deserializer().deserialize
 
 
 def number(value: Decimal | int) -> dict[str, str]:
@@ -235,7 +243,8 @@ def _count(text: str) -> int:
 
 def _plain(attribute: Item) -> Any:
     value = _deserialize(attribute)
-    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+    is_whole = isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == value.to_integral_value()
+    return int(value) if is_whole else value
 
 
 def queue_query(labourer_id: str, start: Decimal | None, end: Decimal, limit: int, tables: Tables) -> Item:

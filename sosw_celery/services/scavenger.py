@@ -80,7 +80,9 @@ class Scavenger:
         now = self._clock()
         with_open_tasks = set()
         for job_id in self._job_table.unfinished(stages=(RUNNING,)):
-            record = self._job_table.record(job_id)
+            record = self._job_table.unfinished_record(job_id)
+            if record is None:
+                continue
             if record.all_closed:
                 self._job_table.finish_if_done(job_id, now)
             else:

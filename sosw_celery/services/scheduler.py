@@ -38,7 +38,6 @@ from sosw_celery.errors import (
     ConfigError,
     InvalidJob,
     ItemCorrupt,
-    JobNotFound,
     SiblingRefused,
     StoreError,
     TransitionRefused,
@@ -182,10 +181,8 @@ class Scheduler(Chunkers):
         """
         sent = 0
         for job_id in self._job_table.unfinished(stages=(SCHEDULING,)):
-            try:
-                envelopes = self._silent(self._job_table.record(job_id), now)
-            except JobNotFound:
-                continue
+            record = self._job_table.unfinished_record(job_id)
+            envelopes = [] if record is None else self._silent(record, now)
             for envelope in envelopes:
                 self._send(envelope)
             sent += len(envelopes)
@@ -376,7 +373,7 @@ class Scheduler(Chunkers):
         return True
 
     def _refuse(self, claimed: JobRecord, problem: InvalidJob) -> None:
-        logger.info("job refused: %s", problem, extra={"job_id": claimed.job_id})
+        logger.info("job refused: %r", problem, extra={"job_id": claimed.job_id})
         self._job_table.refuse(claimed.job_id, str(problem), self._at_work_now.warnings)
         beginning = file_names(self.settings.queue_file, claimed.job_id, claimed.generation)
         self._quietly(lambda: self._queue_files.clear(beginning))

@@ -15,6 +15,7 @@ from typing import Any
 
 from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 
+from sosw_celery.core.job_plan import LONGEST_JOB_ID
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.excerpt import excerpt
@@ -47,11 +48,16 @@ _REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
 #: Attempts beyond this were not made by anybody.
 LARGEST_COUNT = 10**9
 
+#: Times and places in a queue beyond this are not kept beside the slots; nobody of ours writes them.
+LARGEST_TIME = Decimal(4 * 10**15)
+
 #: Field of a claimed row: who claimed it, unique for each claim.
 CLAIMED_BY = "claimed_by"
 
 #: Magnitudes between which DynamoDB keeps a float.
 SMALLEST, LARGEST = 1e-129, 1e125
+#: Below any number of a queue, also of rows that somebody changed by hand.
+LOWEST = Decimal(-(10**38 - 1))
 #: DynamoDB keeps 38 significant digits.
 _DIGITS = 38
 _LARGEST_INTEGER = 10**_DIGITS - 1
@@ -225,13 +231,28 @@ def from_item(item: Mapping[str, Any], tables: Tables) -> Task:
     f = tables.field
     try:
         values: dict[str, Any] = {name: item[f(name)]["S"] for name in _TEXTS if f(name) in item}
-        values |= {name: Decimal(item[f(name)]["N"]) for name in _NUMBERS if f(name) in item}
+        values |= {name: _time(item[f(name)]["N"]) for name in _NUMBERS if f(name) in item}
         values |= {name: _count(item[f(name)]["N"]) for name in _COUNTS if f(name) in item}
         own = {f(name) for name in (*_TEXTS, *_NUMBERS, *_COUNTS)}
+        if not _can_be_job(values.get("job_id", "")):
+            # Of no job of ours, so nothing is counted for it; the field stays on the row as it is.
+            del values["job_id"]
+            own.remove(f("job_id"))
         return Task(**values, extra={key: _plain(value) for key, value in item.items() if key not in own})
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         name = item.get(f("task_id"), {}).get("S", "?")
         raise ItemCorrupt("dynamodb", f"reading the row of task {name}: {error!r}") from error
+
+
+def _can_be_job(job_id: str) -> bool:
+    return len(job_id) <= LONGEST_JOB_ID and "#" not in job_id
+
+
+def _time(text: str) -> Decimal:
+    value = Decimal(text)
+    if abs(value) > LARGEST_TIME:
+        raise ValueError(f"expected seconds or a place in a queue, got {text}")
+    return value
 
 
 def _count(text: str) -> int:
@@ -252,7 +273,7 @@ def queue_query(labourer_id: str, start: Decimal | None, end: Decimal, limit: in
     return _greenfield_query(labourer_id, "#g BETWEEN :start AND :end", tables) | {
         "ExpressionAttributeValues": {
             ":l": {"S": labourer_id},
-            ":start": number(start if start is not None else Decimal(-(10**15))),
+            ":start": number(start if start is not None else LOWEST),
             ":end": number(end),
         },
         "Limit": limit,

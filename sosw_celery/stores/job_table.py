@@ -18,6 +18,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import logging
 import random
 import re
 import secrets
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["RUNNING", "SCHEDULING", "JobRecord", "JobTable", "Part"]
+
+logger = logging.getLogger(__name__)
 
 Item = dict[str, Any]
 
@@ -233,6 +236,21 @@ class JobTable:
             stages: `SCHEDULING`: not all rows are written. `RUNNING`: they are, but not all tasks are closed.
         """
         return [job_id for stage in stages for job_id in islice(self._unfinished(stage), limit)]
+
+    def unfinished_record(self, job_id: str) -> JobRecord | None:
+        """Return the item of a job that the index of unfinished ones shows; None when there is none that can be read.
+
+        One that cannot (somebody changed it by hand) is taken out of the index with the reason as its error, so that it
+        is in nobody's way; its tasks go on.
+        """
+        try:
+            return self.record(job_id)
+        except (JobNotFound, ItemCorrupt) as problem:
+            condition = "attribute_exists(#unfinished)"
+            reason = {":error": {"S": str(problem)[:LONGEST_ERROR]}}
+            if self._update("set aside", job_id, "SET #error = :error REMOVE #unfinished", condition, reason):
+                logger.error("job set aside: %s", problem, extra={"job_id": job_id})
+            return None
 
     def open_parts(self, job_id: str, now: Decimal) -> list[int]:
         """Return the numbers of the parts that are not written and that nobody holds."""
@@ -464,9 +482,14 @@ class JobTable:
     def finish_if_done(self, job_id: str, now: Decimal) -> bool:
         """End the job (scheduled -> completed, or completed with dead) if all its tasks are closed.
 
-        Returns whether it has ended, by this or before. Idempotent.
+        Returns whether it has ended, by this or before; False also where there is no such job, or none that can be
+        read: its tasks are closed all the same. Idempotent.
         """
-        record = self.record(job_id)
+        try:
+            record = self.record(job_id)
+        except (JobNotFound, ItemCorrupt) as problem:
+            logger.warning("task of a job that cannot be found: %s", problem, extra={"job_id": job_id})
+            return False
         if record.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD):
             return True
         # More than all: a frozen Scheduler may, at the very worst, have put a closed task back.

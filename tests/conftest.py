@@ -26,6 +26,8 @@ IN_CI = os.environ.get("CI") == "true"
 # In CI the same examples every time, so that a red run is about the change; at home new ones, so that bugs are found.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("dev", deadline=None)
+# `make fuzz`: tests/fuzz makes many thousand inputs then.
+hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
 
 

@@ -43,6 +43,12 @@ def _import_tasks(**_: object) -> None:
     importlib.import_module("sosw_celery.registration").register_configured(app)
 
 
+def _unstated_defaults() -> dict[str, Any]:
+    """Return our defaults for what the configuration does not state: Celery lays added defaults over it."""
+    stated = app.loader.conf
+    return {name: value for name, value in DEFAULTS.items() if name not in stated}
+
+
 def _sign_messages(sender: Celery, **_: object) -> None:
     importlib.import_module("sosw_celery.signing").sign_messages(sender)
 
@@ -50,7 +56,7 @@ def _sign_messages(sender: Celery, **_: object) -> None:
 app = Celery("sosw_celery")
 # A process that only sends needs no more than the app. What it raises here Celery logs, and then nothing can be sent.
 app.on_after_configure.connect(_sign_messages, weak=False)
-app.add_defaults(lambda: DEFAULTS)
+app.add_defaults(_unstated_defaults)
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 # Not a default of `imports`, which a configuration would replace.
 import_modules.connect(_import_tasks, sender=app, weak=False)

@@ -15,7 +15,7 @@ from sosw_celery.stores.items import from_item
 from sosw_celery.wiring import Services
 from tests.faults.evidence import Job, JobItem, Row, Run
 
-__all__ = ["expected_job", "job_items", "labourers_of", "rows_of", "running_pids", "runs_in"]
+__all__ = ["expected_job", "job_items", "labourers_of", "rows_of", "running_pids", "runs_in", "starts_in"]
 
 
 def expected_job(job: Mapping[str, Any], job_id: str, submits: int, services: Services) -> Job:
@@ -37,6 +37,11 @@ def labourers_of(jobs: Sequence[Job]) -> dict[str, str]:
 def runs_in(history: Path) -> list[Run]:
     """Return every run of a body that any process wrote down."""
     return [run for path in history.glob("*.jsonl") for run in _runs_of(path)]
+
+
+def starts_in(history: Path) -> int:
+    """Return how many bodies were started so far; processes may be writing."""
+    return sum(line["kind"] == "start" for path in history.glob("*.jsonl") for line in _lines(path))
 
 
 def running_pids(history: Path, group: int) -> list[int]:

@@ -16,7 +16,7 @@ from sosw_celery.core.model import JobState
 from sosw_celery.errors import SoswError
 from tests.faults.checker import Verdict, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze
-from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in
+from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in, starts_in
 from tests.faults.kinds import inject
 from tests.faults.nursery import Nursery
 from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
@@ -70,6 +70,11 @@ class _Progress:
     faults: list[FaultRecord] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
 
+    def end(self) -> None:
+        """Have whoever waits for its time give up."""
+        self.stop.set()
+        self.under_way.set()
+
     def reached(self, at_s: float) -> bool:
         """Wait until so many seconds after work was under way; False when the run ends before."""
         self.under_way.wait()
@@ -118,9 +123,11 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
     with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults)) as pool:
         submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
         faults = [pool.submit(_inject, fault, plan, system, progress) for fault in plan.faults]
-        _await_work(system, progress)
-        gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
-        progress.stop.set()
+        try:
+            _await_work(system, progress)
+            gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
+        finally:
+            progress.end()
     problems = [*_problems(faults), *_problems(submitted.values())]
     system.stop_nodes()
     accepted = {job_id: future.result() for job_id, future in submitted.items() if not future.exception()}
@@ -164,7 +171,7 @@ def _inject(fault: Fault, plan: Plan, system: System, progress: _Progress) -> No
 def _await_work(system: System, progress: _Progress) -> None:
     """Wait until work is well under way: processes have started up, as far as that shows in their first tasks."""
     with contextlib.suppress(TimeoutError):
-        wait_for(lambda: len(runs_in(system.history)) >= UNDER_WAY_STARTS, UNDER_WAY_S, "first tasks")
+        wait_for(lambda: starts_in(system.history) >= UNDER_WAY_STARTS, UNDER_WAY_S, "first tasks")
     progress.began = time.monotonic()
     progress.under_way.set()
 

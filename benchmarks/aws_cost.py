@@ -1,10 +1,10 @@
 """What a task costs in DynamoDB over its whole life: calls, write and read units, stage by stage.
 
-    python -m benchmarks.aws_cost [--tasks 2000] [--queued 20000]
+    python -m benchmarks.aws_cost [--tasks 2000] [--few-tasks 100] [--queued 20000]
 
 Runs the services themselves, without Celery, on the local engine, which accounts for capacity as AWS documents it. Rows
-are of about 300 bytes. It is measured twice: with nothing else in the tables, and behind a long queue, with a history
-of as many closed tasks as are measured.
+are of about 300 bytes. It is measured with nothing else in the tables, for a small job, and behind a long queue with a
+history of as many closed tasks as are measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks.life import STAGES, Life
 from benchmarks.system import Servers
 from sosw_celery.core.model import JobState
 
-FULL = {"tasks": 2000, "queued": 20_000}
-QUICK = {"tasks": 300, "queued": 1000}
+FULL = {"tasks": 2000, "few_tasks": 100, "queued": 20_000}
+QUICK = {"tasks": 500, "few_tasks": 50, "queued": 1000}
 
 #: What DynamoDB lets be written on one key of a table or index in a second.
 UNITS_PER_KEY = 1000
@@ -108,13 +108,15 @@ def total(stages: dict[str, Cost]) -> Cost:
     )
 
 
-def measure(tasks: int, queued: int) -> list[Figure]:
+def measure(tasks: int, few_tasks: int, queued: int) -> list[Figure]:
     """Return calls and units per task."""
     with Servers() as servers:
         alone, behind = costs(tasks, queued, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
+        few, _ = costs(few_tasks, few_tasks, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
     per_task = total(alone).on_key / tasks
     return [
         *_figures(alone, tasks, "alone"),
+        *_figures(few, few_tasks, f"of {few_tasks} alone"),
         *_figures(behind, tasks, f"behind {queued:,} queued"),
         Figure("write units per task on the labourer's key", per_task, detail=_by_stage(alone, "on_key", tasks)),
         Figure(

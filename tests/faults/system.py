@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import threading
@@ -309,6 +310,7 @@ def _moto_endpoint() -> str:
     """Start the one S3 server of this process, which ends with it, and return its address."""
     from moto.server import ThreadedMotoServer  # half a second that most runs can do without
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of each request
     server = ThreadedMotoServer(LOOPBACK, 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

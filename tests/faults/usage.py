@@ -18,14 +18,14 @@ from tests.faults.evidence import Evidence, FaultRecord
 __all__ = ["Recovery", "Usage", "recovery_of", "usage_of"]
 
 #: Seconds of a window, and between two of them.
-WINDOW_S, STEP_S = 1.0, 0.1
-FULL_WINDOW_S = 2.0
+WINDOW_S, STEP_S = 2.0, 0.1
+FULL_WINDOW_S = 3.0
 #: Share of the usual below which slots are not in full use.
-DIP = 0.8
+DIP = 0.85
 #: Seconds after a fault within which its dip begins.
 DIP_BEGINS_S = 10.0
-#: Seconds of undisturbed work without which nothing is said of it, and those at its start that do not count.
-LEAST_QUIET_S, STARTING_S = 2.0, 1.0
+#: Seconds at the start that do not count: processes make their first connections.
+STARTING_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def usage_of(labourer_id: str, cap: int, spans: Sequence[tuple[float, float]], e
     )
     calm_until = min([fault.at for fault in evidence.faults if fault.happened], default=bare.ends)
     windows = list(_windows(bare, bare.begins + STARTING_S, min(calm_until, bare.ends)))
-    if len(windows) * STEP_S < LEAST_QUIET_S - WINDOW_S:
+    if not windows:
         return bare
     return Usage(
         *(labourer_id, cap, starts, times, running, area, bare.begins, bare.ends),

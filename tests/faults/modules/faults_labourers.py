@@ -72,11 +72,12 @@ def diary() -> Diary:
 def work(event: dict[str, Any]) -> None:
     """Be busy for as long as the event's value says, and misbehave as the event says in its first attempts."""
     end = time.monotonic() + event["seconds"] * (0.5 + event["values"][0] * 7919 % 1000 / 1000)
-    if event["attempts"] <= event.get("bad_attempts", 0):
-        misbehave(event["manner"])
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, BEAT_S))
         diary().beat()
+    # At the end, so that a body that fails uses its slot as long as any other.
+    if event["attempts"] <= event.get("bad_attempts", 0):
+        misbehave(event["manner"])
 
 
 def misbehave(manner: str) -> None:

@@ -1,0 +1,36 @@
+"""The fault runs in short: leases and outages of a few seconds, most kinds of faults, several in each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.kinds import KINDS
+from tests.faults.nursery import Nursery
+from tests.faults.plan import SHORT, make_plan
+from tests.faults.report import line_of
+from tests.faults.run import carry_out
+
+#: Seeds, and what goes wrong in their runs.
+RUNS = {
+    1: ("worker node killed", "scheduler killed at a point", "beat killed"),
+    2: ("Redis emptied", "worker child killed at a point", "orchestrator killed"),
+    3: ("worker node frozen", "messages doubled", "messages dropped"),
+    4: ("rolling deploy, SIGTERM", "Redis connections cut"),
+    5: ("DynamoDB errors after the write", "DynamoDB throttled", "S3 answers lost"),
+    6: ("Redis stopped", "orchestrator killed at a point", "worker child killed"),
+    7: ("DynamoDB stopped", "worker node killed at a point", "DynamoDB index lags"),
+    8: ("clock fast", "worker main process frozen", "clock slow"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("seed", RUNS, ids=lambda seed: " + ".join(RUNS[seed]))
+def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> None:
+    """Whatever goes wrong: nothing is lost, closed twice or over the cap, and slots are in use again."""
+    available = {kind.name for kind in KINDS}
+    plan = make_plan(seed, SHORT, KINDS, [name for name in RUNS[seed] if name in available])
+    outcome = carry_out(plan, nursery, tmp_path / "run")
+    assert outcome.kept, line_of(outcome)

@@ -1,6 +1,6 @@
 """How often a whole system with nothing to do calls DynamoDB.
 
-    python -m benchmarks.idle [--labourers 10] [--seconds 180]
+    python -m benchmarks.idle [--labourers 10] [--seconds 300]
 
 Essentials, beat and one labourer's node run, as they would in production; that labourer has run some tasks before. What
 is counted is every call of any process, in a proxy in front of the engine, from a minute after the start. The system's
@@ -15,7 +15,7 @@ from benchmarks.call_counter import CallCounter
 from benchmarks.figures import Figure, main, tell
 from benchmarks.system import LABOURER, Servers, System
 
-FULL = {"labourers": 10, "seconds": 180}
+FULL = {"labourers": 10, "seconds": 300}
 QUICK = {"labourers": 2, "seconds": 5}
 
 TASKS = 50

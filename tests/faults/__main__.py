@@ -54,7 +54,8 @@ def main() -> int:
     table = report.markdown(outcomes, how)
     print(f"\n{table}\n{time.monotonic() - began:.0f} s")
     if arguments.markdown:
-        arguments.markdown.write_text(table)
+        page = arguments.markdown.read_text() if arguments.markdown.exists() else ""
+        arguments.markdown.write_text(report.filled_in(page, table))
     return 0 if all(outcome.kept for outcome in outcomes) else 1
 
 
@@ -67,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="with short leases and outages")
     parser.add_argument("--kinds", action="store_true", help="list the kinds of faults")
     parser.add_argument("--logs", type=Path, help="directory for the logs of broken runs (a new one)")
-    parser.add_argument("--markdown", type=Path, help="file for the table")
+    parser.add_argument("--markdown", type=Path, help="page that takes the table, between its two comments")
     return parser.parse_args()
 
 

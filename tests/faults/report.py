@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from tests.faults.checker import Promise
 from tests.faults.run import Outcome
 
-__all__ = ["line_of", "markdown", "summary_line"]
+__all__ = ["filled_in", "line_of", "markdown", "summary_line"]
+
+#: What the table stands between in a page.
+BEGINNING, END = "<!-- fault runs -->\n", "<!-- end of fault runs -->\n"
 
 COLUMNS = (
     *("fault", "alone", "mixed", "lost", "closed twice", "over the cap", "other"),
@@ -56,6 +59,13 @@ def markdown(outcomes: Sequence[Outcome], how: str) -> str:
     rows = [" | ".join(cells) for cells in (COLUMNS, ("---",) * len(COLUMNS), *_rows(outcomes))]
     table = "\n".join(f"| {row} |" for row in rows)
     return f"`{how}`: {summary_line(outcomes)}.\n\n{table}\n"
+
+
+def filled_in(page: str, table: str) -> str:
+    """Return a page with the table between its two comments in the place of what was there; without them, the table."""
+    before, beginning, rest = page.partition(BEGINNING)
+    _, end, after = rest.partition(END)
+    return f"{before}{beginning}\n{table}\n{end}{after}" if beginning and end else table
 
 
 def _rows(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:

@@ -232,6 +232,9 @@ def test_duplicates_are_delivered_and_acknowledged_for_themselves(broker: Connec
             for message in first + rest:
                 message.ack()
     assert direct.llen("note") == direct.hlen(UNACKED) == 0
+    publish(broker, "note", 10)
+    assert Messages(direct, 1).duplicate("note", at_most=4) == 4
+    assert direct.llen("note") == 14
 
 
 def test_old_messages_come_again(broker: Connection, direct: redis.Redis) -> None:

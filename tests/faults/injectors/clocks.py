@@ -7,14 +7,13 @@ engine.
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["IS_AVAILABLE", "forget", "wrong_clock"]
+__all__ = ["IS_AVAILABLE", "clean_up", "wrong_clock"]
 
 #: The package carries the library for these machines only.
 IS_AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -25,8 +24,10 @@ SHARED_MEMORY = Path("/dev/shm")
 def wrong_clock(off_s: int) -> dict[str, str]:
     """Return what a process needs in its environment for a clock that is so many seconds fast; negative is slow.
 
-    Its children inherit that. It can be changed in the process by `os.environ["FAKETIME"] = "-300"`, as after a fork.
+    Its children inherit that. It can be changed in the process by `os.environ["FAKETIME"] = "-300"`, as after a fork
+    of one that was started with `wrong_clock(0)`.
     """
+    atexit.register(clean_up)
     return {
         "LD_PRELOAD": str(_library()),
         "FAKETIME": f"{off_s:+d}",
@@ -35,12 +36,11 @@ def wrong_clock(off_s: int) -> dict[str, str]:
     }
 
 
-def forget(pids: Iterable[int]) -> None:
-    """Remove what processes with a wrong clock leave behind in shared memory when they are killed."""
-    for pid in pids:
-        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-            with contextlib.suppress(FileNotFoundError):
-                (SHARED_MEMORY / name).unlink()
+def clean_up() -> None:
+    """Remove what processes with a wrong clock that were killed have left in shared memory."""
+    for left in SHARED_MEMORY.glob("*faketime_s*_*"):
+        if not Path(f"/proc/{left.name.rpartition('_')[2]}").exists():
+            left.unlink(missing_ok=True)
 
 
 def _library() -> Path:

@@ -59,10 +59,13 @@ end
 return struck
 """
 DROP = "local function each() return false end" + STRIKE
-# ARGV 3: beginning of the copies' tags.
+# ARGV 3: beginning of the copies' tags, 4 most copies.
 DOUBLE = (
     """
 local function each(text, count)
+  if count > tonumber(ARGV[4]) then
+    return true
+  end
   local tag = '"delivery_tag": "' .. ARGV[3] .. '-' .. count .. '"'
   redis.call('LPUSH', KEYS[1], (string.gsub(text, '"delivery_tag": "[^"]*"', tag)))
   return true
@@ -98,10 +101,14 @@ class Messages:
         """Lose a share of a queue's messages, waiting and unacknowledged ones, and return how many."""
         return cast(int, self._drop(keys=_keys(queue), args=[self._chance.getrandbits(31), share]))
 
-    def duplicate(self, queue: str, share: float = 1.0) -> int:
-        """Put copies of a share of a queue's messages at its end, also of unacknowledged ones; return how many."""
-        arguments = [self._chance.getrandbits(31), share, str(uuid.uuid4())]
-        return cast(int, self._double(keys=_keys(queue), args=arguments))
+    def duplicate(self, queue: str, share: float = 1.0, *, at_most: int = 100) -> int:
+        """Put copies of a share of a queue's messages at its end, also of unacknowledged ones; return how many.
+
+        Parameters:
+            at_most: Copies of one call. Copies are copied too: without a limit they would grow beyond all bounds.
+        """
+        arguments = [self._chance.getrandbits(31), share, str(uuid.uuid4()), at_most]
+        return min(at_most, cast(int, self._double(keys=_keys(queue), args=arguments)))
 
 
 class OldMessages:

@@ -15,13 +15,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FOR_DOCS := $(VENV)/.docs
+FOR_AUDIT := $(VENV)/.audit
 ENGINES := $(VENV)/.engines
 
 # Without the variable, Material says at each run that it is maintained until May 2027 only.
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint docs docs-serve bench clean
+.PHONY: help demo test faults lint docs docs-serve bench fuzz audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,12 @@ lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (half an hour), into benchmarks/results.md
 	$(BIN)/python -m benchmarks --output benchmarks/results.md
 
+fuzz: $(ENGINES) ## Make some fifty thousand hostile inputs; `make test` makes some two thousand of them
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/fuzz --timeout 1800 --show-capture no
+
+audit: $(INSTALLED) $(FOR_AUDIT) ## Look for known weaknesses in the code (bandit) and in its packages (pip-audit)
+	$(FOR_AUDIT)/bin/python tools/audit.py "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 docs: $(FOR_DOCS) ## Build the documents as a site, into site/; a warning is an error
 	$(DOCS) build --strict --quiet
 
@@ -62,6 +69,12 @@ $(INSTALLED): setup.cfg pyproject.toml
 $(FOR_DOCS): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+# Apart from our own environment, so that the tools are not among what they audit.
+$(FOR_AUDIT): setup.cfg
+	$(PYTHON) -m venv $(FOR_AUDIT)
+	$(FOR_AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'bandit[toml]>=1.9.4' 'pip-audit>=2.10.1'
 	touch $@
 
 # Exit status 3: an engine is not to be had here and a stand-in will do its work; say so again the next time.

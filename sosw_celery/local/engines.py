@@ -229,7 +229,7 @@ def _install_program(source: IO[bytes], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
         shutil.copyfileobj(source, copy)
-    os.chmod(copy.name, 0o755)
+    os.chmod(copy.name, 0o755)  # nosec B103  # a program, for every user of this machine
     os.replace(copy.name, target)
 
 

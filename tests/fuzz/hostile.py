@@ -135,8 +135,20 @@ ANYTHING = st.recursive(
 )
 #: The same, now and then so deep that a walk without a limit ends the process.
 HOSTILE = st.one_of(ANYTHING, ANYTHING, ANYTHING, DEEP)
-#: What only Python can say.
-UNSAYABLE = st.sampled_from([b"bytes", {1, 2}, (1, 2), object(), 1j, {5: 6}, {None: 1}, ValueError("x"), range(3)])
+#: What only Python can say; made anew each time, since faults are put into what was drawn.
+UNSAYABLE = st.sampled_from(
+    [
+        lambda: b"bytes",
+        lambda: {1, 2},
+        lambda: (1, 2),
+        object,
+        lambda: 1j,
+        lambda: {5: 6},
+        lambda: {None: 1},
+        lambda: ValueError("x"),
+        lambda: range(3),
+    ]
+).map(lambda make: make())
 
 
 def golden_jobs() -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks [NAME...] [--quick] [--output FILE]
 
-Each runs in a process of its own, the same as `python -m benchmarks.NAME`. Exit status 1 if a target is missed.
+Each runs in a process of its own, the same as `python -m benchmarks.NAME`. Exit status 3 if a target is missed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.figures import Figure, show, tell
+from benchmarks.figures import Figure, exit_status, show, tell
 from benchmarks.machine import busy_share, description
 
 #: In the order of the table.
@@ -66,7 +66,7 @@ def main() -> None:
         others = f"Before each benchmark other work kept {min(busy):.0%} to {max(busy):.0%} of the cores busy."
         date = time.strftime("%Y-%m-%d", time.gmtime())
         given.output.write_text(markdown(results, f"{date}, {sizes}. {description()}. {others}"), encoding="utf-8")
-    sys.exit(0 if all(figure.is_met for figures in results.values() for figure in figures) else 1)
+    sys.exit(exit_status(figure for figures in results.values() for figure in figures))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,8 @@ def _drained(side: Side, tasks: int) -> Drained:
     cpu = cpu_between(before, side.usage())
     ends = sorted(span.end for span in side.spans.read())
     assert len(ends) == tasks, f"{len(ends)} runs of {tasks} tasks"
-    cpu_ms = {name: value / counted * 1000 for name, value in cpu.items()}
+    # With a handful of tasks all may have run before the first look.
+    cpu_ms = {name: value / counted * 1000 for name, value in cpu.items() if counted}
     return Drained(tasks - warm, ends[warm - 1], ends[-1], cpu_ms)
 
 

@@ -9,29 +9,32 @@ from pathlib import Path
 
 import pytest
 
+# On a busy machine; alone they take ten seconds together.
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of Python in the checkout. Exit status 1 says that a target was missed, as it may be here."""
+    """Run a command of Python in the checkout. Exit status 3 says that a target was missed, as it may be here."""
     ended = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
     )
-    assert ended.returncode in (0, 1), ended.stderr
+    assert ended.returncode in (0, 3), ended.stderr
     return ended
 
 
 def test_one_command_runs_benchmarks_and_writes_a_page_of_figures(dynamodb_endpoint: str, tmp_path: Path) -> None:
     """What was asked for stands on the page, with the machine, and with nothing of where it ran."""
-    names = ("chunking", "schedule_rows", "aws_cost")
+    names = ("chunking", "aws_cost")
     page = tmp_path / "results.md"
     ended = run("-m", "benchmarks", *names, "--quick", "--output", str(page))
     text = page.read_text()
     assert all(f"`python -m benchmarks.{name}`" in text for name in names), ended.stderr
-    assert "| job to rows, ours to a bare loop |" in text
     assert "Python " in text
     assert str(ROOT) not in text
     assert "write units per task, alone" in ended.stdout
+    assert "did not end well" not in text, ended.stderr
 
 
 @pytest.mark.slow

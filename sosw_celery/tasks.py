@@ -11,6 +11,7 @@ from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
+from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.services.notices import TELL_LIMIT_S
 from sosw_celery.services.orchestrator import Dispatched
@@ -42,7 +43,7 @@ RECEIVERS = (endings, signals)
 log_privacy.keep_private()
 signing.sign_messages(app)
 
-app.steps["worker"].update((LeaseKeeper, PoolKeeper, Heartbeat))
+app.steps["worker"].update((CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat))
 
 scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 

@@ -62,6 +62,19 @@ class SturdyConsumer(Consumer):
 
         return on_task_received
 
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Let go of a lost connection, so that the next one can be made.
+
+        Celery closes it in order, which fails in kombu's Redis transport when messages are unacknowledged (it wants to
+        give them back) and the server is gone; what that raises would end the worker.
+        """
+        consumer: Any = super()
+        try:
+            consumer.on_connection_error_after_connected(exc)
+        except Exception as error:
+            logger.warning("lost connection not closed in order: %r", error, exc_info=True)
+            self.connection = None
+
     def _problem(self, message: Any) -> str | None:
         try:
             # Celery keeps what this decodes; it looks into it next.

@@ -10,7 +10,6 @@ from celery import Task
 from celery.result import AsyncResult
 from celery.signals import worker_shutting_down
 from celery.utils import uuid
-from kombu.exceptions import OperationalError
 
 from sosw_celery.core.job_plan import Envelope
 from sosw_celery.errors import InvalidJob
@@ -76,9 +75,14 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
             envelope = Envelope(job_id)
         try:
             return super().apply_async((envelope.as_message(),), {}, task_id=task_id, **options)
-        except (OperationalError, OSError) as problem:
+        except Exception as problem:
+            # Broker and result backend have errors of many kinds (Redis' backend a bare RuntimeError), and none of
+            # them may look as if the job was not accepted.
             logger.warning(
-                "job accepted, its message is sent by the next sweep: %s", problem, extra={"job_id": envelope.job_id}
+                "job accepted, its message is sent by the next sweep: %s",
+                problem,
+                exc_info=True,
+                extra={"job_id": envelope.job_id},
             )
             return self.AsyncResult(task_id)
 

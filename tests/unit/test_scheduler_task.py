@@ -125,6 +125,21 @@ def test_a_broker_that_is_away_costs_no_job(app: Celery, task: SchedulerTask, ca
     assert [args for _, args in published(app)] == [[{"sosw": {"job_id": result.id, "part": None}}]]
 
 
+def test_a_result_backend_that_is_away_costs_no_job(
+    app: Celery, task: SchedulerTask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis as the backend raises a bare RuntimeError once it gave up: nobody may take that for a job not accepted."""
+
+    def give_up(*_: Any) -> None:
+        raise RuntimeError("Retry limit exceeded while trying to reconnect to the Celery result store backend.")
+
+    monkeypatch.setattr(app.backend, "on_task_call", give_up)
+    with caplog.at_level(logging.WARNING):
+        result = task.delay(JOB)
+    assert "its message is sent by the next sweep" in caplog.text
+    assert services_of(app).job_table.get(result.id).state is JobState.ACCEPTED
+
+
 def test_the_message_is_gone_on_with(app: Celery, task: SchedulerTask) -> None:
     """The worker's side: an envelope runs the job, and the result is its summary as JSON can hold it."""
     result = task.delay(JOB)

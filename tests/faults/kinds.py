@@ -1,6 +1,6 @@
 """The kinds of faults: how each is injected into a running system, and what happens after it.
 
-What kills a process also restarts it some seconds later, as a supervisor would.
+Whatever ends, a supervisor starts again some seconds later.
 """
 
 from __future__ import annotations
@@ -65,11 +65,9 @@ class Injection:
         wait_for(lambda: any(node.lives for node in self.system.of(role)), 30, f"a {role} that lives")
         return self.chance.choice([node for node in self.system.of(role) if node.lives])
 
-    def restart(self, node: Node) -> None:
-        """Start it again after a while."""
-        node.wait_gone(10)
-        time.sleep(self.chance.uniform(*self.profile.restart_s))
-        node.start()
+    def restart_s(self) -> float:
+        """Choose how long a supervisor takes."""
+        return self.chance.uniform(*self.profile.restart_s)
 
     def record(self, at: float, over: float | None = None, *, loses_messages: bool = False) -> FaultRecord:
         """Return what happened."""
@@ -93,8 +91,7 @@ def killed(role: str) -> Inject:
     def kill(injection: Injection) -> FaultRecord:
         node = injection.pick(role)
         at = time.monotonic()
-        node.signal_all(signal.SIGKILL)
-        injection.restart(node)
+        node.end(signal.SIGKILL, restart_s=injection.restart_s(), group=True)
         return injection.record(at)
 
     return kill
@@ -117,7 +114,7 @@ def struck(role: str, points: Sequence[str], do: str) -> Inject:
         if do == "freeze":
             _wake(injection, group, at)
         elif do == "kill all" and node is not None:
-            injection.restart(node)
+            node.ended_on_purpose += 1
         return record
 
     return strike
@@ -161,14 +158,17 @@ def deployed(number: int) -> Inject:
     def deploy(injection: Injection) -> FaultRecord:
         at = time.monotonic()
         for node in list(injection.system.nodes):
-            if not node.lives:
-                continue
-            node.signal(number)
-            node.wait_gone(SHUTDOWN_S)
-            node.start()
+            _replace(node, number)
         return injection.record(at, time.monotonic())
 
     return deploy
+
+
+def _replace(node: Node, number: int) -> None:
+    if node.lives:
+        starts = node.starts
+        node.end(number, restart_s=0.0)
+        node.wait_restarted(starts, SHUTDOWN_S)
 
 
 def frozen(*, main_only: bool) -> Inject:
@@ -178,13 +178,12 @@ def frozen(*, main_only: bool) -> Inject:
         node = injection.pick("worker")
         at, pid = time.monotonic(), node.pid
         if not main_only:
-            node.signal_all(signal.SIGSTOP)
+            node.signal(signal.SIGSTOP, group=True)
             _wake(injection, pid, at)
             return injection.record(at)
         node.signal(signal.SIGSTOP)
         time.sleep(injection.profile.freeze_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+        injection.system.nursery.signal(pid, signal.SIGCONT)
         return injection.record(at)
 
     return freeze
@@ -193,8 +192,7 @@ def frozen(*, main_only: bool) -> Inject:
 def _wake(injection: Injection, group: int, at: float) -> None:
     time.sleep(max(0.0, at + injection.profile.freeze_s - time.monotonic()))
     injection.freezes.append(Freeze(group, at, time.monotonic()))
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGCONT)
+    injection.system.nursery.signal(group, signal.SIGCONT, group=True)
 
 
 def wrong_clocks(sign: int) -> Inject:
@@ -204,10 +202,8 @@ def wrong_clocks(sign: int) -> Inject:
         at = time.monotonic()
         for role in ("worker", injection.chance.choice(("scheduler", "orchestrator"))):
             node = injection.pick(role)
-            node.signal(signal.SIGTERM)
-            node.wait_gone(SHUTDOWN_S)
             node.environment |= wrong_clock(sign * injection.profile.clock_off_s)
-            node.start()
+            _replace(node, signal.SIGTERM)
         return injection.record(at, time.monotonic())
 
     return replace
@@ -218,15 +214,17 @@ def wrong_clocks(sign: int) -> Inject:
 
 def redis_emptied(injection: Injection) -> FaultRecord:
     """Kill Redis; it is back, empty, after a moment."""
-    at = time.monotonic()
-    injection.system.empty_redis(injection.chance.uniform(0.1, 1))
+    with injection.system.taken["redis"]:
+        at = time.monotonic()
+        injection.system.empty_redis(injection.chance.uniform(0.1, 1))
     return injection.record(at, time.monotonic(), loses_messages=True)
 
 
 def redis_down(injection: Injection) -> FaultRecord:
     """Kill Redis; it is back, empty, after a long time."""
-    at = time.monotonic()
-    injection.system.empty_redis(injection.profile.outage_s)
+    with injection.system.taken["redis"]:
+        at = time.monotonic()
+        injection.system.empty_redis(injection.profile.outage_s)
     return injection.record(at, time.monotonic(), loses_messages=True)
 
 
@@ -234,11 +232,12 @@ def stopped(server: str) -> Inject:
     """Have a server stand still: connections stay, nothing is answered."""
 
     def stop(injection: Injection) -> FaultRecord:
-        pid = getattr(injection.system, server).pid
-        at = time.monotonic()
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(injection.profile.outage_s)
-        os.kill(pid, signal.SIGCONT)
+        with injection.system.taken[server]:
+            pid = getattr(injection.system, server).pid
+            at = time.monotonic()
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(injection.profile.outage_s)
+            os.kill(pid, signal.SIGCONT)
         return injection.record(at, time.monotonic())
 
     return stop
@@ -391,7 +390,7 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
             Kind("S3 answers lost", 0.2, lasts=True, waits=True, needs=frozenset({"aws", "s3"})),
             aws(AwsFault.ERROR_AFTER, AwsFault.RESET_AFTER, share=0.4, service="s3"),
         ),
-        (Kind("clock fast", 0.3, needs=frozenset({"clock"})), wrong_clocks(+1)),
+        (Kind("clock fast", 0.3, holds_up=True, needs=frozenset({"clock"})), wrong_clocks(+1)),
         (Kind("clock slow", 0.3, needs=frozenset({"clock"})), wrong_clocks(-1)),
     )
 }

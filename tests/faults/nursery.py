@@ -22,9 +22,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 __all__ = ["Nursery"]
 
@@ -57,6 +59,9 @@ COMMON = (
 
 #: Such modules.
 OF_ONE_NODE = frozenset({"sosw_celery.leases", "sosw_celery.scheduler_task"})
+
+#: Seconds within which the children of a process have ended after it.
+GROUP_ENDS_S = 5.0
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -91,18 +96,79 @@ class Nursery:
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> int:
         """Have `celery -A sosw_celery ARGUMENTS` running, and return its process id, which is that of its group too."""
         order = {
+            "do": "start",
             "arguments": ["celery", "-A", "sosw_celery", *arguments],
             "environment": dict(environment),
             "directory": str(directory),
             "log": str(log),
         }
+        return int(self._ask(order))
+
+    def signal(self, pid: int, number: int, *, group: bool = False) -> None:
+        """Signal a process that was started here, or it and all of its children; nothing happens once it has ended."""
+        self._ask({"do": "signal", "pid": pid, "number": int(number), "group": group})
+
+    def ended(self, pids: Sequence[int], *, group: bool = False) -> list[int]:
+        """Return which of the processes that were started here have ended, or have with all of their children."""
+        found: list[int] = self._ask({"do": "ended", "pids": list(pids), "group": group})
+        return found
+
+    def _ask(self, order: Mapping[str, object]) -> Any:
         with self._lock:
             assert self._process is not None
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
-            return int(self._process.stdout.readline())
+            return json.loads(self._process.stdout.readline())
+
+
+class _Children:
+    """Who was started, as their parent knows it: no process is signalled that has got the number of one that ended.
+
+    While a child was not waited for, nobody else gets its number; and for some seconds after that nobody does either,
+    in which the rest of its group ends.
+    """
+
+    def __init__(self) -> None:
+        self._ended_at: dict[int, float] = {}
+        self._started: set[int] = set()
+
+    def add(self, pid: int) -> None:
+        """Take up a child."""
+        self._started.add(pid)
+        self._ended_at.pop(pid, None)
+
+    def signal(self, pid: int, number: int, *, group: bool) -> bool:
+        """Signal one of them, or its group; return whether it was there."""
+        self._wait()
+        ended_at = self._ended_at.get(pid)
+        if pid not in self._started or (ended_at is not None and not (group and self._may_have_left(ended_at))):
+            return False
+        try:
+            (os.killpg if group else os.kill)(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def has_ended(self, pid: int, *, group: bool) -> bool:
+        """Return whether a child has ended, or it and its group."""
+        return not self.signal(pid, 0, group=group)
+
+    def end(self) -> None:
+        """End them all."""
+        for pid in self._started:
+            self.signal(pid, signal.SIGKILL, group=True)
+
+    @staticmethod
+    def _may_have_left(ended_at: float) -> bool:
+        return time.monotonic() - ended_at < GROUP_ENDS_S
+
+    def _wait(self) -> None:
+        """Take note of who has ended, orphans of the children included."""
+        with contextlib.suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self._ended_at[pid] = time.monotonic()
 
 
 def main() -> None:
@@ -112,19 +178,24 @@ def main() -> None:
     if shared := OF_ONE_NODE & sys.modules.keys():
         raise RuntimeError(f"all nodes would share the memory of {', '.join(shared)}")
     _warm_up_boto()
-    _reap_everybody()
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # children whose parent was killed come to us
     gc.freeze()  # so that the children's collections do not copy what they share
-    started = []
+    children = _Children()
     for line in sys.stdin:
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _become(order)
-        started.append(pid)
-        print(pid, flush=True)
-    for pid in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        print(json.dumps(_carry_out(json.loads(line), children)), flush=True)
+    children.end()
+
+
+def _carry_out(order: Mapping[str, Any], children: _Children) -> object:
+    if order["do"] == "ended":
+        return [pid for pid in order["pids"] if children.has_ended(pid, group=order["group"])]
+    if order["do"] == "signal":
+        return children.signal(order["pid"], order["number"], group=order["group"])
+    pid = os.fork()
+    if pid == 0:
+        _become(order)
+    children.add(pid)
+    return pid
 
 
 def _warm_up_boto() -> None:
@@ -134,29 +205,22 @@ def _warm_up_boto() -> None:
     boto3.client("dynamodb", endpoint_url="http://127.0.0.1:1", region_name="eu-west-1").close()
 
 
-def _reap_everybody() -> None:
-    """See to it that a process which has ended is gone at once, also a child whose parent was killed."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _become(order: Mapping[str, object]) -> None:
+def _become(order: Mapping[str, Any]) -> None:
     """Turn this fork into the process that was asked for. Does not return."""
     status = 1
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
         os.environ.clear()
-        os.environ.update(order["environment"], CELERY_CONFIG_MODULE=CONFIGURATION)  # type: ignore[call-overload]
+        os.environ.update(order["environment"], CELERY_CONFIG_MODULE=CONFIGURATION)
         os.chdir(str(order["directory"]))
         sys.path.insert(0, str(MODULES))
-        sys.argv = list(order["arguments"])  # type: ignore[call-overload]
+        sys.argv = list(order["arguments"])
         if "LD_PRELOAD" in os.environ:  # a library that has to be there from the first line on
             os.environ["PYTHONPATH"] = f"{MODULES}{os.pathsep}{ROOT}"
             os.execv(sys.executable, [sys.executable, "-m", *sys.argv])

@@ -31,6 +31,8 @@ def line_of(outcome: Outcome) -> str:
     if verdict.after_wake_s is not None:
         words.append(f"ran on {verdict.after_wake_s:.2f} s after waking")
     words += [f"{fault.kind}: {fault.note}" for fault in outcome.faults if fault.note]
+    if outcome.crashes:
+        words.append(f"{outcome.crashes} processes ended by themselves")
     words.append("kept" if outcome.kept else f"BROKEN, see {outcome.directory}")
     lines = ["; ".join(words), *(f"    {finding}" for finding in verdict.findings)]
     if outcome.trouble:

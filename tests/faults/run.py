@@ -40,6 +40,7 @@ class Outcome:
     """What became of a run.
 
     Parameters:
+        crashes: How many processes ended by themselves.
         trouble: What kept the run itself from being what it was to be; empty when nothing did.
     """
 
@@ -49,6 +50,7 @@ class Outcome:
     seconds: float
     directory: Path
     trouble: str = ""
+    crashes: int = 0
 
     @property
     def kept(self) -> bool:
@@ -109,16 +111,17 @@ def carry_out(
         for role, count in processes.items():
             system.start(role, count, **(environment or {}))
         system.ready()
-        evidence, trouble = _watch(plan, system)
+        system.supervise()
+        evidence, trouble, crashes = _watch(plan, system)
     verdict = check(evidence)
-    outcome = Outcome(plan, verdict, evidence.faults, time.monotonic() - began, directory, trouble)
+    outcome = Outcome(plan, verdict, evidence.faults, time.monotonic() - began, directory, trouble, crashes)
     if outcome.kept:
         shutil.rmtree(directory)
     return outcome
 
 
-def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
-    """Submit the jobs, inject the faults, wait for the end of both, and return the evidence."""
+def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
+    """Submit the jobs, inject the faults, wait for the end of both; return evidence, trouble, and crashes."""
     progress = _Progress(time.monotonic())
     with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults)) as pool:
         submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
@@ -129,6 +132,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
         finally:
             progress.end()
     problems = [*_problems(faults), *_problems(submitted.values())]
+    crashes = system.crashes
     system.stop_nodes()
     accepted = {job_id: future.result() for job_id, future in submitted.items() if not future.exception()}
     jobs = [
@@ -149,7 +153,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str]:
         gave_up=gave_up,
         labourer_of=labourers_of(jobs),
     )
-    return evidence, "; ".join(problems)
+    return evidence, "; ".join(problems), crashes
 
 
 def _submit(job: JobPlan, system: System, progress: _Progress) -> int:

@@ -43,12 +43,19 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 AWS_HOOK = "tests.faults.injectors.aws_hook"
 
+#: Seconds until a process that ended by itself is started again, and between two looks for such.
+RESTART_S, SUPERVISED_EVERY_S = 1.0, 0.1
+
 POLL_S = 0.02
 READY_S = 30.0
 
 
 class Node:
-    """One process with its children, and those that take its place after it ended."""
+    """One process with its children, and those that take its place after it ended.
+
+    Parameters:
+        environment: Beside that of the system; who takes its place has what it is then.
+    """
 
     def __init__(self, system: System, role: str, name: str, environment: Mapping[str, str]) -> None:
         self._system = system
@@ -57,10 +64,14 @@ class Node:
         self.environment = dict(environment)
         self.pid = 0
         self.starts = 0
+        #: How often it was ended by somebody, and by itself.
+        self.ended_on_purpose = 0
+        #: Seconds until its supervisor starts it again.
+        self.restart_s = RESTART_S
         self.log = Path()
 
     def start(self) -> None:
-        """Have it running, as a supervisor would: not ready yet."""
+        """Have it running: not ready yet."""
         self.starts += 1
         self.log = self._system.directory / f"{self.name}.{self.starts}.log"
         options = ["-l", "INFO"]
@@ -96,21 +107,21 @@ class Node:
     @property
     def lives(self) -> bool:
         """Whether its main process is there."""
-        return _exists(os.kill, self.pid)
+        return not self._system.nursery.ended([self.pid])
 
-    def signal(self, number: int) -> None:
-        """Signal the main process alone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Signal the main process, or it and all of its children."""
+        self._system.nursery.signal(self.pid, number, group=group)
 
-    def signal_all(self, number: int) -> None:
-        """Signal the main process and all of its children."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+    def end(self, number: int, *, restart_s: float, group: bool = False) -> None:
+        """Send a signal that ends it; its supervisor starts it again so many seconds after that."""
+        self.restart_s = restart_s
+        self.ended_on_purpose += 1
+        self.signal(number, group=group)
 
-    def wait_gone(self, timeout_s: float) -> None:
-        """Wait until it and all of its children have ended."""
-        wait_for(lambda: not _exists(os.killpg, self.pid), timeout_s, f"end of {self.name}")
+    def wait_restarted(self, starts: int, timeout_s: float) -> None:
+        """Wait until it was started more than so many times."""
+        wait_for(lambda: self.starts > starts, timeout_s, f"{self.name} to be started again")
 
 
 class System:
@@ -149,6 +160,10 @@ class System:
         self._rules: list[Rule] = []
         self._rules_lock = threading.Lock()
         self._seed = seed
+        self._stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        #: Held by who takes a server away.
+        self.taken = {"redis": threading.Lock(), "dynamodb": threading.Lock()}
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
 
@@ -232,7 +247,7 @@ class System:
     def _bucket(self) -> str:
         # The server is one for all runs.
         bucket = f"queue-{uuid.uuid4().hex}"
-        client = boto3.client("s3", endpoint_url=self.s3_endpoint)
+        client: Any = boto3.client("s3", endpoint_url=self.s3_endpoint)
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": client.meta.region_name})
         client.close()
         return bucket
@@ -258,12 +273,42 @@ class System:
         """Return the processes of a kind."""
         return [node for node in self.nodes if node.role == role]
 
+    def supervise(self) -> None:
+        """From now on, start every process again that has ended, whatever ended it."""
+        self._supervisor.start()
+
+    def _supervise(self) -> None:
+        ended_at: dict[int, float] = {}
+        while not self._stopping.wait(SUPERVISED_EVERY_S):
+            ended = set(self.nursery.ended([node.pid for node in self.nodes]))
+            for node in self.nodes:
+                if node.pid not in ended:
+                    continue
+                since = ended_at.setdefault(node.pid, time.monotonic())
+                if time.monotonic() >= since + node.restart_s:
+                    node.start()
+                    node.restart_s = RESTART_S
+
+    @property
+    def crashes(self) -> int:
+        """How many processes have ended that nobody ended."""
+        ends = sum(max(0, node.starts - 1) for node in self.nodes) + len(self.nursery.ended(self._pids))
+        return ends - sum(node.ended_on_purpose for node in self.nodes)
+
+    @property
+    def _pids(self) -> list[int]:
+        return [node.pid for node in self.nodes]
+
     def stop_nodes(self) -> None:
         """Have every process under test ended."""
+        self._stopping.set()
+        if self._supervisor.is_alive():
+            self._supervisor.join()
         for node in self.nodes:
-            node.signal_all(signal.SIGKILL)
-        for node in self.nodes:
-            node.wait_gone(10)
+            node.signal(signal.SIGCONT, group=True)
+            node.signal(signal.SIGKILL, group=True)
+        pids = self._pids
+        wait_for(lambda: len(self.nursery.ended(pids, group=True)) == len(pids), 20, "the end of all processes")
 
     # ---- servers
 
@@ -315,11 +360,3 @@ def _moto_endpoint() -> str:
     server.start()
     host, port = server.get_host_and_port()
     return f"http://{host}:{port}"
-
-
-def _exists(send: Callable[[int, int], None], pid: int) -> bool:
-    try:
-        send(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -97,7 +97,7 @@ def test_a_node_that_runs_on_without_its_leases_is_reported(nursery: Nursery, tm
     jobs = [job("a", "note", 5, 14.0)]
     outcome = carry_out_broken(nursery, tmp_path, "nobody_watches_leases", jobs, frozen)
     assert outcome.verdict.broken == {Promise.CAP}
-    assert outcome.verdict.after_wake_s > 1
+    assert (outcome.verdict.after_wake_s or 0) > 1
 
 
 def test_idle_slots_are_reported(nursery: Nursery, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def _forget_known_jobs(system: System) -> None:
             client.delete_item(TableName=name, Key={"job_id": item["job_id"]})
         return accept(job_id, *args)
 
-    table.accept = accept_anew  # type: ignore[method-assign]
+    table.accept = accept_anew  # type: ignore[assignment,method-assign]
 
 
 def test_tasks_that_need_their_messages_are_reported(nursery: Nursery, tmp_path: Path) -> None:

@@ -69,12 +69,12 @@ def cap_not_counted() -> None:
             assert changed != text, "the scripts count in another way now: break that"
             return self._client.register_script(changed)
 
-    slots._script = lambda client, name: script(Uncounting(client), name)
+    slots._script = lambda client, name: script(Uncounting(client), name)  # type: ignore[arg-type]
 
 
 def nothing_handed_over() -> None:
     """Free slots and tell nobody: the next task waits for the safety net."""
-    Attempts.free = lambda self, attempt: self._slots.take_back(attempt.labourer_id, attempt.holder)  # type: ignore[assignment,method-assign,return-value]
+    Attempts.free = lambda self, attempt: self._slots.take_back(attempt.labourer_id, attempt.holder)  # type: ignore[assignment,method-assign]
 
 
 def no_safety_net() -> None:

@@ -57,4 +57,7 @@ def _pieces(value: Any, length: int) -> Iterator[str]:
     elif type(value) is int and value.bit_length() > 8 * length:
         yield f"an integer of {value.bit_length()} bits"  # Python refuses to write out the largest ones
     else:
-        yield repr(value)
+        try:
+            yield repr(value)
+        except Exception:  # noqa: BLE001  # whatever __repr__ raises
+            yield f"<{type(value).__name__}>"

@@ -111,12 +111,12 @@ def value_to_attribute(value: object, depth: int = 1) -> Item:
     if depth > DEEPEST:
         return {"S": storable(excerpt(value, LONGEST_EXCERPT))}
     if isinstance(value, Mapping):
-        return {"M": {storable(str(key)): value_to_attribute(inner, depth + 1) for key, inner in value.items()}}
+        return {"M": {_text(key): value_to_attribute(inner, depth + 1) for key, inner in value.items()}}
     if isinstance(value, AbstractSet) and (together := _as_set(value)):
         return together
     if isinstance(value, (list, tuple, AbstractSet)):
         return {"L": [value_to_attribute(inner, depth + 1) for inner in value]}
-    return {"S": storable(str(value))}
+    return {"S": _text(value)}
 
 
 def storable(text: str) -> str:
@@ -126,6 +126,13 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode()
     return str(text)
+
+
+def _text(value: object) -> str:
+    try:
+        return storable(str(value))
+    except Exception as problem:  # noqa: BLE001  # whatever __str__ raises; Python, for integers of 4,301 digits
+        return f"<{type(value).__name__} without a text: {type(problem).__name__}>"
 
 
 def _decimal_to_attribute(value: Decimal) -> Item:
@@ -147,11 +154,12 @@ def typed_attribute(value: object, kind: str | None) -> Item:
         return own
     if kind == "S":
         is_nested = isinstance(value, (Mapping, list, tuple))
-        return own if "B" in own else {"S": _json_text(value) if is_nested else storable(str(value))}
+        return own if "B" in own else {"S": _json_text(value) if is_nested else _text(value)}
     if kind == "N":
         return _as_number(value) or own
     if kind == "BOOL":
-        return {"BOOL": _WORDS[str(value).lower()]} if str(value).lower() in _WORDS else own
+        word = _text(value).lower()
+        return {"BOOL": _WORDS[word]} if word in _WORDS else own
     if kind in ("SS", "NS", "BS") and "L" in own:
         together = _as_set(value) if isinstance(value, Iterable) else None
         return together if together and kind in together else own
@@ -166,7 +174,7 @@ _WORDS = {"true": True, "false": False, "1": True, "0": False}
 def _json_text(value: object) -> str:
     try:
         return json.dumps(value, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys of other types, circles, too deep
+    except Exception:  # noqa: BLE001  # keys of other types, circles, too deep, whatever __str__ raises
         return storable(excerpt(value, LONGEST_EXCERPT))
 
 

@@ -41,3 +41,15 @@ def test_looks_at_the_beginning_only(value: Any) -> None:
 def test_large_numbers() -> None:
     """An integer that Python refuses to write out is shown by its size."""
     assert excerpt({"a": 10**5000}) == "{'a': an integer of 16610 bits}"
+
+
+def test_a_value_that_cannot_be_shown() -> None:
+    """Telling of an error does not raise another one."""
+
+    class Mute:
+        """Cannot say what it is."""
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert excerpt([1, Mute()]) == "[1, <Mute>]"

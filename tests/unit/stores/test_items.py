@@ -15,6 +15,7 @@ from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.stores.items import close_request, from_item, new_item, to_item, typed_attribute, value_to_attribute
 from sosw_celery.stores.tables import Tables
 
+KINDS_OF_DYNAMODB = {"S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M"}
 NUMBERS = st.decimals(min_value=-(10**15), max_value=10**15, places=6)
 PLAIN = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(max_size=20)
 VALUES = st.recursive(
@@ -69,6 +70,32 @@ def test_a_task_survives_its_row(task: Task, names: dict[str, str]) -> None:
 def test_a_result_of_any_type_can_be_kept(value: object, attribute: dict[str, Any]) -> None:
     """A result keeps its type where DynamoDB has it, and becomes text where it has not."""
     assert value_to_attribute(value) == attribute
+
+
+class Mute:
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("mute")
+
+
+def circle() -> list[Any]:
+    """Return a list that holds itself."""
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("kind", [None, *sorted(KINDS_OF_DYNAMODB)])
+@pytest.mark.parametrize(
+    "value",
+    [Mute(), {Mute(): 1}, [Mute()], {Mute()}, circle(), 10**5000, {10**5000}, {"a": 10**5000}, Decimal("sNaN")],
+    ids=["mute", "mute key", "mute in a list", "mute in a set", "circle", "huge", "huge in a set", "huge value", "sNaN"],
+)
+def test_nothing_is_refused_whatever_it_is_and_is_to_be(value: object, kind: str | None) -> None:
+    """A close never fails for what a body records, also if the value itself raises when it is asked what it is."""
+    (stored,) = typed_attribute(value, kind).keys()
+    assert stored in KINDS_OF_DYNAMODB
 
 
 @pytest.mark.parametrize(

@@ -328,8 +328,8 @@ class Settings(_Section):
     @field_validator("s3_prefix", "queue_file")
     @classmethod
     def _name_stays_inside(cls, value: str) -> str:
-        if not value or value.startswith("/") or ".." in value.split("/"):
-            raise ValueError("a relative name without '..'")
+        if not value or value.startswith("/") or ".." in value.split("/") or "\\" in value or not value.isprintable():
+            raise ValueError("a relative name without '..', backslashes and control characters")
         return value
 
     @model_validator(mode="before")

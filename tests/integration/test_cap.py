@@ -24,7 +24,9 @@ def test_never_more_than_the_cap_run_at_once_and_all_end_once(make_cluster: Call
     cluster.beat()
 
     values: list[Any] = list(range(TASKS))
-    job = cluster.submit({"lambda_name": "note", "isolate_values": True, "groups": {"all": {"values": values}}})
+    # Each task long enough that all slots are in use at some time, however slow the machine is at handing them out.
+    shape = {"lambda_name": "note", "isolate_values": True, "seconds": 0.03}
+    job = cluster.submit({**shape, "groups": {"all": {"values": values}}})
     summary = cluster.ended(job, 90)
 
     spans = cluster.spans()

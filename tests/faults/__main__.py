@@ -6,6 +6,7 @@ Exit status 1 if a promise was broken or a run could not be what it was to be.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def main() -> int:
     if arguments.kinds:
         print("\n".join(kind.name for kind in kinds.KINDS))
         return 0
+    # What our side of a run meets on its way (a Redis that is down) is no news.
+    logging.getLogger("sosw_celery").addHandler(logging.NullHandler())
     profile = plan.SHORT if arguments.short else plan.DEFAULT
     logs = arguments.logs or Path(tempfile.mkdtemp(prefix="faults-"))
     said = threading.Lock()

@@ -127,7 +127,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
         submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
         faults = [pool.submit(_inject, fault, plan, system, progress) for fault in plan.faults]
         try:
-            _await_work(system, progress)
+            _await_work(plan, system, progress)
             gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
         finally:
             progress.end()
@@ -172,10 +172,11 @@ def _inject(fault: Fault, plan: Plan, system: System, progress: _Progress) -> No
         progress.faults.append(inject(system, fault, plan.profile, progress.freezes))
 
 
-def _await_work(system: System, progress: _Progress) -> None:
+def _await_work(plan: Plan, system: System, progress: _Progress) -> None:
     """Wait until work is well under way: processes have started up, as far as that shows in their first tasks."""
+    starts = min(UNDER_WAY_STARTS, sum(job.tasks for job in plan.jobs if 0 in job.submit_at_s))
     with contextlib.suppress(TimeoutError):
-        wait_for(lambda: starts_in(system.history) >= UNDER_WAY_STARTS, UNDER_WAY_S, "first tasks")
+        wait_for(lambda: starts_in(system.history) >= starts, UNDER_WAY_S, "first tasks")
     progress.began = time.monotonic()
     progress.under_way.set()
 

@@ -139,7 +139,7 @@ def test_a_broken_promise_keeps_the_logs(nursery: Nursery, tmp_path: Path) -> No
     """Logs and history of a run that broke a promise stay; those of a good one go."""
     good = carry_out_broken(nursery, tmp_path, "", [job("a", "note", 10)])
     assert not good.directory.exists()
-    bad = carry_out_broken(nursery, tmp_path, "scheduler_skips_a_row", [job("a", "note", 10)], profile=quick(2))
+    bad = carry_out_broken(nursery, tmp_path, "scheduler_skips_a_row", [job("a", "note", 30)], profile=quick(2))
     assert not bad.kept
     names: Mapping[str, Any] = {path.name: path for path in bad.directory.iterdir()}
     assert {"history", "worker1.1.log", "beat1.1.log"} <= names.keys()

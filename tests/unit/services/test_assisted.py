@@ -215,11 +215,7 @@ def test_siblings_in_a_message_are_written_once_before_the_close(assisted: Assis
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (
-            {"action": "mark_task_as_done"},
-            "action: expected one of mark_task_as_completed, mark_task_as_failed, got 'mark_task_as_done'",
-        ),
-        ({"action": "card 4111 1111"}, "action: .* got a text of 14 characters"),
+        ({"action": "mark_task_as_done"}, "action: expected one of mark_task_as_completed, mark_task_as_failed"),
         ({"action": None}, "action: .* got None"),
         ({"task_id": ""}, "task_id: expected a text"),
         ({"labourer_id": 5}, "labourer_id: expected a text"),

@@ -17,7 +17,11 @@ from tests.faults.plan import SHORT, Fault, JobPlan, Plan, Profile
 from tests.faults.run import Outcome, carry_out
 from tests.faults.system import System
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    *(pytest.mark.slow, pytest.mark.timeout(180)),
+    # Of what Celery's result backend has in the process of the test when Redis goes away.
+    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 #: One scheduler, orchestrator and beat are enough to break things; frozen and killed nodes need others beside them.
 FEW = {"scheduler": 1, "orchestrator": 1, "worker": 2, "beat": 1}

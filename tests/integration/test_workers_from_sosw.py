@@ -347,7 +347,7 @@ def test_the_assistant_refuses_what_it_cannot_do_and_says_why(make_cluster: Make
     good = {"action": "mark_task_as_completed", "labourer_id": "plain", "task_id": "gone", "attempt": 1}
     bad = {**good, "task_id": "t"}
     messages: dict[str, dict[str, Any]] = {
-        "got 'mark_task_as_done'": {**bad, "action": "mark_task_as_done"},
+        "got a text of 17 characters": {**bad, "action": "mark_task_as_done"},
         "action: expected one of mark_task_as_completed, mark_task_as_failed": {},
         "task_id: expected a text": {**bad, "task_id": ""},
         "attempt: expected a whole number": {**bad, "attempt": None},

@@ -28,7 +28,7 @@ TASKS = st.builds(
     greenfield=NUMBERS,
     created_at=NUMBERS,
     payload=st.text(min_size=1, max_size=50),
-    job_id=st.text(max_size=20),
+    job_id=st.text(st.characters(exclude_characters="#"), max_size=20),
     attempts=st.integers(0, 10**6),
     failed_attempts=st.integers(0, 10**6),
     completed_at=st.none() | NUMBERS,

@@ -26,13 +26,14 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
+| `look_at`        | time before which the queue's end is not read again | the next announcement                        |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
 | `wake_at`        | a delayed dispatch comes then, ms                  | the next one                                 |
 | `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |
 | `next_retry_at`  | when the earliest retry is due                     | a sweep replaces it                          |
 | `retries`        | times that a retry was noted                       | Redis is flushed                             |
 | `closes`         | attempts that ended                                | Redis is flushed                             |
-| `lapses`         | running leases that ran out                        | Redis is flushed                             |
+| `lapses`         | leases that ran out                                | Redis is flushed                             |
 | `closes_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `lapses_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `full_sweep_at`  | time of the last sweep that read everything, ms    | the next one                                 |

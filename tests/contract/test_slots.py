@@ -806,6 +806,23 @@ def test_dry_is_not_believed_too_early(slots: Slots, slots_redis: redis.Redis) -
     assert not begin(slots, limit=5).dry
 
 
+def test_a_queue_that_was_read_to_its_end_is_not_read_again_at_once(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Soon after an announcement, when it cannot be called dry yet, releases ask for a pass again only after a while."""
+    take(slots, 1, 2, 3, standby=4)
+    for number in (1, 2, 3):
+        confirm(slots, f"task{number}/1")
+    slots.announce_work(LABOURER, None)
+    view = begin(slots)
+    assert not slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
+    assert not release(slots, "task1/1").dispatch_due
+    set_state(slots_redis, look_at=1)
+    assert release(slots, "task2/1").dispatch_due
+    slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=True)
+    slots.announce_work(LABOURER, None)
+    begin(slots)
+    assert release(slots, "task3/1").dispatch_due, "new rows are read at once"
+
+
 # Sweeps
 
 

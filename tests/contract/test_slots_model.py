@@ -32,6 +32,8 @@ from sosw_celery.stores.slots import Confirmation, Released, Slots
 
 LABOURER = "resize"
 LEASE_S = 100_000.0
+#: Longer than any example takes.
+LONG_MS = 3_600_000
 ARCHIVE_EVERY = 3
 ONE_TOKEN = Rate(1, 100_000)
 
@@ -73,6 +75,7 @@ class Model:
     handed_back: bool = False  # in the call under way
     cursor: Decimal | None = None
     dry: bool = False
+    look_later: bool = False
     work_seq: int = 0
     announced_lately: bool = False
     dispatch_pending: bool = False
@@ -87,7 +90,7 @@ class Model:
 
     def hand_back(self) -> None:
         """A queued row may stand behind the cursor."""
-        self.cursor, self.dry, self.handed_back = None, False, True
+        self.cursor, self.dry, self.look_later, self.handed_back = None, False, False, True
         self.work_seq += 1
 
     def hand_over(self, limit: int, at_most: int = 1_000_000) -> list[str]:
@@ -114,7 +117,7 @@ class Model:
         ended = [
             (leases, holder) for leases in (self.pending, self.running) for holder in leases if leases[holder].ended
         ]
-        self.lapses += sum(leases is self.running for leases, _ in ended)
+        self.lapses += len(ended)
         for leases, holder in ended:
             del leases[holder]
         if ended:
@@ -193,7 +196,7 @@ class Model:
             self.hand_back()
         self.purge()
         granted = self.hand_over(limit, at_most=10)
-        low = any(freed) and not self.dry and len(self.standby) * 2 <= self.standby_target
+        low = any(freed) and not (self.dry or self.look_later) and len(self.standby) * 2 <= self.standby_target
         idle = self.ready == "ready" and self.standby and self.used < limit
         due = low or self.handed_back or (idle and (self.may_start(limit) or not self.wake_noted))
         self.closes += 1
@@ -243,7 +246,7 @@ class SlotsMachine(RuleBasedStateMachine):
             self.queue[f"task{number}/{attempt}"] = Decimal(number)
         lowest = Decimal(min(greenfields))
         model = self.model
-        model.dry, model.announced_lately = False, True
+        model.dry, model.look_later, model.announced_lately = False, False, True
         model.work_seq += 1
         if model.cursor is not None and lowest <= model.cursor:
             model.cursor = lowest - Decimal("0.000001")
@@ -318,9 +321,12 @@ class SlotsMachine(RuleBasedStateMachine):
         model = self.model
         if not dry:
             model.dry = False
-        elif a_pass.work_seq == model.work_seq and not model.announced_lately:
-            model.dry = True
+        elif a_pass.work_seq == model.work_seq:
+            model.dry = model.dry or not model.announced_lately
+            model.look_later = model.look_later or model.announced_lately
         assert self.slots.end_pass(LABOURER, work_seq=a_pass.work_seq, dry=dry) == model.dry
+        if model.look_later:
+            self.set_state(look_at=self.milliseconds() + LONG_MS)
 
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
@@ -431,6 +437,13 @@ class SlotsMachine(RuleBasedStateMachine):
         """The last announcement is long ago."""
         self.model.announced_lately = False
         self.set_state(work_at=1)
+
+    @precondition(lambda self: self.model.look_later)
+    @rule()
+    def time_to_look_again_comes(self) -> None:
+        """The queue was read to its end a while ago."""
+        self.model.look_later = False
+        self.set_state(look_at=1)
 
     @precondition(lambda self: self.model.dispatch_pending)
     @rule()

@@ -29,19 +29,17 @@ end
 -- A task that may be queued still lost its lease, and stands behind the cursor.
 local handed_back = false
 local function hand_back()
-  redis.call('HDEL', STATE, 'dry')
+  redis.call('HDEL', STATE, 'dry', 'look_at')
   reset_cursor()
   handed_back = true
 end
 
--- Drops the leases that have ended. A running one that ended so was lost with its node: the scavenger wants to know.
+-- Drops the leases that have ended. They were lost, with a node or a message: the scavenger wants to know.
 local function purge()
-  local hints = redis.call('ZREMRANGEBYSCORE', PENDING, '-inf', whole(now))
-  local lost = redis.call('ZREMRANGEBYSCORE', RUNNING, '-inf', whole(now))
+  local lost = redis.call('ZREMRANGEBYSCORE', PENDING, '-inf', whole(now))
+    + redis.call('ZREMRANGEBYSCORE', RUNNING, '-inf', whole(now))
   if lost > 0 then
     redis.call('HINCRBY', STATE, 'lapses', lost)
-  end
-  if hints + lost > 0 then
     hand_back()
   end
 end

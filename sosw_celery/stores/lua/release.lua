@@ -24,7 +24,8 @@ local grants = open_grants()
 hand_over(grants, HANDED_OVER_AT_MOST)
 
 local left = standing_by()
-local low = left * 2 <= counter('standby_target') and not redis.call('HGET', STATE, 'dry')
+local read_to_end = redis.call('HGET', STATE, 'dry') or counter('look_at') > now
+local low = left * 2 <= counter('standby_target') and not read_to_end
 local stuck = left > 0 and grants.free > 0 and (rate_wait(grants) == 0 or counter('wake_at') <= now)
 local due = (ran + waited > 0 and low) or handed_back or stuck
 

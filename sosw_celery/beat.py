@@ -5,7 +5,7 @@ It plans three kinds of entries:
 - one for each entry of `scheduled_jobs`: it submits the entry's job with a job id made of the entry's name and the
   tick's planned time, so any number of beats may run side by side and each tick still becomes one job;
 - the safety net: a dispatch for every labourer each `safety_net_s` seconds, a sweep each `sweep_s` and one of
-  unfinished jobs each `sweep_jobs_s` seconds; once a minute a thorough one, for whatever Redis does not know of;
+  unfinished jobs each `sweep_jobs_s` seconds; once a minute a thorough sweep, for whatever Redis does not know of;
 - whatever stands in Celery's own `beat_schedule`, as Celery does it.
 
 What was sent last is remembered in Celery's schedule file (`-s`, `beat_schedule_filename`). A tick counts as sent once
@@ -100,7 +100,6 @@ def beat_entries(settings: Settings) -> dict[str, dict[str, Any]]:
         f"{SWEEP_ALL} thoroughly": _safety_net(SWEEP_ALL, THOROUGH_S, thorough=True),
         SWEEP_JOBS: _safety_net(SWEEP_JOBS, settings.sweep_jobs_s),
         DISPATCH_ALL: _safety_net(DISPATCH_ALL, settings.safety_net_s),
-        f"{DISPATCH_ALL} thoroughly": _safety_net(DISPATCH_ALL, THOROUGH_S, thorough=True),
     }
     if settings.tells_of_dead_tasks:
         entries[TELL_OF_DEAD] = _safety_net(TELL_OF_DEAD, settings.notices.every_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 from typing import Any
@@ -12,7 +13,7 @@ from celery.signals import worker_shutting_down
 from celery.utils import uuid
 
 from sosw_celery.core.job_plan import Envelope
-from sosw_celery.errors import InvalidJob
+from sosw_celery.errors import InvalidJob, StoreUnavailable
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 __all__ = ["SchedulerTask"]
@@ -58,8 +59,8 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
     ) -> AsyncResult[Any]:
         """Accept the job, then publish its message; return the result to wait for.
 
-        When the message cannot be published the job goes on all the same, with the next sweep; its result can then be
-        seen in the table of jobs only.
+        When the message cannot be published the job goes on all the same, with the next sweep of jobs (`sweep_jobs_s`;
+        after six of them where no other job was unfinished); its result can then be seen in the table of jobs only.
 
         Raises:
             InvalidJob: It cannot be a job.
@@ -88,7 +89,11 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
 
     def run(self, event: Any) -> dict[str, Any]:
         """Go on with the job of an envelope, or accept the job that the message itself is; return its summary."""
-        scheduler = services_of(self.app).scheduler
+        services = services_of(self.app)
+        scheduler = services.scheduler
+        # Without Redis the mark runs out by itself.
+        with contextlib.suppress(StoreUnavailable):
+            services.idle_mark.clear()
         envelope = Envelope.from_message(event)
         if envelope is None:
             job_id, _ = scheduler.submit(event, self.request.id or uuid())

@@ -57,12 +57,12 @@ def dispatch(labourer_id: str, wake: int | None = None) -> None:
 
 
 @app.task(name=DISPATCH_ALL)
-def dispatch_all(thorough: bool = False) -> None:
+def dispatch_all() -> None:
     """Dispatch for every labourer, in case a message was lost."""
     services = services_of(app)
     services.ecology.refresh()
     for labourer_id in services.settings.labourers:
-        _again_if_due(labourer_id, services.orchestrator.tend(labourer_id, thorough=thorough))
+        _again_if_due(labourer_id, services.orchestrator.tend(labourer_id))
 
 
 @app.task(name=SWEEP)

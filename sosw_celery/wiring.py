@@ -33,6 +33,7 @@ from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo
 from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
+from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.lambda_functions import LambdaFunctions
 from sosw_celery.stores.meta_table import MetaTable
@@ -281,6 +282,11 @@ class Services:
         return CachedConfig(source, stored.refresh_s)
 
     @cached_property
+    def idle_mark(self) -> IdleMark:
+        """Says that no job is unfinished."""
+        return IdleMark(self.redis, prefix=self.settings.redis_prefix)
+
+    @cached_property
     def scavenger(self) -> Scavenger:
         """Sweeps up."""
         return Scavenger(
@@ -289,6 +295,7 @@ class Services:
             self.job_table,
             self.slots,
             self.attempts,
+            idle_mark=self.idle_mark,
             dispatch=self.send_dispatch,
             resume_jobs=lambda now: self.scheduler.resume_unfinished(now),
             clock=clock.now,

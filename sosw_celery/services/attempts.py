@@ -233,6 +233,8 @@ class Attempts:
             row = self._task_table.fail(attempt, verdict, failure, now=self._clock())
         except TransitionRefused as refused:
             logger.info("failure refused: %s", refused)
+            # Perhaps because it took effect before, and Redis was not there to be told of the retry.
+            self._slots.note_retry(attempt.labourer_id, self._clock())
             self.free(attempt)
             return None
         if isinstance(verdict, Retry) and row.desired_launch_time is not None:

@@ -154,16 +154,12 @@ class Orchestrator:
         again = self._slots.note_wake(labourer_id, rate=labourer.rate, woken_by=wake)
         return Dispatched(progress.hints) if again is None else Dispatched(progress.hints, again.after_s, again.name)
 
-    def tend(self, labourer_id: str, *, thorough: bool) -> Dispatched:
-        """Dispatch in case a message was lost, and keep the slots of hints that still wait for a worker.
-
-        Parameters:
-            thorough: Look into the table even if nothing is known to wait there.
-        """
+    def tend(self, labourer_id: str) -> Dispatched:
+        """Dispatch in case a message was lost, and keep the slots of hints that still wait for a worker."""
         usage = self._slots.look(labourer_id)
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        if usage.ready == "ready" and not thorough and self._all_is_well(labourer_id, usage):
+        if usage.ready == "ready" and self._all_is_well(labourer_id, usage):
             return Dispatched(0)
         return self.dispatch(labourer_id, from_head=True)
 

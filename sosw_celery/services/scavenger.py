@@ -15,7 +15,8 @@ from sosw_celery.core.greenfield import claimed_at
 from sosw_celery.core.model import Task
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.job_table import RUNNING, JobTable
+from sosw_celery.stores.idle_mark import IdleMark
+from sosw_celery.stores.job_table import RUNNING, SCHEDULING, JobTable
 from sosw_celery.stores.slots import Slots, SweepView
 from sosw_celery.stores.task_table import TaskTable
 
@@ -28,6 +29,11 @@ SWEEP_BATCH = 500
 #: Seconds by which the clocks of two nodes may differ: a claim is dated by the node that made it. An attempt that is
 #: ended too early would run on beside the next one; one too late has its lease still, and so its slot.
 CLOCKS_DIFFER_S = 600
+#: Seconds between two looks at a labourer that does nothing, as far as Redis knows. A bit less than five minutes, since
+#: such looks are asked for once a minute.
+IDLE_LOOK_S = 290
+#: Looks for forgotten jobs that are left out after one that found no unfinished job at all.
+IDLE_JOB_SWEEPS = 6
 #: Retries that one sweep brings back; more wait for the next one.
 RETRY_BATCH = 200
 
@@ -36,6 +42,7 @@ class Scavenger:
     """Moves on what no worker will.
 
     Parameters:
+        idle_mark: Says that there is no unfinished job.
         dispatch: Sends a dispatch for a labourer.
         resume_jobs: Has a Scheduler go on with jobs whose own died; called with the time.
     """
@@ -48,6 +55,7 @@ class Scavenger:
         slots: Slots,
         attempts: Attempts,
         *,
+        idle_mark: IdleMark,
         dispatch: Callable[[str], None],
         resume_jobs: Callable[[Decimal], object],
         clock: Clock,
@@ -57,6 +65,7 @@ class Scavenger:
         self._job_table = job_table
         self._slots = slots
         self._attempts = attempts
+        self._idle_mark = idle_mark
         self._dispatch = dispatch
         self._resume_jobs = resume_jobs
         self._clock = clock
@@ -65,21 +74,37 @@ class Scavenger:
         """Archive, find lost and expired tasks, and bring due retries back.
 
         Parameters:
-            thorough: Read the tables even if nothing is known to have happened since the last sweep.
+            thorough: Read all of the tables, the queue too, even if nothing is known to have happened since the last
+                sweep; where nothing at all is known to go on, once in five minutes.
         """
         view = self._slots.begin_sweep(labourer_id)
         now = self._clock()
-        if thorough or view.closes or view.lapses or self._is_overdue(view, labourer_id):
+        knows_nothing = view.seconds_since_full_sweep is None  # Redis is new, or came back empty
+        look_at_all = knows_nothing or (thorough and not self._is_idle(view))
+        if look_at_all or view.closes or view.lapses or self._is_overdue(view, labourer_id):
             self._sweep_claimed(labourer_id, now)
             self._slots.end_sweep(labourer_id, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
-        if thorough or (view.next_retry_at is not None and view.next_retry_at <= now):
+        # Who lost a lease may have been unable to tell of a retry as well.
+        if look_at_all or view.lapses or (view.next_retry_at is not None and view.next_retry_at <= now):
             self._bring_back(labourer_id, now, view)
+        if look_at_all:
+            self._slots.reset_cursor(labourer_id)
+            self._dispatch(labourer_id)
 
     def sweep_jobs(self) -> None:
-        """Finish jobs whose tasks are all closed, and have unfinished ones gone on with."""
+        """Finish jobs whose tasks are all closed, and have unfinished ones gone on with.
+
+        Once there is none, it looks again when a Scheduler has begun one, or after several times.
+        """
+        if self._idle_mark.is_set():
+            return
         now = self._clock()
         with_open_tasks = set()
-        for job_id in self._job_table.unfinished(stages=(RUNNING,)):
+        running = self._job_table.unfinished(stages=(RUNNING,))
+        if not running and not self._job_table.unfinished(1, stages=(SCHEDULING,)):
+            self._idle_mark.set(IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
+            return
+        for job_id in running:
             record = self._job_table.unfinished_record(job_id)
             if record is None:
                 continue
@@ -97,17 +122,24 @@ class Scavenger:
         They wait for a retry, as a rule. But rows may stand there that nobody knows of: their Scheduler died, or Redis
         was away, before they were announced, or the index showed them too late.
         """
-        usage = self._slots.look(labourer_id)
-        if not (usage.pending or usage.running or usage.standby):
+        view = self._slots.begin_sweep(labourer_id)
+        if not (view.pending or view.running):
             self._dispatch(labourer_id)
+            if view.next_retry_at is None:
+                self._bring_back(labourer_id, self._clock(), view)
+
+    @staticmethod
+    def _is_idle(view: SweepView) -> bool:
+        """Whether nothing is known to go on, and was looked for not long ago."""
+        busy = view.running or view.pending or view.next_retry_at is not None
+        since = view.seconds_since_full_sweep
+        return not busy and since is not None and since < IDLE_LOOK_S
 
     def _is_overdue(self, view: SweepView, labourer_id: str) -> bool:
         """Whether tasks run and nobody has looked for expired ones for as long as the first could have expired."""
         labourer = self._settings.labourer(labourer_id)
-        since = view.seconds_since_full_sweep
-        if labourer.through_assistant:  # claimed tasks wait for a worker, and nothing tells when a hint of one is lost
-            return since is None or since > self._settings.lease_s
-        return bool(view.running) and (since is None or since > min(60.0, labourer.duration_s + labourer.cooldown_s))
+        since = view.seconds_since_full_sweep or 0.0
+        return bool(view.running) and since > min(60.0, labourer.duration_s + labourer.cooldown_s)
 
     def _sweep_claimed(self, labourer_id: str, now: Decimal) -> None:
         labourer = self._settings.labourer(labourer_id)

@@ -339,7 +339,7 @@ def tasks_end_in_every_way(cast: Cast) -> None:
         else:
             assistant.handle(message)
     cast.role("redis").redis.flushall()
-    cast.role("orchestrator").orchestrator.tend(LABOURER, thorough=True)
+    cast.role("orchestrator").orchestrator.tend(LABOURER)
     for _ in range(20):
         for run in cast.begin():
             worker.complete(run.attempt, Outcome())

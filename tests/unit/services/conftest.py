@@ -18,6 +18,7 @@ from sosw_celery.services.attempts import Attempts, Run
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.settings import Labourer, greenfield_delta, load_settings
+from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables, create_tables
@@ -78,6 +79,7 @@ class System:
             self.job_table,
             self.slots,
             self.attempts,
+            idle_mark=IdleMark(self.redis, prefix="sosw"),
             dispatch=self.dispatches.append,
             resume_jobs=lambda now: None,
             clock=lambda: self.now,

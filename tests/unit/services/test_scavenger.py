@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from sosw_celery.services.scavenger import CLOCKS_DIFFER_S
+from sosw_celery.errors import StoreUnavailable
+from sosw_celery.services.scavenger import CLOCKS_DIFFER_S, IDLE_LOOK_S
+from sosw_celery.stores.idle_mark import IdleMark
+from sosw_celery.stores.slots import Released
 
 System = Any
 
@@ -98,6 +102,7 @@ def test_a_claim_of_a_node_with_a_wrong_clock_does_not_expire(make_system: Calla
 def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
     """A retry that is due goes to the head of the queue, and a dispatch is sent."""
     run, *_ = running(system, 2)
+    system.scavenger.sweep("resize")  # the first one looks at everything
     system.attempts.fail(run.attempt, ValueError("broken"))
     system.task_table.write([dataclasses.replace(run.task, task_id="task-newer", greenfield=system.now, attempts=0)])
     system.dispatches.clear()
@@ -116,7 +121,7 @@ def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: Syste
     assert system.slots.look("resize").dry
     system.job_of("job-1", 1)
     system.queue(1, job_id="job-1")
-    system.orchestrator.tend("resize", thorough=False)
+    system.orchestrator.tend("resize")
     assert system.hints == []
     system.scavenger.sweep_jobs()
     assert system.dispatches == ["resize"]
@@ -131,10 +136,104 @@ def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: Syste
     assert system.dispatches == []
 
 
-def test_an_idle_labourer_costs_no_read(system: System) -> None:
-    """Without closes, running attempts or due retries a sweep does not ask the tables."""
-    system.scavenger.sweep("resize", thorough=True)
+def reads_of(system: System) -> list[str]:
+    """Return a list that takes the name of each call of the tables from now on."""
     calls: list[str] = []
     system.task_table.client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    return calls
+
+
+def test_an_idle_labourer_costs_no_read(system: System) -> None:
+    """Without closes, running attempts or due retries a sweep does not ask the tables, a thorough one neither."""
     system.scavenger.sweep("resize")
+    calls = reads_of(system)
+    system.dispatches.clear()
+    system.scavenger.sweep("resize")
+    system.scavenger.sweep("resize", thorough=True)
+    assert (calls, system.dispatches) == ([], [])
+
+
+def test_an_idle_labourer_is_looked_at_now_and_then(system: System) -> None:
+    """Whatever Redis does not know of is found within minutes: rows in the queue and due retries as well."""
+    system.scavenger.sweep("resize")
+    system.queue(1)
+    long_ago = int(system.redis.hget("sosw:{resize}:state", "full_sweep_at")) - 1000 * IDLE_LOOK_S
+    system.redis.hset("sosw:{resize}:state", "full_sweep_at", long_ago)
+    system.dispatches.clear()
+    calls = reads_of(system)
+    system.scavenger.sweep("resize", thorough=True)
+    assert (calls, system.dispatches) == (["Query", "Query"], ["resize"])
+
+
+def test_retries_are_known_again_after_redis_came_back_empty(system: System) -> None:
+    """The first sweep after a flush reads what waits for a retry."""
+    (run,) = running(system)
+    system.attempts.fail(run.attempt, ValueError("broken"))
+    system.redis.flushall()
+    system.now += 2
+    system.scavenger.sweep("resize")
+    assert system.task_table.find("task-001").where == "tasks"
+
+
+def test_a_retry_that_redis_was_not_told_of_is_found(system: System) -> None:
+    """A failure that was written while Redis was away is written again, and then its retry becomes known."""
+    (run,) = running(system)
+    system.scavenger.sweep("resize")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system.slots, "note_retry", mock.Mock(side_effect=StoreUnavailable("redis", "note_retry", "down")))
+        with pytest.raises(StoreUnavailable):
+            system.attempts.fail(run.attempt, ValueError("broken"))
+    assert system.attempts.fail(run.attempt, ValueError("broken")) is None
+    system.now += 2
+    system.scavenger.sweep("resize")
+    assert system.task_table.find("task-001").where == "tasks"
+
+
+def test_a_retry_of_whom_nobody_lives_to_tell_is_found(system: System) -> None:
+    """When the lease of an attempt runs out, waiting retries are looked at as well: its worker may have written one."""
+    (run,) = running(system)
+    system.scavenger.sweep("resize")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system.slots, "note_retry", lambda *_: None)
+        patch.setattr(system.slots, "release", lambda *_, **__: Released(True, False, False, ()))
+        system.attempts.fail(run.attempt, ValueError("broken"))
+    system.redis.zadd("sosw:{resize}:running", {run.attempt.holder: 1})
+    system.now += 2
+    system.scavenger.sweep("resize")
+    assert system.task_table.find("task-001").where == "tasks"
+
+
+def test_a_lost_hint_of_a_claimed_task_is_noticed(system: System) -> None:
+    """A pending lease that runs out has the claimed tasks looked at."""
+    system.scavenger.sweep("resize")
+    system.queue(1)
+    system.orchestrator.dispatch("resize")
+    (hint,) = system.hints
+    system.redis.zadd("sosw:{resize}:pending", {hint.attempt.holder: 1})
+    calls = reads_of(system)
+    system.scavenger.sweep("resize")
+    assert "Query" in calls
+
+
+def test_a_system_without_unfinished_jobs_costs_no_read(system: System) -> None:
+    """Once no job was found, none is looked for until one has begun."""
+    system.scavenger.sweep_jobs()
+    calls = reads_of(system)
+    system.scavenger.sweep_jobs()
     assert calls == []
+    IdleMark(system.redis, prefix="sosw").clear()
+    system.scavenger.sweep_jobs()
+    assert calls == ["Query", "Query"]
+    system.job_of("job-1", 1)
+    IdleMark(system.redis, prefix="sosw").clear()
+    for _ in range(2):
+        calls.clear()
+        system.scavenger.sweep_jobs()
+        assert "Query" in calls
+
+
+def test_the_mark_that_no_job_is_unfinished_runs_out(make_system: Callable[..., System]) -> None:
+    """A job whose message was lost, in a system that did nothing else, is found after six sweeps' time."""
+    system = make_system(sweep_jobs_s=10)
+    system.scavenger.sweep_jobs()
+    assert 59 < system.redis.pttl("sosw:no_unfinished_jobs") / 1000 <= 60

@@ -96,13 +96,14 @@ class Scavenger:
 
         Once there is none, it looks again when a Scheduler has begun one, or after several times.
         """
-        if self._idle_mark.is_set():
+        is_idle, begun = self._idle_mark.look()
+        if is_idle:
             return
         now = self._clock()
         with_open_tasks = set()
         running = self._job_table.unfinished(stages=(RUNNING,))
         if not running and not self._job_table.unfinished(1, stages=(SCHEDULING,)):
-            self._idle_mark.set(IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
+            self._idle_mark.set(begun, IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
             return
         for job_id in running:
             record = self._job_table.unfinished_record(job_id)

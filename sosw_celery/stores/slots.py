@@ -26,7 +26,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
-| `look_at`        | time before which the queue's end is not read again | the next announcement                        |
+| `look_at`        | until then the end of the queue is not read again  | rows are announced or handed back            |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
 | `wake_at`        | a delayed dispatch comes then, ms                  | the next one                                 |
 | `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |

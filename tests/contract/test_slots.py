@@ -807,7 +807,7 @@ def test_dry_is_not_believed_too_early(slots: Slots, slots_redis: redis.Redis) -
 
 
 def test_a_queue_that_was_read_to_its_end_is_not_read_again_at_once(slots: Slots, slots_redis: redis.Redis) -> None:
-    """Soon after an announcement, when it cannot be called dry yet, releases ask for a pass again only after a while."""
+    """Soon after an announcement, when it cannot be called dry yet, releases ask for a pass after a while only."""
     take(slots, 1, 2, 3, standby=4)
     for number in (1, 2, 3):
         confirm(slots, f"task{number}/1")

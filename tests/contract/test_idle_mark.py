@@ -9,28 +9,40 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.idle_mark import IdleMark
 
 
-def test_is_there_until_it_is_cleared(slots_redis: redis.Redis) -> None:
+@pytest.fixture
+def mark(slots_redis: redis.Redis) -> IdleMark:
+    """Nothing is known yet."""
+    return IdleMark(slots_redis, prefix="a")
+
+
+def test_is_there_until_a_job_begins(mark: IdleMark, slots_redis: redis.Redis) -> None:
     """Other configurations in the same Redis have marks of their own."""
-    mark = IdleMark(slots_redis, prefix="a")
-    assert not mark.is_set()
-    mark.set(60)
-    assert mark.is_set()
-    assert not IdleMark(slots_redis, prefix="b").is_set()
+    assert mark.look() == (False, 0)
+    mark.set(0, 60)
+    assert mark.look() == (True, 0)
+    assert IdleMark(slots_redis, prefix="b").look() == (False, 0)
     mark.clear()
-    assert not mark.is_set()
+    assert mark.look() == (False, 1)
 
 
-def test_runs_out(slots_redis: redis.Redis) -> None:
+def test_a_job_that_begins_during_the_look_is_not_missed(mark: IdleMark) -> None:
+    """Who saw no job before it began does not say afterwards that there is none."""
+    _, begun = mark.look()
+    mark.clear()
+    mark.set(begun, 60)
+    assert mark.look() == (False, 1)
+
+
+def test_runs_out(mark: IdleMark, slots_redis: redis.Redis) -> None:
     """Nobody has to clear it."""
-    IdleMark(slots_redis, prefix="a").set(0.5)
-    (key,) = slots_redis.keys()
-    assert 0 < int(slots_redis.pttl(key)) <= 500
+    mark.set(0, 0.5)
+    assert 0 < int(slots_redis.pttl("a:no_unfinished_jobs")) <= 500
 
 
 def test_no_redis() -> None:
     """Redis that does not answer is a store that does not."""
     with redis.Redis(port=1) as client:
         mark = IdleMark(client, prefix="a")
-        for call in (mark.is_set, mark.clear, lambda: mark.set(1)):
+        for call in (mark.look, mark.clear, lambda: mark.set(0, 1)):
             with pytest.raises(StoreUnavailable):
                 call()

@@ -163,6 +163,8 @@ class Attempts:
             logger.info("close refused: %s", refused)
         if not keep_slot:
             self.free(attempt)
+        elif self._slots.note_close(attempt.labourer_id):
+            self._tell(self._sweep, attempt.labourer_id)
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.

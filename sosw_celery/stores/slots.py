@@ -86,6 +86,7 @@ SCRIPTS = (
     "end_sweep",
     "holders",
     "look",
+    "note_close",
     "note_retry",
     "note_wake",
     "rebuild",
@@ -424,6 +425,10 @@ class Slots:
     def take_back(self, labourer_id: str, holder: str) -> Released:
         """Free the slot of a grant whose hint could not be published: `release` that hands nothing over."""
         return self._release(labourer_id, holder, 0, 0, None)
+
+    def note_close(self, labourer_id: str) -> bool:
+        """Note that an attempt was closed and keeps its slot; return whether a sweep is due."""
+        return bool(self._call("note_close", labourer_id, self._archive_every))
 
     # Safety net and scavenger
 

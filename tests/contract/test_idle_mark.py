@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.idle_mark import IdleMark
@@ -41,7 +43,7 @@ def test_runs_out(mark: IdleMark, slots_redis: redis.Redis) -> None:
 
 def test_no_redis() -> None:
     """Redis that does not answer is a store that does not."""
-    with redis.Redis(port=1) as client:
+    with redis.Redis(port=1, retry=Retry(NoBackoff(), 0)) as client:
         mark = IdleMark(client, prefix="a")
         for call in (mark.look, mark.clear, lambda: mark.set(0, 1)):
             with pytest.raises(StoreUnavailable):

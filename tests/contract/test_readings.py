@@ -6,6 +6,8 @@ import time
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sosw_celery.core.health import EcoStatus, Reading
 from sosw_celery.errors import StoreUnavailable
@@ -67,7 +69,7 @@ def test_looking_at_nothing_asks_nothing(readings: Readings) -> None:
 
 def test_a_redis_that_is_away_is_said_to_be() -> None:
     """Its error becomes ours."""
-    client = redis.Redis(port=1, socket_connect_timeout=0.2)
+    client = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
     for call in (
         lambda away: away.look(["m"]),
         lambda away: away.take_turn("m", lease_s=1),

@@ -403,6 +403,16 @@ def test_no_dispatch_for_a_dry_queue(slots: Slots) -> None:
     assert not release(slots, "b/1").dispatch_due
 
 
+def test_a_close_that_keeps_its_slot_counts_for_the_archive(slots: Slots) -> None:
+    """The slot stays in use; every third close, of whatever kind, asks for a sweep."""
+    confirm(slots, "a/1")
+    assert [slots.note_close(LABOURER), slots.note_close(LABOURER), slots.note_close(LABOURER)] == [False, False, True]
+    assert slots.look(LABOURER).running == 1
+    assert slots.begin_sweep(LABOURER).closes == 3
+    release(slots, "a/1")
+    assert slots.begin_sweep(LABOURER).closes == 4
+
+
 def test_archive_is_due_every_so_many_ends(slots: Slots) -> None:
     """Every third end since the last archive sweep asks for one, counted also when the lease had run out before."""
     due = [release(slots, f"a{number}/1").archive_due for number in range(7)]

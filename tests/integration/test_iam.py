@@ -187,8 +187,10 @@ class Cast:
         return [run for run in runs if run is not None]
 
     def sweep(self) -> None:
-        """Have the Scavenger look at everything."""
+        """Have the Scavenger look at everything, as if Redis knew nothing."""
         for labourer_id in (LABOURER, ASSISTED):
+            state = f"{self.settings.redis_prefix}:{{{labourer_id}}}:state"
+            self.role("redis").redis.hdel(state, "full_sweep_at")
             self.role("scavenger").scavenger.sweep(labourer_id, thorough=True)
         self.role("scavenger").scavenger.sweep_jobs()
 

@@ -39,6 +39,16 @@ def test_completed_tasks_are_archived_and_their_job_ends(system: System) -> None
     assert system.job_table.get("job-1").completed == 2
 
 
+def test_a_task_that_is_closed_and_keeps_its_slot_is_archived(system: System) -> None:
+    """Its body goes on, for hours perhaps: the next sweep does not wait for that."""
+    (run,) = running(system)
+    system.scavenger.sweep("resize")
+    system.attempts.complete(run.attempt, run.outcome(), keep_slot=True)
+    system.scavenger.sweep("resize")
+    assert system.task_table.find("task-001").where == "closed"
+    assert system.slots.look("resize").running == 1
+
+
 def test_a_burst_of_closes_asks_for_a_sweep(system: System) -> None:
     """Every so many closes a sweep is sent, without waiting for beat."""
     for _ in range(5):

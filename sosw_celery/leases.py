@@ -65,9 +65,14 @@ class Watchdog:
         self._lease_s.value = lease_s
         self._renewed_at.value = at
 
+    @property
+    def renewed_at(self) -> float:
+        """The monotonic time from which the leases of the node are good; 0 before the first renewal."""
+        return float(self._renewed_at.value)
+
     def watch(self, holder: str) -> None:
         """Watch over the attempt that begins now in this pool process."""
-        if self._renewed_at.value == 0 or self._main_pid.value == os.getpid():
+        if self.renewed_at == 0 or self._main_pid.value == os.getpid():
             return  # nobody renews (a test, `solo`), or threads: ending the process would end the others too
         self._watched = (holder, time.monotonic())
         if self._thread_of_pid != os.getpid():
@@ -83,7 +88,7 @@ class Watchdog:
         watched = self._watched
         if watched is None:
             return False
-        good_from = max(watched[1], float(self._renewed_at.value))
+        good_from = max(watched[1], self.renewed_at)
         return now - good_from > float(self._lease_s.value) * PATIENCE
 
     def _look(self) -> None:

@@ -39,7 +39,7 @@ faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on,
 lint: $(INSTALLED) ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy sosw_celery workers
+	$(BIN)/mypy sosw_celery workers benchmarks tools
 
 bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (half an hour), into benchmarks/results.md
 	$(BIN)/python -m benchmarks --output benchmarks/results.md

@@ -59,23 +59,23 @@ class Watch:
 class WatchedRedis(redis.Redis):
     """A client of Redis whose calls are timed."""
 
-    watch: Watch
+    calls_noted_by: Watch
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute the command."""
         started = time.perf_counter()
         try:
-            return super().execute_command(*args, **options)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in redis-py
         finally:
-            self.watch.note(f"Redis {args[0]}", started)
+            self.calls_noted_by.note(f"Redis {args[0]}", started)
 
 
 def measure(tasks: int) -> list[Figure]:
     """Return the median time of each call."""
     watch = Watch()
     with Servers() as servers:
-        client = WatchedRedis.from_url(servers.redis.url)
-        client.watch = watch
+        client = WatchedRedis(port=servers.redis.port)
+        client.calls_noted_by = watch
         life = Life(servers.redis.url, servers.dynamodb.endpoint, servers.directory, watch.during, client)
         watch.attach(life.services.dynamodb)
         for count in (WARM_TASKS, tasks):

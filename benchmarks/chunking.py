@@ -93,7 +93,7 @@ def ours(nested: Job) -> Iterable[dict[str, Any]]:
 def sosw_chunker() -> Chunk:
     """Return the chunker of sosw. It needs no AWS account for this."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
-    from sosw.scheduler import Scheduler
+    from sosw.scheduler import Scheduler  # type: ignore[import-untyped]
 
     scheduler = Scheduler.__new__(Scheduler)
     scheduler.config, scheduler.chunkable_attrs = {}, LEVELS

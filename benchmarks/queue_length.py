@@ -62,7 +62,7 @@ class Timer:
 
     def _cpu(self) -> float:
         servers = (process.cpu_times() for process in self._servers)
-        return time.process_time() + sum(times.user + times.system for times in servers)
+        return time.process_time() + sum((times.user + times.system for times in servers), 0.0)
 
 
 def measure(long: int, short: int, tasks: int, rounds: int) -> list[Figure]:
@@ -115,7 +115,9 @@ def _wall(measured: Sequence[tuple[Times, Times]], stages: Sequence[str]) -> flo
 
 def _cpu(measured: Sequence[tuple[Times, Times]], stages: Sequence[str]) -> float:
     """Return the ratio of the sums: the system tells CPU time in steps that are too coarse for a round."""
-    few, many = (sum(times.cpu_s[stage] for times in side for stage in stages) for side in zip(*measured, strict=True))
+    few, many = (
+        sum((times.cpu_s[stage] for times in side for stage in stages), 0.0) for side in zip(*measured, strict=True)
+    )
     return many / few
 
 

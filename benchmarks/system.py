@@ -147,10 +147,12 @@ class Plain(Side):
 
     def queue(self, tasks: int) -> None:
         """Have so many messages in the broker."""
-        app.conf.broker_url = self.servers.redis.url
-        with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer, producer.batch():
-            for _ in range(tasks):
-                app.tasks["timed"].apply_async((0,), producer=producer)
+        app.conf.update(broker_url=self.servers.redis.url)
+        with app.connection_for_write() as connection:
+            producer: Any = app.amqp.Producer(connection)  # the stubs know of no batches
+            with producer, producer.batch():
+                for _ in range(tasks):
+                    app.tasks["timed"].apply_async((0,), producer=producer)
 
     def start_worker(self, concurrency: int) -> CeleryProcess:
         """Start a worker with so many processes."""

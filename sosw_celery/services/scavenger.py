@@ -80,16 +80,14 @@ class Scavenger:
         view = self._slots.begin_sweep(labourer_id)
         now = self._clock()
         knows_nothing = view.seconds_since_full_sweep is None  # Redis is new, or came back empty
-        look_at_all = knows_nothing or (thorough and not self._is_idle(view))
-        if look_at_all or view.closes or view.lapses or self._is_overdue(view, labourer_id):
-            self._sweep_claimed(labourer_id, now)
-            self._slots.end_sweep(labourer_id, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
+        if knows_nothing or (thorough and not self._is_idle(view)):
+            self._look_at_all(labourer_id, now, view)
+            return
+        if view.closes or view.lapses or self._is_overdue(view, labourer_id):
+            self._sweep_claimed(labourer_id, now, view)
         # Who lost a lease may have been unable to tell of a retry as well.
-        if look_at_all or view.lapses or (view.next_retry_at is not None and view.next_retry_at <= now):
+        if view.lapses or (view.next_retry_at is not None and view.next_retry_at <= now):
             self._bring_back(labourer_id, now, view)
-        if look_at_all:
-            self._slots.reset_cursor(labourer_id)
-            self._dispatch(labourer_id)
 
     def sweep_jobs(self) -> None:
         """Finish jobs whose tasks are all closed, and have unfinished ones gone on with.
@@ -118,16 +116,26 @@ class Scavenger:
         self._resume_jobs(now)
 
     def _wake(self, labourer_id: str) -> None:
-        """Have a labourer's queue read if it has open tasks and runs none.
+        """Look after a labourer that has open tasks and runs none.
 
-        They wait for a retry, as a rule. But rows may stand there that nobody knows of: their Scheduler died, or Redis
-        was away, before they were announced, or the index showed them too late.
+        They wait for a retry, as a rule. But rows may stand in its queue that nobody knows of: their Scheduler died, or
+        Redis was away, before they were announced, or the index showed them too late. And if no retry is known, they
+        may be anywhere.
         """
         view = self._slots.begin_sweep(labourer_id)
-        if not (view.pending or view.running):
+        if view.pending or view.running:
+            return
+        if view.next_retry_at is None:
+            self._look_at_all(labourer_id, self._clock(), view)
+        else:
             self._dispatch(labourer_id)
-            if view.next_retry_at is None:
-                self._bring_back(labourer_id, self._clock(), view)
+
+    def _look_at_all(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
+        """Read what is claimed and what waits for a retry, and have the queue read from its head."""
+        self._sweep_claimed(labourer_id, now, view)
+        self._bring_back(labourer_id, now, view)
+        self._slots.reset_cursor(labourer_id)
+        self._dispatch(labourer_id)
 
     @staticmethod
     def _is_idle(view: SweepView) -> bool:
@@ -142,13 +150,14 @@ class Scavenger:
         since = view.seconds_since_full_sweep or 0.0
         return bool(view.running) and since > min(60.0, labourer.duration_s + labourer.cooldown_s)
 
-    def _sweep_claimed(self, labourer_id: str, now: Decimal) -> None:
+    def _sweep_claimed(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
         labourer = self._settings.labourer(labourer_id)
         rows = self._task_table.running(labourer_id, now=now)
         while batch := list(itertools.islice(rows, SWEEP_BATCH)):
             # At once, while what the index showed is fresh: archiving takes longer than many a task.
             self._end_lost(labourer, [task for task in batch if task.completed_at is None], now)
             self._archive([task for task in batch if task.completed_at is not None])
+        self._slots.end_sweep(labourer_id, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
 
     def _archive(self, completed: Sequence[Task]) -> None:
         if not completed:

@@ -146,6 +146,21 @@ def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: Syste
     assert system.dispatches == []
 
 
+def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: System) -> None:
+    """Its attempt lost its lease and nobody counted that: the sweep of jobs finds it."""
+    system.job_of("job-1", 1)
+    (run,) = running(system, 1, job_id="job-1")
+    system.scavenger.sweep("resize")
+    system.redis.zrem("sosw:{resize}:running", run.attempt.holder)
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.task_table.find("task-001").where == "tasks"
+    system.scavenger.sweep_jobs()
+    assert system.task_table.find("task-001", ["resize"]).where == "retry"
+    calls = reads_of(system)
+    system.scavenger.sweep_jobs()
+    assert calls == ["Query", "GetItem"], "of the job alone: a known retry explains why its task is open"
+
+
 def reads_of(system: System) -> list[str]:
     """Return a list that takes the name of each call of the tables from now on."""
     calls: list[str] = []

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 AWS = {
@@ -44,7 +44,12 @@ def main() -> int:
 
     def one(seed: int) -> run.Outcome:
         planned = plan.make_plan(seed, profile, kinds.KINDS, arguments.only)
-        outcome = run.carry_out(planned, nursery, logs / f"seed-{seed}")
+        try:
+            outcome = run.carry_out(planned, nursery, logs / f"seed-{seed}")
+        except Exception as problem:
+            with said:
+                print(f"seed {seed}: {planned.title}; NOT CARRIED OUT: {problem!r}", flush=True)
+            raise
         with said:
             print(report.line_of(outcome), flush=True)
         return outcome
@@ -52,14 +57,21 @@ def main() -> int:
     began = time.monotonic()
     print(f"seeds {arguments.seed} to {arguments.seed + arguments.runs - 1}; logs of broken runs stay in {logs}")
     with Nursery() as nursery, ThreadPoolExecutor(arguments.at_once) as pool:
-        outcomes = list(pool.map(one, range(arguments.seed, arguments.seed + arguments.runs)))
-    how = f"make faults RUNS={arguments.runs} SEED={arguments.seed}"
+        runs = [pool.submit(one, seed) for seed in range(arguments.seed, arguments.seed + arguments.runs)]
+        try:
+            wait(runs)
+        except KeyboardInterrupt:
+            print("no more runs are begun; those under way will end", flush=True)
+            pool.shutdown(cancel_futures=True)
+    begun = [future for future in runs if not future.cancelled()]
+    outcomes = [future.result() for future in begun if not future.exception()]
+    how = f"make faults RUNS={len(begun)} SEED={arguments.seed}"
     table = report.markdown(outcomes, how)
     print(f"\n{table}\n{time.monotonic() - began:.0f} s")
     if arguments.markdown:
         page = arguments.markdown.read_text() if arguments.markdown.exists() else ""
         arguments.markdown.write_text(report.filled_in(page, table))
-    return 0 if all(outcome.kept for outcome in outcomes) else 1
+    return 0 if len(outcomes) == len(runs) and all(outcome.kept for outcome in outcomes) else 1
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,7 +3,8 @@
 A thread of the worker's main process renews all of a node's leases in one call (hub timers stop during a soft shutdown,
 a thread does not). Two guards end an attempt that may no longer hold its slot: the renewal that learns so kills the
 child, and a watchdog in each child ends it when its main process has not renewed for too long (frozen, cut off from
-Redis). With the threads pool there is no child to kill: the close of such an attempt is refused all the same.
+Redis). A third keeps one from beginning whose node stood still between its lease and its first line. With the threads
+pool there is no child to kill: the close of such an attempt is refused all the same.
 """
 
 from __future__ import annotations
@@ -70,11 +71,15 @@ class Watchdog:
         """The monotonic time from which the leases of the node are good; 0 before the first renewal."""
         return float(self._renewed_at.value)
 
-    def watch(self, holder: str) -> None:
-        """Watch over the attempt that begins now in this pool process."""
+    def watch(self, holder: str, since: float) -> None:
+        """Watch over the attempt that begins in this pool process.
+
+        Parameters:
+            since: Monotonic time before its lease was asked for.
+        """
         if self.renewed_at == 0 or self._main_pid.value == os.getpid():
             return  # nobody renews (a test, `solo`), or threads: ending the process would end the others too
-        self._watched = (holder, time.monotonic())
+        self._watched = (holder, since)
         if self._thread_of_pid != os.getpid():
             self._thread_of_pid = os.getpid()
             threading.Thread(target=self._look, name="sosw-watchdog", daemon=True).start()
@@ -113,6 +118,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
         self._kept: set[Key] = set()
         self._seen_at: dict[Key, float] = {}
+        self._looked_at = time.monotonic()
         self._uses_processes = True
 
     def create(self, worker: Any) -> Any:
@@ -149,10 +155,14 @@ class LeaseKeeper(bootsteps.StartStopStep):
         started = time.monotonic()
         running = {(attempt.labourer_id, attempt.holder): request for attempt, request in _running()}
         self._seen_at = {key: self._seen_at.get(key, started) for key in running}
+        stood_still = started - self._looked_at > PATIENCE * lease_s
         lost = self._lost(running, lease_s)
-        watchdog.renewed(started, lease_s)
-        # One that has not confirmed its lease yet is reported as lost too: only after a lease's time is it suspect.
-        suspects = {key for key in lost if key in self._kept or started - self._seen_at[key] > lease_s}
+        self._looked_at = started
+        if not (stood_still and lost):  # else the watchdogs of the children may be right
+            watchdog.renewed(started, lease_s)
+        # One that has not confirmed its lease yet is reported as lost too: only after a lease's time is it suspect, or
+        # when a lease's time went by unnoticed.
+        suspects = {key for key in lost if stood_still or key in self._kept or started - self._seen_at[key] > lease_s}
         self._kept = running.keys() - lost
         if suspects and not self._stopped.wait(SECOND_LOOK_S):
             self._end({key: request for key, request in running.items() if key in suspects}, lease_s)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.kinds import KINDS
 from tests.faults.nursery import Nursery
-from tests.faults.plan import SHORT, make_plan
+from tests.faults.plan import SHORT, Fault, JobPlan, Plan, make_plan
 from tests.faults.report import line_of
 from tests.faults.run import carry_out
 
@@ -36,3 +36,21 @@ def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> N
     plan = make_plan(seed, SHORT, KINDS, [name for name in RUNS[seed] if name in available])
     outcome = carry_out(plan, nursery, tmp_path / "run")
     assert outcome.kept, line_of(outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("place", ["after TaskTable.claim", "after Slots.confirm"])
+def test_a_node_that_stands_still_between_slot_and_body_begins_no_body(
+    nursery: Nursery, tmp_path: Path, place: str
+) -> None:
+    """When it goes on, its slot is another's by now: the attempt is dropped before its first line."""
+    groups = {"fine": {"values": list(range(60))}}
+    definition = {"lambda_name": "note", "isolate_values": True, "seconds": 0.8, "groups": groups}
+    frozen = Fault("worker node frozen at a point", 0.0, "0/0", place)
+    plan = Plan(0, SHORT, [frozen], [JobPlan("a", definition, 60, (0,))])
+    outcome = carry_out(
+        plan, nursery, tmp_path / "run", processes={"scheduler": 1, "orchestrator": 1, "worker": 2, "beat": 1}
+    )
+    assert outcome.kept, line_of(outcome)
+    assert [fault.happened for fault in outcome.faults] == [True]

@@ -18,6 +18,7 @@ from sosw_celery.services.writing import PartWriter
 from sosw_celery.stores import slots
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.worker import Worker
 
 
 def scheduler_skips_a_row() -> None:
@@ -85,7 +86,8 @@ def no_safety_net() -> None:
 
 def nobody_watches_leases() -> None:
     """Let attempts run on that have lost their leases."""
-    leases.Watchdog.watch = lambda self, holder: None  # type: ignore[method-assign]
+    leases.Watchdog.watch = lambda self, *args: None  # type: ignore[method-assign]
+    Worker._check_slot = lambda self, *args: None  # type: ignore[method-assign]
     leases.LeaseKeeper._end = lambda self, *args: None  # type: ignore[method-assign]
 
 

@@ -3,7 +3,7 @@
 A thread of the worker's main process renews all of a node's leases in one call (hub timers stop during a soft shutdown,
 a thread does not). Two guards end an attempt that may no longer hold its slot: the renewal that learns so kills the
 child, and a watchdog in each child ends it when its main process has not renewed for too long (frozen, cut off from
-Redis). A third keeps one from beginning whose node stood still between its lease and its first line. With the threads
+Redis). `Attempts.begin` keeps one from beginning whose node stood still after it asked for its lease. With the threads
 pool there is no child to kill: the close of such an attempt is refused all the same.
 """
 
@@ -24,6 +24,7 @@ from celery.worker import state
 
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import StoreError
+from sosw_celery.settings import PATIENCE
 from sosw_celery.wiring import services_of
 
 __all__ = ["LeaseKeeper", "PoolKeeper", "watchdog"]
@@ -35,8 +36,6 @@ DOUBLE_BYTES = ctypes.sizeof(ctypes.c_double)
 #: Labourer and holder of a lease.
 Key = tuple[str, str]
 
-#: Share of a lease after which a child ends itself if nobody renewed: before Redis gives the slot to another.
-PATIENCE = 0.8
 #: Seconds between two looks of the watchdog: how long an attempt may run on after its node was frozen.
 WATCH_S = 0.2
 #: Seconds between learning that a lease is gone and the kill, in which an attempt that just ended leaves the list.

@@ -57,6 +57,9 @@ SECTION = pasted.ROOT
 #: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
 LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
 
+#: Share of a lease's time for which it is relied on.
+PATIENCE = 0.8
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -324,6 +327,11 @@ class Settings(_Section):
         if "/" in value or ":" in value or not 3 <= len(value) <= 63:
             raise ValueError("the name of an S3 bucket, or file:///a/directory")
         return value
+
+    @property
+    def patience_s(self) -> float:
+        """For how long after it was asked for or renewed a lease is relied on: Redis gives the slot on later."""
+        return PATIENCE * self.lease_s
 
     @field_validator("s3_prefix", "queue_file")
     @classmethod

@@ -352,7 +352,10 @@ class Services:
     def _depth(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:
             channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            try:
+                return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            except connection.channel_errors:  # there is none: Redis keeps no empty queue
+                return 0
 
 
 _lock = threading.Lock()

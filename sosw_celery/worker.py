@@ -42,7 +42,7 @@ from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
 from sosw_celery.core.siblings import Sibling, next_depth
 from sosw_celery.errors import RetryLater, StoreUnavailable
-from sosw_celery.leases import PATIENCE, watchdog
+from sosw_celery.leases import watchdog
 from sosw_celery.processor import Processor, call_arguments, counters
 from sosw_celery.runs import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
 from sosw_celery.services.attempts import Outcome, describe
@@ -267,7 +267,6 @@ class Worker(Processor, CeleryTask):
             raise Ignore
         asked_at = time.monotonic()
         run = self._begin(hint)
-        self._check_slot(run, asked_at)
         keep_run(self.request, run)
         event = self._event_of(run)
         watchdog.watch(run.attempt.holder, asked_at)
@@ -291,20 +290,6 @@ class Worker(Processor, CeleryTask):
         if run is None:
             raise Ignore
         return WorkerRun(run.task)
-
-    def _check_slot(self, run: WorkerRun, asked_at: float) -> None:
-        """Drop an attempt that was so long in beginning that its slot may be another's: its node stood still, say."""
-        services, attempt = services_of(self.app), run.attempt
-        lease_s = services.settings.lease_s
-        if time.monotonic() - asked_at <= PATIENCE * lease_s:
-            return
-        try:
-            is_kept = services.slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
-        except StoreUnavailable:
-            is_kept = False
-        if not is_kept:
-            logger.warning("attempt dropped, its lease ended before it began", extra={"holder": attempt.holder})
-            raise Ignore
 
     def _event_of(self, run: WorkerRun) -> dict[str, Any]:
         try:

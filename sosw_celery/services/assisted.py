@@ -9,6 +9,7 @@ claimed task without a lease: the scavenger finds it lost, and it is tried again
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from sosw_celery.clock import Clock
@@ -88,10 +89,18 @@ class AssistedAttempts:
         dispatch: Sends a dispatch for a labourer.
     """
 
-    def __init__(self, settings: Settings, slots: Slots, *, dispatch: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        slots: Slots,
+        *,
+        dispatch: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._slots = slots
         self._dispatch = dispatch
+        self._monotonic = monotonic
 
     def begin(self, hint: Hint) -> Run | None:
         """Take up a hint; return None when the attempt is not ours to run.
@@ -104,9 +113,13 @@ class AssistedAttempts:
         """
         attempt = hint.attempt
         labourer = self._settings.labourer(attempt.labourer_id)
+        asked_at = self._monotonic()
         confirmation = self._slots.confirm(
             attempt.labourer_id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s
         )
+        if self._monotonic() > asked_at + self._settings.patience_s:
+            logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
+            return None
         if confirmation is Confirmation.CONFIRMED and hint.task is not None:
             return Run(hint.task)
         if confirmation in (Confirmation.CONFIRMED, Confirmation.TAKEN):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ class Attempts:
         job_ended: Callable[[str], object],
         clock: Clock,
         chance: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
@@ -122,15 +124,19 @@ class Attempts:
         self._job_ended = job_ended
         self._clock = clock
         self._chance = chance
+        self._monotonic = monotonic
 
     def begin(self, hint: Hint) -> Run | None:
         """Take up a hint: slot first, then the claim. Return None when the attempt is not ours to run.
+
+        What took nearly as long as a lease is given up: an attempt that is claimed by then is found lost.
 
         Raises:
             StoreUnavailable: Nothing runs; the lease ends by itself and the task is found again.
         """
         attempt = hint.attempt
         labourer = self._labourer_now(attempt.labourer_id)
+        asked_at = self._monotonic()
         confirmation = self._slots.confirm(
             attempt.labourer_id,
             attempt.holder,
@@ -142,11 +148,17 @@ class Attempts:
             logger.info("hint dropped: slot %s", confirmation.value, extra={"holder": attempt.holder})
             return None
         try:
-            return Run(self._task_table.claim(attempt, now=self._clock(), node=self._node))
+            run = Run(self._task_table.claim(attempt, now=self._clock(), node=self._node))
         except TransitionRefused as refused:
             logger.info("hint dropped: %s", refused)
-            self.free(attempt)
+            run = None
+        if self._monotonic() > asked_at + self._settings.patience_s:
+            # This node stood still, or the table for all: by now the lease may be another worker's, with the same hint.
+            logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
+        if run is None:
+            self.free(attempt)
+        return run
 
     def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.

@@ -191,7 +191,8 @@ class System:
         }
         if "s3" in self._needs:
             section |= {"s3_endpoint": self._s3_endpoint(), "queue_bucket": self._bucket()}
-        self.app = Celery("client of the run", broker=self.redis.url, backend=self.redis.url, set_as_current=False)
+        # Without a result backend: each result that is let go of would look for its Redis for 20 s, also after the run.
+        self.app = Celery("client of the run", broker=self.redis.url, set_as_current=False)
         # A client that is told to wait for a broker that is down would hold the run up.
         self.app.conf.broker_transport_options = {"socket_timeout": 2, "socket_connect_timeout": 2}
         self.app.conf.sosw = {**section, "redis_url": self.redis.url}

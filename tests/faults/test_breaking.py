@@ -19,7 +19,7 @@ from tests.faults.system import System
 
 pytestmark = [
     *(pytest.mark.slow, pytest.mark.timeout(180)),
-    # Of what Celery's result backend has in the process of the test when Redis goes away.
+    # Of what Celery has in the process of the test when Redis goes away.
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 

@@ -27,7 +27,7 @@ RUNS = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-# Of what Celery's result backend has in the process of the test when Redis goes away.
+# Of what Celery has in the process of the test when Redis goes away.
 @pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", RUNS, ids=lambda seed: " + ".join(RUNS[seed]))
 def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -15,10 +16,10 @@ from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Dispatched, Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.writing import PartWriter
+from sosw_celery.settings import Settings
 from sosw_celery.stores import slots
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.task_table import TaskTable
-from sosw_celery.worker import Worker
 
 
 def scheduler_skips_a_row() -> None:
@@ -87,7 +88,7 @@ def no_safety_net() -> None:
 def nobody_watches_leases() -> None:
     """Let attempts run on that have lost their leases."""
     leases.Watchdog.watch = lambda self, *args: None  # type: ignore[method-assign]
-    Worker._check_slot = lambda self, *args: None  # type: ignore[method-assign]
+    Settings.patience_s = property(lambda self: math.inf)  # type: ignore[method-assign,assignment]
     leases.LeaseKeeper._end = lambda self, *args: None  # type: ignore[method-assign]
 
 

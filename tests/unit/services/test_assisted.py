@@ -91,6 +91,16 @@ def test_a_task_is_claimed_when_it_is_handed_out_and_runs_by_its_hint_alone(assi
     assert second.attempt == Attempt("resize", "task-002", 1)
 
 
+def test_a_worker_that_stands_still_before_its_body_runs_nothing(
+    assisted: Assisted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it goes on its lease may have ended, and the next attempt may run."""
+    (hint,) = assisted.hand_out()
+    times = iter([100.0, 100.1 + 0.8 * assisted.system.settings.lease_s])
+    monkeypatch.setattr(assisted.worker, "_monotonic", lambda: next(times))
+    assert assisted.worker.begin(hint) is None
+
+
 def test_a_hint_that_comes_again_runs_nothing(assisted: Assisted) -> None:
     """Neither while its attempt runs, nor after it ended: its lease was given once. No slot is lost by it."""
     (hint,) = assisted.hand_out()

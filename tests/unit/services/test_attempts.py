@@ -50,6 +50,22 @@ def test_a_stale_hint_is_dropped_and_its_slot_is_free_again(system: System) -> N
     assert used(system) == 0
 
 
+@pytest.mark.parametrize("claimed_by_another", [False, True])
+def test_who_stands_still_between_slot_and_body_neither_runs_nor_frees(
+    system: System, monkeypatch: pytest.MonkeyPatch, claimed_by_another: bool
+) -> None:
+    """By then the lease may be the one of another worker with the same hint."""
+    system.queue(1)
+    system.orchestrator.dispatch("resize")
+    (hint,) = system.hints
+    if claimed_by_another:
+        system.task_table.claim(hint.attempt, now=system.now, node="another")
+    times = iter([100.0, 100.1 + 0.8 * system.settings.lease_s])
+    monkeypatch.setattr(system.attempts, "_monotonic", lambda: next(times))
+    assert system.attempts.begin(hint) is None
+    assert system.slots.look("resize").running == 1
+
+
 def test_a_hint_beyond_the_cap_is_dropped(system: System) -> None:
     """A hint whose lease is gone gets no slot while all are taken; the task stays queued."""
     started(system, 3)

@@ -16,8 +16,9 @@ __all__ = ["LambdaWorker"]
 
 #: Seconds before a throttled task is tried again, doubled with each attempt, where Lambda does not say.
 THROTTLED_S = 10.0
-#: Seconds before the end of `duration` when waiting for an answer ends, so that the error can still say so.
-MARGIN_S = 0.5
+#: Seconds before the end of `duration` when waiting for an answer ends, so that the error can still say so. A process'
+#: first call makes its client, which may take most of a second.
+MARGIN_S = 2.0
 
 
 class LambdaWorker(Worker):

@@ -98,7 +98,7 @@ def test_too_many_at_once_are_reported(nursery: Nursery, tmp_path: Path) -> None
 def test_a_node_that_runs_on_without_its_leases_is_reported(nursery: Nursery, tmp_path: Path) -> None:
     """Bodies of a frozen node that nobody ends when it wakes run beside those that have their slots now."""
     frozen = Fault("worker node frozen", 1.5, "0/0")
-    jobs = [job("a", "note", 5, 14.0)]
+    jobs = [job("a", "note", 5, 10.0)]
     outcome = carry_out_broken(nursery, tmp_path, "nobody_watches_leases", jobs, frozen)
     assert outcome.verdict.broken == {Promise.CAP}
     assert (outcome.verdict.after_wake_s or 0) > 1

@@ -9,12 +9,12 @@ import pytest
 from cluster import Cluster, most_at_once
 
 CAP = 3
-TASKS = 400
+TASKS = 200
 
 
 @pytest.mark.slow
 def test_never_more_than_the_cap_run_at_once_and_all_end_once(make_cluster: Callable[..., Cluster]) -> None:
-    """With four orchestrators and two nodes of four processes, 400 tasks run at most 3 at once and end once each."""
+    """With four orchestrators and two nodes of four processes, 200 tasks run at most 3 at once and end once each."""
     cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": CAP, "duration": 60}})
     cluster.worker("sosw_scheduler,sosw_scavenger,sosw_worker_assistant", "-P", "threads", "-c", "2")
     for _ in range(4):

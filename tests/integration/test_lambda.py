@@ -21,7 +21,7 @@ LABOURERS = {
         "invoke": "lambda",
         "arn": ARN,
         "max_simultaneous_invocations": 3,
-        "duration": 3,
+        "duration": 5,
         "retry_backoff": 0.1,
         "retry_backoff_max": 0.5,
     }
@@ -208,7 +208,7 @@ def test_failures_throttling_and_silence_are_attempts_that_end_as_such(cluster: 
         "fail": "LambdaFailed: KeyError: 'image' (request request-1)",
         "throttle": "RetryLater: the Lambda function was not run (TooManyRequestsException: Rate Exceeded.);"
         " again in 0.5 s",
-        "hang": "LambdaFailed: TimeoutError: no answer within 2.5 s; it may still run",
+        "hang": "LambdaFailed: TimeoutError: no answer within 3 s; it may still run",
     }
     (dead,) = cluster.closed("resize", status=0)
     assert (dead.attempts, dead.extra["last_error"]) == (3, "LambdaFailed: KeyError: 'image' (request request-1)")

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ import redis
 from sosw_celery import clock
 from sosw_celery.core.history import Action, Observer, Origin, nobody
 from sosw_celery.core.model import Hint
+from sosw_celery.errors import StoreError
 from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
@@ -238,6 +240,7 @@ class Services:
             sweep=self._send_sweep,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
+            shared_clock=self.shared_now,
             labourer_now=self.ecology.labourer_now,
         )
 
@@ -298,8 +301,15 @@ class Services:
             idle_mark=self.idle_mark,
             dispatch=self.send_dispatch,
             resume_jobs=lambda now: self.scheduler.resume_unfinished(now),
-            clock=clock.now,
+            clock=self.shared_now,
         )
+
+    def shared_now(self) -> Decimal:
+        """Return the time by Redis' clock; by that of this node while Redis does not answer."""
+        try:
+            return self.slots.now()
+        except StoreError:
+            return clock.now()
 
     def send_dispatch(self, labourer_id: str, countdown_s: float | None = None, wake: int | None = None) -> None:
         """Ask an orchestrator for a pass over the labourer's queue, now or in some seconds; `wake` as it is called."""

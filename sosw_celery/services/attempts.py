@@ -94,6 +94,7 @@ class Attempts:
         dispatch: Sends a dispatch for a labourer.
         sweep: Sends a sweep for a labourer.
         job_ended: Called with a job's id after one of its tasks died.
+        shared_clock: Tells retries when they are due: a node may be minutes fast. By default `clock`.
         labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
 
@@ -111,6 +112,7 @@ class Attempts:
         clock: Clock,
         chance: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
+        shared_clock: Clock | None = None,
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
@@ -125,6 +127,7 @@ class Attempts:
         self._clock = clock
         self._chance = chance
         self._monotonic = monotonic
+        self._shared_clock = shared_clock or clock
 
     def begin(self, hint: Hint) -> Run | None:
         """Take up a hint: slot first, then the claim. Return None when the attempt is not ours to run.
@@ -244,11 +247,11 @@ class Attempts:
     ) -> Retry | Dead | None:
         failure = Failure(describe(error), (outcome or Outcome()).attributes())
         try:
-            row = self._task_table.fail(attempt, verdict, failure, now=self._clock())
+            row = self._task_table.fail(attempt, verdict, failure, now=self._shared_clock())
         except TransitionRefused as refused:
             logger.info("failure refused: %s", refused)
             # Perhaps because it took effect before, and Redis was not there to be told of the retry.
-            self._slots.note_retry(attempt.labourer_id, self._clock())
+            self._slots.note_retry(attempt.labourer_id, self._shared_clock())
             self.free(attempt)
             return None
         if isinstance(verdict, Retry) and row.desired_launch_time is not None:

@@ -491,6 +491,12 @@ class Slots:
 
     # Looking
 
+    def now(self) -> Decimal:
+        """Return the time of Redis' server in seconds since the epoch, which is one for all nodes."""
+        with translated("now"):
+            seconds, microseconds = self._redis.time()
+        return Decimal(seconds) + Decimal(microseconds).scaleb(-6)
+
     def look(self, labourer_id: str) -> Usage:
         """Count the leases that have not ended, changing nothing."""
         pending, running, ready, dry, standby = self._call("look", labourer_id)

@@ -833,6 +833,13 @@ def test_a_queue_that_was_read_to_its_end_is_not_read_again_at_once(slots: Slots
     assert release(slots, "task3/1").dispatch_due, "new rows are read at once"
 
 
+def test_the_time_is_that_of_the_server(slots: Slots) -> None:
+    """Seconds since the epoch, exact to the microsecond."""
+    before = slots.now()
+    assert abs(float(before) - time.time()) < 5
+    assert slots.now() >= before
+
+
 # Sweeps
 
 

@@ -390,7 +390,7 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
             Kind("S3 answers lost", 0.2, lasts=True, waits=True, needs=frozenset({"aws", "s3"})),
             aws(AwsFault.ERROR_AFTER, AwsFault.RESET_AFTER, share=0.4, service="s3"),
         ),
-        (Kind("clock fast", 0.3, holds_up=True, needs=frozenset({"clock"})), wrong_clocks(+1)),
+        (Kind("clock fast", 0.3, needs=frozenset({"clock"})), wrong_clocks(+1)),
         (Kind("clock slow", 0.3, needs=frozenset({"clock"})), wrong_clocks(-1)),
     )
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["CAPS", "DEFAULT", "MAX_ATTEMPTS", "SHORT", "Fault", "JobPlan", "Kind", "Plan", "Profile", "make_plan"]
@@ -101,7 +101,6 @@ class Kind:
         recovery_leases: How long slots may be in less than full use after it, in leases.
         lasts: It takes `outage_s`; False: it is over at once.
         waits: It waits for a process to come by at some point of its work: a job has to be submitted after it.
-        holds_up: Retries may come as much later as a clock is wrong.
         needs: What has to be there for it: `proxy`, `aws`, `lag`, `s3`, `clock`.
     """
 
@@ -109,7 +108,6 @@ class Kind:
     recovery_leases: float = 0.2
     lasts: bool = False
     waits: bool = False
-    holds_up: bool = False
     needs: frozenset[str] = frozenset()
 
 
@@ -180,9 +178,6 @@ def make_plan(seed: int, profile: Profile, kinds: Sequence[Kind], only: Sequence
         lease_s = float(profile.section.get("lease_s", 20))
         work_s = max(work_s, at_s + outage_s + kind.recovery_leases * lease_s)
     jobs = _jobs(seed, work_s + profile.tail_s, list(zip(chosen, faults, strict=True)), chance)
-    if any(kind.holds_up for kind in chosen):
-        stall_s = profile.stall_s + profile.clock_off_s
-        profile = replace(profile, stall_s=stall_s, timeout_s=profile.timeout_s + profile.clock_off_s)
     return Plan(seed, profile, faults, jobs, frozenset().union(*(kind.needs for kind in chosen)))
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from sosw_celery import clock
 from sosw_celery.wiring import services_of
 
 
@@ -15,3 +18,13 @@ def test_a_queue_without_messages_has_none() -> None:
     assert services._depth("note") == 0
     app.send_task("note", queue="note")
     assert services._depth("note") == 1
+
+
+def test_without_redis_the_time_is_that_of_the_node() -> None:
+    """A failure is written also while Redis is away."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}, "redis_url": "redis://127.0.0.1:1/0"}
+    services = services_of(app)
+    services.redis.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+    before = clock.now()
+    assert before <= services.shared_now() <= clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ def test_a_stale_hint_is_dropped_and_its_slot_is_free_again(system: System) -> N
     system.attempts.complete(run.attempt, run.outcome())
     assert system.attempts.begin(Hint(run.attempt)) is None
     assert used(system) == 0
+
+
+def test_a_retry_is_due_by_the_clock_that_all_share(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node that is five minutes fast a retry is due no later than elsewhere."""
+    run = started(system)
+    monkeypatch.setattr(system.attempts, "_clock", lambda: system.now + 300)
+    retry = system.attempts.fail(run.attempt, ValueError("broken"))
+    row = system.task_table.find("task-001", ["resize"]).task
+    assert row.desired_launch_time == system.now + Decimal(str(retry.delay_s))
 
 
 @pytest.mark.parametrize("claimed_by_another", [False, True])

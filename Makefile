@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 3
 # Of `make faults`: how many runs, the seed of the first one, how many at a time; MARKDOWN=FILE takes the table.
 RUNS ?= 20
 SEED ?= 1
-AT_ONCE ?= 4
+AT_ONCE ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -78,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="how many (20)")
     parser.add_argument("--seed", type=int, default=1, help="of the first run, the others count up (1)")
-    parser.add_argument("--at-once", type=int, default=4, help="runs under way at a time (4)")
+    parser.add_argument("--at-once", type=int, default=3, help="runs under way at a time (3)")
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="inject these faults in each run")
     parser.add_argument("--short", action="store_true", help="with short leases and outages")
     parser.add_argument("--kinds", action="store_true", help="list the kinds of faults")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 from celery import Celery
 from kombu import Connection
@@ -36,8 +37,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     }
     with mock_aws():
         services = services_of(app)
+        services.__dict__["redis"] = fakeredis.FakeRedis()  # instead of one that may be on this machine
         create_tables(services.dynamodb, services.tables)
-        # No Redis here: nobody is told of new rows.
+        # No slots here: nobody is told of new rows.
         monkeypatch.setattr(Services, "_announce", lambda *_: None)
         app.register_task(SchedulerTask())
         with app.connection_for_write() as connection, connection.SimpleQueue("sosw_scheduler") as queue:
@@ -156,6 +158,24 @@ def test_a_message_with_the_job_itself_is_accepted_by_the_worker(app: Celery, ta
         summary = task.apply([{"job": json.dumps(JOB)}], task_id=message_id).get()
         assert (summary["job_id"], summary["written"]) == (message_id, 3)
     assert services_of(app).task_table.count_queued("resize", now=services_of(app).scheduler._clock()) == 3
+
+
+def test_a_scheduler_that_begins_says_so_to_the_sweep_of_jobs(app: Celery, task: SchedulerTask) -> None:
+    """The mark that no job is unfinished counts for nothing from then on."""
+    mark = services_of(app).idle_mark
+    mark.set(0, 60)
+    assert task.run(JOB)["tasks"] == 3
+    assert mark.look() == (False, 1)
+
+
+def test_without_redis_a_scheduler_goes_on(app: Celery, task: SchedulerTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark runs out by itself."""
+
+    def unavailable() -> None:
+        raise StoreUnavailable("redis", "clear")
+
+    monkeypatch.setattr(services_of(app).idle_mark, "clear", unavailable)
+    assert task.run(JOB)["tasks"] == 3
 
 
 def test_a_bad_message_fails_its_task(task: SchedulerTask) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+import fakeredis
+import pytest
 from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -18,6 +22,16 @@ def test_a_queue_without_messages_has_none() -> None:
     assert services._depth("note") == 0
     app.send_task("note", queue="note")
     assert services._depth("note") == 1
+
+
+def test_the_time_that_nodes_share_is_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock of this node says."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}}
+    services = services_of(app)
+    services.__dict__["redis"] = fakeredis.FakeRedis()
+    monkeypatch.setattr(services.redis, "time", lambda: (1_700_000_000, 250_000))
+    assert services.shared_now() == Decimal("1700000000.25")
 
 
 def test_without_redis_the_time_is_that_of_the_node() -> None:

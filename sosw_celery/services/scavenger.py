@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
@@ -32,7 +32,7 @@ CLOCKS_DIFFER_S = 600
 #: Seconds between two looks at a labourer that does nothing, as far as Redis knows. A bit less than five minutes, since
 #: such looks are asked for once a minute.
 IDLE_LOOK_S = 290
-#: Looks for forgotten jobs that are left out after one that found no unfinished job at all.
+#: Of so many looks for forgotten jobs one is made while there is no unfinished job.
 IDLE_JOB_SWEEPS = 6
 #: Retries that one sweep brings back; more wait for the next one.
 RETRY_BATCH = 200
@@ -162,12 +162,10 @@ class Scavenger:
     def _archive(self, completed: Sequence[Task]) -> None:
         if not completed:
             return
-        self._task_table.archive(completed, now=self._clock())
-        self._finish_jobs(task.job_id for task in completed)
-
-    def _finish_jobs(self, job_ids: Iterable[str]) -> None:
-        for job_id in {job_id for job_id in job_ids if job_id}:
-            self._job_table.finish_if_done(job_id, self._clock())
+        now = self._clock()
+        self._task_table.archive(completed, now=now)
+        for job_id in {task.job_id for task in completed if task.job_id}:
+            self._job_table.finish_if_done(job_id, now)
 
     def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
         """Fail attempts whose lease is gone (their node died), or that outlived `duration` + `cooldown`.

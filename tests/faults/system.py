@@ -64,7 +64,7 @@ class Node:
         self.environment = dict(environment)
         self.pid = 0
         self.starts = 0
-        #: How often it was ended by somebody, and by itself.
+        #: How often it was ended by somebody.
         self.ended_on_purpose = 0
         #: Seconds until its supervisor starts it again.
         self.restart_s = RESTART_S

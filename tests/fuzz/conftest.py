@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,23 +10,14 @@ import redis
 
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.tables import Tables, create_tables
+from tests.fuzz.hostile import COUNTED
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Tests are found by importlib, which gives their directory no name; the helper module gets one here.
-if "hostile" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
-    assert _spec is not None
-    assert _spec.loader is not None
-    sys.modules["hostile"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["hostile"])
-
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many inputs were made."""
-    from hostile import COUNTED
-
     if COUNTED:
         terminalreporter.write_line(f"fuzz: {sum(COUNTED.values()):,} inputs")
         for name, count in sorted(COUNTED.items()):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import HOSTILE, QUICK, SLOW, WORD, counted, mutated_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.queue_file import DirectoryQueueFiles
 from sosw_celery.stores.tables import Tables
 from sosw_celery.stores.task_table import TaskTable
+from tests.fuzz.hostile import HOSTILE, QUICK, SLOW, WORD, counted, mutated_vectors
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

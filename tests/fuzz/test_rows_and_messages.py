@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from hostile import HOSTILE, QUICK, SCALAR, SLOW, UNSAYABLE, WORD, counted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables
 from sosw_celery.stores.task_table import TaskTable
+from tests.fuzz.hostile import HOSTILE, QUICK, SCALAR, SLOW, UNSAYABLE, WORD, counted
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -205,9 +205,8 @@ def test_a_retry_that_redis_was_not_told_of_is_found(system: System) -> None:
     (run,) = running(system)
     system.scavenger.sweep("resize")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            system.slots, "note_retry", mock.Mock(side_effect=StoreUnavailable("redis", "note_retry", "down"))
-        )
+        down = StoreUnavailable("redis", "note_retry", "down")
+        patch.setattr(system.slots, "note_retry", mock.Mock(side_effect=down))
         with pytest.raises(StoreUnavailable):
             system.attempts.fail(run.attempt, ValueError("broken"))
     assert system.attempts.fail(run.attempt, ValueError("broken")) is None

@@ -35,7 +35,7 @@ STOP_TIMEOUT_S = 10.0
 POLL_S = 0.005
 # Between the choice of a free port and the server's bind another process may take it: then another port is tried.
 START_ATTEMPTS = 5
-LOG_TAIL_CHARACTERS = 500
+LOG_TAIL_BYTES = 500
 
 
 class ServerFailed(SoswError):
@@ -176,8 +176,10 @@ class Server:
     def _log_tail(self) -> str:
         if self._log is None:
             return ""
-        self._log.seek(0)
-        return " ".join(self._log.read().decode(errors="replace")[-LOG_TAIL_CHARACTERS:].split())
+        # The server writes at the position that it shares with us: moving it to read would scramble its lines.
+        size = os.fstat(self._log.fileno()).st_size
+        tail = os.pread(self._log.fileno(), LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
+        return " ".join(tail.decode(errors="replace").split())
 
 
 class RedisServer(Server):

@@ -17,6 +17,7 @@ import redis
 from botocore.config import Config
 
 from sosw_celery.local import DynamoServer, EngineMissing, RedisServer, engines
+from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -112,6 +113,16 @@ def dynamodb_client(dynamodb_endpoint: str) -> Iterator[DynamoDBClient]:
     client = boto3.client("dynamodb", endpoint_url=dynamodb_endpoint, config=Config(max_pool_connections=32))
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def nursery(redis_server: RedisServer, dynamodb_server: DynamoServer) -> Iterator[Nursery]:
+    """Starts processes under test, as forks of one that has imported everything.
+
+    Who needs servers of its own stops them and starts others; those of the session show that there can be some.
+    """
+    with Nursery() as nursery:
+        yield nursery
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def main() -> int:
     _clean_environment()
     # What is imported here reads the environment.
     from tests.faults import kinds, plan, report, run
-    from tests.faults.nursery import Nursery
+    from tests.nursery import Nursery
 
     if arguments.kinds:
         print("\n".join(kind.name for kind in kinds.KINDS))

@@ -18,9 +18,9 @@ from tests.faults.checker import Verdict, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze
 from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in, starts_in
 from tests.faults.kinds import inject
-from tests.faults.nursery import Nursery
 from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
 from tests.faults.system import System, wait_for
+from tests.nursery import Nursery
 
 __all__ = ["Outcome", "carry_out"]
 

@@ -26,9 +26,11 @@ from sosw_celery.wiring import SCHEDULER, services_of
 from tests.faults.injectors.aws_rules import AwsFaults, Rule
 from tests.faults.injectors.lagging_index import LaggingIndexes
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
-from tests.faults.nursery import Nursery
+from tests.nursery import ROOT, Nursery
 
 __all__ = ["ROLES", "Node", "System", "wait_for"]
+
+MODULES = Path(__file__).parent / "modules"
 
 #: What `celery` is called with for each kind of process.
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -82,7 +84,7 @@ class Node:
             {**self._system.environment, **self.environment, "TEST_NODE": self.name, "TEST_ROLE": self.role},
             self._system.directory,
             self.log,
-        )
+        ).pid
 
     @property
     def is_ready(self) -> bool:
@@ -207,6 +209,8 @@ class System:
         self.environment = {
             **os.environ,
             **self._aws_environment(),
+            "PYTHONPATH": f"{MODULES}{os.pathsep}{ROOT}",
+            "CELERY_CONFIG_MODULE": "faults_config",
             "TEST_REDIS_URL": redis_url,
             "TEST_SOSW": json.dumps({**section, "redis_url": redis_url}),
             "TEST_IMPORTS": " ".join(self._imports),

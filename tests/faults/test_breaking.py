@@ -12,10 +12,10 @@ import pytest
 
 from sosw_celery.stores.job_table import JobTable
 from tests.faults.checker import Promise
-from tests.faults.nursery import Nursery
 from tests.faults.plan import SHORT, Fault, JobPlan, Plan, Profile
 from tests.faults.run import Outcome, carry_out
 from tests.faults.system import System
+from tests.nursery import Nursery
 
 pytestmark = [
     *(pytest.mark.slow, pytest.mark.timeout(180)),

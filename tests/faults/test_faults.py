@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kinds import KINDS
-from tests.faults.nursery import Nursery
 from tests.faults.plan import SHORT, Fault, JobPlan, Plan, make_plan
 from tests.faults.report import line_of
 from tests.faults.run import carry_out
+from tests.nursery import Nursery
 
 #: Seeds, and what goes wrong in their runs.
 RUNS = {

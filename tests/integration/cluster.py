@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -20,10 +17,10 @@ from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.tables import create_tables
 from sosw_celery.wiring import QUEUES, Services
+from tests.nursery import ROOT, Nursery, Process
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"
 MODULES = Path(__file__).parent / "modules"
-ROOT = Path(__file__).parents[2]
 ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
 
 
@@ -40,8 +37,17 @@ class Span:
 class Cluster:
     """The processes of one test, its tables, and a client of both. All of its processes end with it."""
 
-    def __init__(self, directory: Path, redis_url: str, dynamodb_endpoint: str, table_prefix: str, **section: Any):
+    def __init__(
+        self,
+        directory: Path,
+        nursery: Nursery,
+        redis_url: str,
+        dynamodb_endpoint: str,
+        table_prefix: str,
+        **section: Any,
+    ) -> None:
         self.directory = directory
+        self._nursery = nursery
         self.history = directory / "history"
         self.history.mkdir()
         self.section: dict[str, Any] = {
@@ -62,7 +68,7 @@ class Cluster:
         self.settings = load_settings(self.section)
         self.app = Celery("test client", broker=redis_url, backend=redis_url, set_as_current=False)
         self.services = Services(self.app, self.settings)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
         self.environment = {
             **os.environ,
             "PYTHONPATH": f"{MODULES}{os.pathsep}{ROOT}",
@@ -77,42 +83,33 @@ class Cluster:
 
     # ---- processes
 
-    def worker(self, queues: str = ESSENTIALS, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    def worker(self, queues: str = ESSENTIALS, *options: str, **environment: str) -> Process:
         """Start a worker node and return once it is ready."""
         name = f"{queues.split(',')[0]}-{uuid.uuid4().hex[:6]}"
-        process = self._celery("worker", "-Q", queues, "-n", f"{name}@test", "-l", "INFO", *options, **environment)
+        process = self.celery("worker", "-Q", queues, "-n", f"{name}@test", "-l", "INFO", *options, **environment)
         self.wait_for(lambda: "ready." in self.log(process), 40, f"worker {name}", process)
         return process
 
-    def beat(self) -> subprocess.Popen[bytes]:
+    def beat(self) -> Process:
         """Start beat: the safety net and the sweeps."""
-        return self._celery("beat", "-l", "INFO")
+        return self.celery("beat", "-l", "INFO")
 
-    def _celery(self, command: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    def celery(self, command: str, *options: str, **environment: str) -> Process:
+        """Start `celery -A sosw_celery COMMAND OPTIONS`; it is not ready yet."""
         log = self.directory / f"{len(self.processes)}-{command}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "sosw_celery", command, *options],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**self.environment, **environment},
-                cwd=self.directory,
-                start_new_session=True,
-            )
-        process.log = log  # type: ignore[attr-defined]
+        log.touch()
+        process = self._nursery.start([command, *options], {**self.environment, **environment}, self.directory, log)
         self.processes.append(process)
         return process
 
-    def log(self, process: subprocess.Popen[bytes]) -> str:
+    def log(self, process: Process) -> str:
         """Return what a process has printed."""
-        return str(process.log.read_text(errors="replace"))  # type: ignore[attr-defined]
+        return process.log.read_text(errors="replace")
 
     def stop(self) -> None:
         """End all processes."""
         for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
         self.app.close()
         self.services.redis.close()
 
@@ -135,7 +132,7 @@ class Cluster:
         condition: Callable[[], object],
         timeout_s: float,
         what: str,
-        process: subprocess.Popen[bytes] | None = None,
+        process: Process | None = None,
     ) -> None:
         """Wait until the condition holds."""
         end = time.monotonic() + timeout_s
@@ -147,7 +144,7 @@ class Cluster:
 
     def tails(self) -> str:
         """Return the end of every process's log, for the message of a failed test."""
-        logs = [(process.log, self.log(process)) for process in self.processes]  # type: ignore[attr-defined]
+        logs = [(process.log, self.log(process)) for process in self.processes]
         return "\n".join(f"--- {path.name}\n{text[-3000:]}" for path, text in logs)
 
     # ---- what happened

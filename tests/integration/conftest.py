@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.nursery import Nursery
+
 # Tests are found by importlib, which gives their directory no name; the helper module gets one here.
 if "cluster" not in sys.modules:
     _spec = importlib.util.spec_from_file_location("cluster", Path(__file__).with_name("cluster.py"))
@@ -21,7 +23,7 @@ if "cluster" not in sys.modules:
 
 @pytest.fixture
 def make_cluster(
-    tmp_path: Path, redis_url: str, dynamodb_endpoint: str, table_prefix: str
+    tmp_path: Path, nursery: Nursery, redis_url: str, dynamodb_endpoint: str, table_prefix: str
 ) -> Iterator[Callable[..., Any]]:
     """Builds a cluster with a `sosw` section of one's own; no process runs yet."""
     from cluster import Cluster
@@ -29,7 +31,7 @@ def make_cluster(
     clusters: list[Cluster] = []
 
     def make(**section: Any) -> Cluster:
-        clusters.append(Cluster(tmp_path, redis_url, dynamodb_endpoint, table_prefix, **section))
+        clusters.append(Cluster(tmp_path, nursery, redis_url, dynamodb_endpoint, table_prefix, **section))
         return clusters[-1]
 
     yield make

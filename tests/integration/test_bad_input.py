@@ -59,7 +59,7 @@ def send_raw(client: Redis, queue: str, body: bytes, headers: Any, kind: str = "
 def all_taken(cluster: Cluster, what: str) -> None:
     """Wait until every queue is empty, with all processes alive."""
     cluster.wait_for(lambda: not any(map(cluster.services.redis.llen, ALL_QUEUES)), 60, f"{what} to be taken")
-    ended = [process.args for process in cluster.processes if process.poll() is not None]
+    ended = [process.arguments for process in cluster.processes if process.poll() is not None]
     assert not ended, f"{what}: ended\n{cluster.tails()}"
 
 

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster import Cluster
 
 from sosw_celery.local import RedisServer
+from tests.nursery import Nursery, Process
 
 #: Seconds of silence that count in these tests, and between two signs of life.
 LIMIT_S, HEARTBEAT_S = 2, 0.2
@@ -45,10 +45,9 @@ def probe(cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=cluster.environment, cwd=cluster.directory, capture_output=True, text=True)
 
 
-def node_of(process: subprocess.Popen[bytes]) -> str:
+def node_of(process: Process) -> str:
     """Return the name of a worker's node."""
-    arguments: Any = process.args
-    return str(arguments[arguments.index("-n") + 1])
+    return process.arguments[process.arguments.index("-n") + 1]
 
 
 def wait_until_dead(cluster: Cluster, words: str) -> None:
@@ -109,7 +108,7 @@ def test_a_frozen_node_and_a_killed_one_are_dead(cluster: Cluster) -> None:
     os.kill(worker.pid, signal.SIGCONT)
     cluster.wait_for(lambda: probe(cluster).returncode == 0, 20, "the node to be alive again")
     os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
+    worker.wait(20)
     answer = probe(cluster)
     assert answer.returncode == 1
     assert "is gone" in answer.stderr
@@ -150,14 +149,13 @@ def test_connections_that_are_cut_come_back_and_the_node_is_alive_all_the_time(c
 
 @pytest.mark.slow
 def test_a_redis_that_is_away_is_told_and_no_reason_for_a_restart(
-    tmp_path: Path, dynamodb_endpoint: str, table_prefix: str
+    tmp_path: Path, nursery: Nursery, dynamodb_endpoint: str, table_prefix: str
 ) -> None:
     """While Redis does not answer the probe says so and does not fail; after that the node is alive as it was."""
+    section = {"labourers": LABOURERS, "heartbeat_s": HEARTBEAT_S}
     with (
         RedisServer() as server,
-        stopped(
-            Cluster(tmp_path, server.url, dynamodb_endpoint, table_prefix, labourers=LABOURERS, heartbeat_s=HEARTBEAT_S)
-        ) as cluster,
+        stopped(Cluster(tmp_path, nursery, server.url, dynamodb_endpoint, table_prefix, **section)) as cluster,
     ):
         cluster.worker("note", "-c", "1")
         os.kill(server.pid, signal.SIGSTOP)

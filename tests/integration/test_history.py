@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from cluster import Cluster
 from sosw_celery.cli import sosw, task
 from sosw_celery.core.history import Event
 from sosw_celery.core.model import JobState
+from tests.nursery import Process
 
 LABOURERS = {
     "chronicle": {"max_simultaneous_invocations": 2, "duration": 30, "retry_backoff": 0.1, "retry_jitter": False},
@@ -141,7 +141,7 @@ def test_a_close_that_comes_too_late_is_told(start: Callable[..., Cluster]) -> N
     assert (late.action, late.extra["attempts"], late.origin.invocation_id) == ("closed_late", 1, f"{done.task_id}.1")
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: Process) -> None:
     """Shut a worker down warm and wait for its end."""
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

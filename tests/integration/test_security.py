@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sosw_celery.core.model import JobState
 from sosw_celery.local import RedisServer
 from sosw_celery.wiring import QUEUES, SCHEDULER, WORKER_ASSISTANT
+from tests.nursery import Nursery
 
 LABOURERS = {
     "note": {"max_simultaneous_invocations": 2, "duration": 30, "retry_backoff": 0.1},
@@ -144,7 +145,9 @@ CANARIES = ("canary-payload", "canary-key", "canary-result", "canary-wrong-value
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_no_log_line_holds_a_payload_or_a_password(tmp_path: Path, dynamodb_endpoint: str, table_prefix: str) -> None:
+def test_no_log_line_holds_a_payload_or_a_password(
+    tmp_path: Path, nursery: Nursery, dynamodb_endpoint: str, table_prefix: str
+) -> None:
     """Whatever happens to jobs, in any process that logs all it can: what they hold, and secrets, are in no output.
 
     Neither are they in what the commands print about the configuration and its errors. A body's own exception is its
@@ -154,15 +157,14 @@ def test_no_log_line_holds_a_payload_or_a_password(tmp_path: Path, dynamodb_endp
         with redis.from_url(server.url) as client:
             client.config_set("requirepass", PASSWORD)
         url = server.url.replace("redis://", f"redis://:{PASSWORD}@")
-        cluster = Cluster(
-            tmp_path, url, dynamodb_endpoint, table_prefix, labourers=LABOURERS, lease_s=3, renew_s=0.5, settle_s=1
-        )
+        section = {"labourers": LABOURERS, "lease_s": 3, "renew_s": 0.5, "settle_s": 1}
+        cluster = Cluster(tmp_path, nursery, url, dynamodb_endpoint, table_prefix, **section)
         cluster.environment["AWS_SECRET_ACCESS_KEY"] = "canary-aws-secret"
         try:
             _make_every_kind_of_line(cluster)
         finally:
             cluster.stop()
-        outputs = {str(process.args): cluster.log(process) for process in cluster.processes}
+        outputs = {str(process.arguments): cluster.log(process) for process in cluster.processes}
         outputs |= {"commands": "".join(_commands(cluster, url))}
     assert len(outputs) == 4
     assert "canary-command" in outputs["commands"]
@@ -180,9 +182,9 @@ def _make_every_kind_of_line(cluster: Cluster) -> None:
     from cluster import ESSENTIALS
 
     for queues, count in ((ESSENTIALS, "2"), ("note,count", "2")):
-        process = cluster._celery("worker", "-Q", queues, "-c", count, "-n", f"{queues[:4]}@test", "-l", "DEBUG")
+        process = cluster.celery("worker", "-Q", queues, "-c", count, "-n", f"{queues[:4]}@test", "-l", "DEBUG")
         cluster.wait_for(lambda process=process: "ready." in cluster.log(process), 60, "worker", process)
-    cluster._celery("beat", "-l", "DEBUG")
+    cluster.celery("beat", "-l", "DEBUG")
     private = {"canary-key": "canary-payload", "values": ["canary-result"]}
     manners = ["", "raise", "kill", "later"]
     for name in LABOURERS:

@@ -20,9 +20,11 @@ class Talkative(Server):
     name = "talkative"
 
     def command(self) -> list[str]:
+        """Write every number, then that it is ready."""
         return [sys.executable, "-I", "-S", "-c", SERVER]
 
     def answers(self) -> bool:
+        """Look for the last word."""
         return "ready" in self._log_tail()
 
 

@@ -5,7 +5,9 @@ sosw_celery ...`; only the second of CPU for the imports is spent once instead o
 and no configuration is read before the fork.
 
     with Nursery() as nursery:
-        pid = nursery.start(["worker", "-Q", "note"], environment, directory, log)
+        process = nursery.start(["worker", "-Q", "note"], environment, directory, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
 
 Whoever is started here ends with the nursery, and the nursery with the process that made it, whatever ends that.
 """
@@ -28,13 +30,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Nursery"]
+__all__ = ["Nursery", "Process"]
 
-ROOT = Path(__file__).parents[2]
-MODULES = Path(__file__).parent / "modules"
-
-#: The module with the configuration of the processes under test.
-CONFIGURATION = "faults_config"
+ROOT = Path(__file__).parents[1]
 
 #: What every process under test imports, as far as it reads no configuration while it is imported. Nothing that makes
 #: memory for a node's processes to share, as `leases` does: all nodes would share it.
@@ -63,7 +61,50 @@ OF_ONE_NODE = frozenset({"sosw_celery.leases", "sosw_celery.scheduler_task"})
 #: Seconds within which the children of a process have ended after it.
 GROUP_ENDS_S = 5.0
 
+#: Seconds between two looks whether a process has ended.
+LOOK_EVERY_S = 0.02
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Process:
+    """A process that was started in the nursery, and its group; asked and told as a `subprocess.Popen` is."""
+
+    def __init__(self, nursery: Nursery, pid: int, arguments: Sequence[str], log: Path) -> None:
+        self.pid = pid
+        self.arguments = arguments
+        self.log = log
+        self.returncode: int | None = None
+        self._nursery = nursery
+
+    def poll(self) -> int | None:
+        """Return how the main process ended: its exit status, -N for signal N, or None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._nursery.exit_status(self.pid)
+        return self.returncode
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end of the main process and return how it ended.
+
+        Raises:
+            TimeoutError: It still runs after so many seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{' '.join(self.arguments)} still runs after {timeout_s:g} s")
+            time.sleep(LOOK_EVERY_S)
+        return status
+
+    def send_signal(self, number: int, *, group: bool = False) -> None:
+        """Signal the main process, or it and all of its children; nothing happens once it has ended."""
+        self._nursery.signal(self.pid, number, group=group)
+
+    def kill(self) -> None:
+        """Kill it and all of its children, and wait for their end."""
+        self.send_signal(signal.SIGKILL, group=True)
+        while not self._nursery.ended([self.pid], group=True):
+            time.sleep(LOOK_EVERY_S)
 
 
 class Nursery:
@@ -75,7 +116,7 @@ class Nursery:
 
     def __enter__(self) -> Nursery:
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", "tests.nursery"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,8 +134,14 @@ class Nursery:
         if process is not None:
             process.communicate()
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> int:
-        """Have `celery -A sosw_celery ARGUMENTS` running, and return its process id, which is that of its group too."""
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> Process:
+        """Have `celery -A sosw_celery ARGUMENTS` running in a session and a group of its own.
+
+        Parameters:
+            environment: All of it. `PYTHONPATH` says where its modules are, beside those of the project.
+            directory: The working directory.
+            log: Takes what it prints, behind what is there.
+        """
         order = {
             "do": "start",
             "arguments": ["celery", "-A", "sosw_celery", *arguments],
@@ -102,7 +149,7 @@ class Nursery:
             "directory": str(directory),
             "log": str(log),
         }
-        return int(self._ask(order))
+        return Process(self, int(self._ask(order)), arguments, log)
 
     def signal(self, pid: int, number: int, *, group: bool = False) -> None:
         """Signal a process that was started here, or it and all of its children; nothing happens once it has ended."""
@@ -112,6 +159,11 @@ class Nursery:
         """Return which of the processes that were started here have ended, or have with all of their children."""
         found: list[int] = self._ask({"do": "ended", "pids": list(pids), "group": group})
         return found
+
+    def exit_status(self, pid: int) -> int | None:
+        """Return how a process that was started here ended, -N for signal N; None while it runs."""
+        status: int | None = self._ask({"do": "exit_status", "pid": pid})
+        return status
 
     def _ask(self, order: Mapping[str, object]) -> Any:
         with self._lock:
@@ -132,12 +184,14 @@ class _Children:
 
     def __init__(self) -> None:
         self._ended_at: dict[int, float] = {}
+        self._exit_status: dict[int, int] = {}
         self._started: set[int] = set()
 
     def add(self, pid: int) -> None:
         """Take up a child."""
         self._started.add(pid)
         self._ended_at.pop(pid, None)
+        self._exit_status.pop(pid, None)
 
     def signal(self, pid: int, number: int, *, group: bool) -> bool:
         """Signal one of them, or its group; return whether it was there."""
@@ -155,6 +209,11 @@ class _Children:
         """Return whether a child has ended, or it and its group."""
         return not self.signal(pid, 0, group=group)
 
+    def exit_status(self, pid: int) -> int | None:
+        """Return how a child ended, or None while it runs."""
+        self._wait()
+        return self._exit_status.get(pid)
+
     def end(self) -> None:
         """End them all."""
         for pid in self._started:
@@ -167,8 +226,10 @@ class _Children:
     def _wait(self) -> None:
         """Take note of who has ended, orphans of the children included."""
         with contextlib.suppress(ChildProcessError):
-            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
                 self._ended_at[pid] = time.monotonic()
+                self._exit_status[pid] = os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
@@ -191,6 +252,8 @@ def _carry_out(order: Mapping[str, Any], children: _Children) -> object:
         return [pid for pid in order["pids"] if children.has_ended(pid, group=order["group"])]
     if order["do"] == "signal":
         return children.signal(order["pid"], order["number"], group=order["group"])
+    if order["do"] == "exit_status":
+        return children.exit_status(order["pid"])
     pid = os.fork()
     if pid == 0:
         _become(order)
@@ -199,10 +262,19 @@ def _carry_out(order: Mapping[str, Any], children: _Children) -> object:
 
 
 def _warm_up_boto() -> None:
-    """Have the models of DynamoDB read: clients that are made of the default session after a fork find them there."""
+    """Have the models of DynamoDB read: clients that are made of the default session after a fork find them there.
+
+    With credentials of this client alone: the forks find theirs by themselves.
+    """
     import boto3
 
-    boto3.client("dynamodb", endpoint_url="http://127.0.0.1:1", region_name="eu-west-1").close()
+    boto3.client(
+        "dynamodb",
+        endpoint_url="http://127.0.0.1:1",
+        region_name="eu-west-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",
+    ).close()
 
 
 def _become(order: Mapping[str, Any]) -> None:
@@ -217,12 +289,11 @@ def _become(order: Mapping[str, Any]) -> None:
         for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
         os.environ.clear()
-        os.environ.update(order["environment"], CELERY_CONFIG_MODULE=CONFIGURATION)
+        os.environ.update(order["environment"])
         os.chdir(str(order["directory"]))
-        sys.path.insert(0, str(MODULES))
+        sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
         sys.argv = list(order["arguments"])
         if "LD_PRELOAD" in os.environ:  # a library that has to be there from the first line on
-            os.environ["PYTHONPATH"] = f"{MODULES}{os.pathsep}{ROOT}"
             os.execv(sys.executable, [sys.executable, "-m", *sys.argv])
         status = _run_celery()
     except BaseException:

@@ -21,6 +21,7 @@ from sosw_celery.clock import now
 from sosw_celery.core.health import EcoStatus
 from sosw_celery.ecology_settings import EcologyConfig
 from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.services.ecology import LOOK_S
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.metrics import CloudWatch, Source, ask_prometheus, sources_from
 
@@ -256,21 +257,24 @@ def test_a_bad_metric_holds_new_invocations_back_and_recovery_lets_them_go_on(
 ) -> None:
     """Running tasks finish, none is started while the metric is bad, all are done after it recovered."""
     cluster = make_note({"load": prometheus.metric()})
-    submitted = cluster.submit(job(30, 0.4))
+    submitted = cluster.submit(job(50, 0.4))
     cluster.wait_for(lambda: len(cluster.spans()) >= 6, 30, "tasks to run")
 
     prometheus.value = "90"
     ecology = cluster.services.ecology
     cluster.wait_for(lambda: ecology.health_of("note").status == EcoStatus.BAD, 10, "the metric to be felt")
-    cluster.wait_for(lambda: all(span.end for span in cluster.spans()), 10, "running tasks to end")
+    felt_by_all = time.monotonic() + 2 * LOOK_S
+    cluster.wait_for(
+        lambda: time.monotonic() > felt_by_all and all(span.end for span in cluster.spans()), 10, "running tasks to end"
+    )
     held = cluster.spans()
     readings = len(prometheus.asked)
     cluster.wait_for(lambda: len(prometheus.asked) >= readings + 10, 20, "more readings")
-    assert len(cluster.spans()) == len(held) < 30
+    assert len(cluster.spans()) == len(held) < 50
     assert cluster.services.slots.look("note").running == 0
 
     prometheus.value = "10"
-    assert cluster.ended(submitted).completed == 30
+    assert cluster.ended(submitted).completed == 50
     assert {task.attempts for task in cluster.closed("note")} == {1}
     assert most_at_once(cluster.spans()) == 4
 

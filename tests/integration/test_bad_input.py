@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cluster import Cluster
 
 from sosw_celery import clock
 from sosw_celery.core.model import JobState
 from sosw_celery.wiring import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
+from tests.integration.cluster import Cluster
 
 if TYPE_CHECKING:
     from redis import Redis

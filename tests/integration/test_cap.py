@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cluster import Cluster, most_at_once
+
+from tests.integration.cluster import Cluster, most_at_once
 
 CAP = 3
 TASKS = 200

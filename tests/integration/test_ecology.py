@@ -14,7 +14,6 @@ from typing import Any
 
 import boto3
 import pytest
-from cluster import Cluster, most_at_once
 from moto.server import ThreadedMotoServer
 
 from sosw_celery.clock import now
@@ -24,6 +23,7 @@ from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.services.ecology import LOOK_S
 from sosw_celery.settings import load_settings
 from sosw_celery.stores.metrics import CloudWatch, Source, ask_prometheus, sources_from
+from tests.integration.cluster import Cluster, most_at_once
 
 # ---- CloudWatch
 

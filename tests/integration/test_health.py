@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
 
 from sosw_celery.local import RedisServer
+from tests.integration.cluster import Cluster
 from tests.nursery import Nursery, Process
 
 #: Seconds of silence that count in these tests, and between two signs of life.

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cluster import Cluster
 
 from sosw_celery.cli import sosw, task
 from sosw_celery.core.history import Event
 from sosw_celery.core.model import JobState
+from tests.integration.cluster import Cluster
 from tests.nursery import Process
 
 LABOURERS = {

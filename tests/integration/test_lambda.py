@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from cluster import Cluster
+
+from tests.integration.cluster import Cluster
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:resize:prod"
 LABOURERS = {

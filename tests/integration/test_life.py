@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cluster import Cluster, most_at_once
 
 from sosw_celery.core.model import JobState
+from tests.integration.cluster import Cluster, most_at_once
 
 LABOURERS = {
     "note": {"max_simultaneous_invocations": 3, "duration": 3, "cooldown": 1, "retry_backoff": 0.1},

@@ -12,10 +12,10 @@ from typing import Any
 
 import boto3
 import pytest
-from cluster import Cluster
 from moto.server import ThreadedMotoServer
 
 from sosw_celery.stores.outbox import EVERYBODY
+from tests.integration.cluster import Cluster
 
 LABOURERS = {"note": {"max_simultaneous_invocations": 3, "duration": 30, "max_attempts": 1}}
 

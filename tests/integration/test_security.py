@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import redis
-from cluster import Cluster
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sosw_celery.core.model import JobState
 from sosw_celery.local import RedisServer
 from sosw_celery.wiring import QUEUES, SCHEDULER, WORKER_ASSISTANT
+from tests.integration.cluster import Cluster
 from tests.nursery import Nursery
 
 LABOURERS = {
@@ -179,7 +179,7 @@ def test_no_log_line_holds_a_payload_or_a_password(
 
 def _make_every_kind_of_line(cluster: Cluster) -> None:
     """Have jobs succeed, fail, die with their process, be refused and be malformed, while processes log everything."""
-    from cluster import ESSENTIALS
+    from tests.integration.cluster import ESSENTIALS
 
     for queues, count in ((ESSENTIALS, "2"), ("note,count", "2")):
         process = cluster.celery("worker", "-Q", queues, "-c", count, "-n", f"{queues[:4]}@test", "-l", "DEBUG")

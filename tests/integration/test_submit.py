@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cluster import Cluster
 
 from sosw_celery.core.model import JobState
+from tests.integration.cluster import Cluster
 
 PROGRAM = """
 import json, sys

@@ -12,8 +12,9 @@ from typing import Any
 
 import boto3
 import pytest
-from cluster import MODULES, Cluster
 from moto.server import ThreadedMotoServer
+
+from tests.integration.cluster import MODULES, Cluster
 
 LABOURERS = {"note": {"arn": "arn:aws:lambda:eu-west-1:000000000000:function:note", "max_simultaneous_invocations": 2}}
 JOB = {

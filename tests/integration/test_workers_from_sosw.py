@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import ROOT, Cluster, most_at_once
 
 from sosw_celery.core.model import JobState, Task
 from sosw_celery.stores.dynamo_client import DynamoDbClient
+from tests.integration.cluster import ROOT, Cluster, most_at_once
 
 DOCS = ROOT / "docs" / "workers-from-sosw.md"
 #: Short leases, so that a lost attempt is noticed within the test.

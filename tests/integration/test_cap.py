@@ -56,6 +56,6 @@ def test_never_more_starts_than_the_rate_allows(make_cluster: Callable[..., Clus
 
     starts = sorted(span.start for span in cluster.spans())
     # Tokens are spent by Redis; bodies start some moments later, each after its own.
-    slack_s = 0.5
-    assert all(starts[index + 20] - starts[index] >= 2 - slack_s for index in range(len(starts) - 20))
+    slack_s = 1
+    assert all(starts[index + 40] - starts[index] >= 4 - slack_s for index in range(len(starts) - 40))
     assert starts[-1] - starts[0] < 15

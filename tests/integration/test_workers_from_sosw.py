@@ -183,12 +183,9 @@ def start_without_aws(cluster: Cluster, queues: str, *options: str) -> Any:
     environment = {name: value for name, value in cluster.environment.items() if not name.startswith("AWS_")}
     environment["TEST_SOSW"] = json.dumps({**cluster.section, "dynamodb_endpoint": NOWHERE})
     full, cluster.environment = cluster.environment, environment
-    names = [name for name in os.environ if name.startswith("AWS_")]
-    taken = {name: os.environ.pop(name) for name in names}
     try:
         return cluster.worker(queues, *options)
     finally:
-        os.environ.update(taken)
         cluster.environment = full
 
 

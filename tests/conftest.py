@@ -5,12 +5,14 @@ The servers are the ones of the local stack, so they end with the test run, what
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import hypothesis
 import pytest
 import redis
@@ -50,6 +52,9 @@ def _clean_environment() -> None:
 
 # Before any test module is imported: the app reads its configuration at import.
 _clean_environment()
+
+# moto lets boto3 forget its session after each test: botocore would read and parse all of its models for each one anew.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Nursery", "Process"]
 
@@ -64,6 +64,9 @@ GROUP_ENDS_S = 5.0
 #: Seconds between two looks whether a process has ended.
 LOOK_EVERY_S = 0.02
 
+#: Seconds within which a process has ended that was killed, with its children.
+KILLED_S = 20.0
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -89,12 +92,9 @@ class Process:
         Raises:
             TimeoutError: It still runs after so many seconds.
         """
-        deadline = time.monotonic() + timeout_s
-        while (status := self.poll()) is None:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{' '.join(self.arguments)} still runs after {timeout_s:g} s")
-            time.sleep(LOOK_EVERY_S)
-        return status
+        self._await(lambda: self.poll() is not None, timeout_s)
+        assert self.returncode is not None
+        return self.returncode
 
     def send_signal(self, number: int, *, group: bool = False) -> None:
         """Signal the main process, or it and all of its children; nothing happens once it has ended."""
@@ -103,8 +103,14 @@ class Process:
     def kill(self) -> None:
         """Kill it and all of its children, and wait for their end."""
         self.send_signal(signal.SIGKILL, group=True)
-        while not self._nursery.ended([self.pid], group=True):
-            time.sleep(LOOK_EVERY_S)
+        self._await(lambda: self._nursery.ended([self.pid], group=True), KILLED_S)
+
+    def _await(self, ended: Callable[[], object], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not ended():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{' '.join(self.arguments)} still runs after {timeout_s:g} s")
+            time.sleep(LOOK_EVERY_S)  # only its parent could await its end
 
 
 class Nursery:
@@ -140,8 +146,9 @@ class Nursery:
         Parameters:
             environment: All of it. `PYTHONPATH` says where its modules are, beside those of the project.
             directory: The working directory.
-            log: Takes what it prints, behind what is there.
+            log: Takes what it prints, behind what is there; made when missing.
         """
+        log.touch()
         order = {
             "do": "start",
             "arguments": ["celery", "-A", "sosw_celery", *arguments],
@@ -175,6 +182,11 @@ class Nursery:
             return json.loads(self._process.stdout.readline())
 
 
+class _End(NamedTuple):
+    at: float
+    status: int
+
+
 class _Children:
     """Who was started, as their parent knows it: no process is signalled that has got the number of one that ended.
 
@@ -183,21 +195,19 @@ class _Children:
     """
 
     def __init__(self) -> None:
-        self._ended_at: dict[int, float] = {}
-        self._exit_status: dict[int, int] = {}
+        self._ends: dict[int, _End] = {}
         self._started: set[int] = set()
 
     def add(self, pid: int) -> None:
         """Take up a child."""
         self._started.add(pid)
-        self._ended_at.pop(pid, None)
-        self._exit_status.pop(pid, None)
+        self._ends.pop(pid, None)
 
     def signal(self, pid: int, number: int, *, group: bool) -> bool:
         """Signal one of them, or its group; return whether it was there."""
         self._wait()
-        ended_at = self._ended_at.get(pid)
-        if pid not in self._started or (ended_at is not None and not (group and self._may_have_left(ended_at))):
+        end = self._ends.get(pid)
+        if pid not in self._started or (end is not None and not (group and self._may_have_left(end.at))):
             return False
         try:
             (os.killpg if group else os.kill)(pid, number)
@@ -212,7 +222,8 @@ class _Children:
     def exit_status(self, pid: int) -> int | None:
         """Return how a child ended, or None while it runs."""
         self._wait()
-        return self._exit_status.get(pid)
+        end = self._ends.get(pid)
+        return None if end is None else end.status
 
     def end(self) -> None:
         """End them all."""
@@ -228,8 +239,7 @@ class _Children:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                self._ended_at[pid] = time.monotonic()
-                self._exit_status[pid] = os.waitstatus_to_exitcode(status)
+                self._ends[pid] = _End(time.monotonic(), os.waitstatus_to_exitcode(status))
 
 
 def main() -> None:

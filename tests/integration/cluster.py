@@ -97,7 +97,6 @@ class Cluster:
     def celery(self, command: str, *options: str, **environment: str) -> Process:
         """Start `celery -A sosw_celery COMMAND OPTIONS`; it is not ready yet."""
         log = self.directory / f"{len(self.processes)}-{command}.log"
-        log.touch()
         process = self._nursery.start([command, *options], {**self.environment, **environment}, self.directory, log)
         self.processes.append(process)
         return process

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from sosw_celery.core.job_plan import task_id
 from tests.faults.evidence import Evidence, Job, Row, Run
+from tests.faults.idling import Idling, idling_of
 from tests.faults.usage import Recovery, Usage, recovery_of, usage_of
 
 __all__ = ["Finding", "Promise", "Verdict", "check"]
@@ -25,8 +26,9 @@ EXAMPLES = 3
 MOST_AFTER_WAKE_S = 1.0
 #: Share of a lease after which a node that stood still can not rely on it any more.
 PATIENCE = 0.8
-#: Least share of its slots that a labourer with queued tasks uses before the first fault.
-LEAST_QUIET_USE = 0.3
+#: Before the first fault: largest share of the looks that may see a slot without a lease beside tasks on standby, and
+#: of the leases that may run out. Next to none do; where slots wait for the safety net, about every second one or more.
+MOST_IDLE, MOST_LAPSED = 0.1, 0.2
 #: Seconds in which slots have to be in full use again, besides those of two leases.
 RECOVERY_S = 30.0
 
@@ -66,6 +68,7 @@ class Verdict:
         after_wake_s: How long bodies ran on after their frozen node was woken, the longest one.
         recoveries: One for each fault that happened.
         starts: Runs of bodies.
+        idling: Of each labourer.
     """
 
     findings: Sequence[Finding]
@@ -73,7 +76,7 @@ class Verdict:
     after_wake_s: float | None
     recoveries: Sequence[Recovery]
     starts: int = 0
-    quiet_use: Mapping[str, float | None] | None = None
+    idling: Sequence[Idling] = ()
 
     @property
     def broken(self) -> frozenset[Promise]:
@@ -88,12 +91,13 @@ def check(evidence: Evidence) -> Verdict:
         labourer_id: usage_of(labourer_id, cap, spans[labourer_id], evidence)
         for labourer_id, cap in evidence.caps.items()
     }
+    idling = [idling_of(labourer_id, cap, evidence) for labourer_id, cap in evidence.caps.items()]
     recoveries = [recovery_of(fault, usages.values(), evidence.faults) for fault in evidence.faults if fault.happened]
     findings = [
         *_lost(evidence),
         *_closed(evidence),
         *_over_the_cap(evidence, usages, after_wake),
-        *_idle(evidence, usages, recoveries),
+        *_idle(evidence, idling, recoveries),
     ]
     return Verdict(
         findings=findings,
@@ -101,7 +105,7 @@ def check(evidence: Evidence) -> Verdict:
         after_wake_s=max(after_wake.values(), default=None),
         recoveries=recoveries,
         starts=len(evidence.runs),
-        quiet_use={labourer_id: usage.quiet for labourer_id, usage in usages.items()},
+        idling=idling,
     )
 
 
@@ -263,10 +267,13 @@ def _over_the_cap(
 # ---- how well slots were used
 
 
-def _idle(evidence: Evidence, usages: Mapping[str, Usage], recoveries: Sequence[Recovery]) -> Iterator[Finding]:
-    for labourer_id, usage in usages.items():
-        if usage.quiet is not None and usage.quiet < LEAST_QUIET_USE:
-            what = f"{usage.quiet:.0%} of the slots of {labourer_id} in use, with tasks queued and no fault yet"
+def _idle(evidence: Evidence, idling: Sequence[Idling], recoveries: Sequence[Recovery]) -> Iterator[Finding]:
+    for seen in idling:
+        if seen.idle is not None and seen.idle > MOST_IDLE:
+            where = f"a free slot of {seen.labourer_id} beside tasks on standby"
+            yield Finding(Promise.IDLE, f"{seen.idle:.0%} of {seen.looks} looks saw {where}, and no fault yet")
+        if seen.lapsed is not None and seen.lapsed > MOST_LAPSED:
+            what = f"{seen.lapsed:.0%} of {seen.leases} leases of {seen.labourer_id} ran out, and no fault yet"
             yield Finding(Promise.IDLE, what)
     if evidence.gave_up:  # what never ended is told of as such
         return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Evidence", "FaultRecord", "Freeze", "Job", "JobItem", "Row", "Run"]
+__all__ = ["Evidence", "FaultRecord", "Freeze", "Job", "JobItem", "Look", "Row", "Run"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,25 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How the slots of a labourer stood at an instant.
+
+    Parameters:
+        at: When the answer was there, monotonic seconds.
+        pending, running: Leases.
+        standby: Tasks that come next and have no slot.
+        lapses: Leases that have run out so far.
+    """
+
+    labourer_id: str
+    at: float
+    pending: int
+    running: int
+    standby: int
+    lapses: int
+
+
+@dataclass(frozen=True)
 class FaultRecord:
     """A fault that was injected, monotonic seconds.
 
@@ -113,6 +133,7 @@ class Evidence:
     Parameters:
         caps: `max_simultaneous_invocations` of each labourer.
         lease_s: As configured.
+        looks: Taken until the first fault.
         gave_up: The run was ended from outside because nothing went on.
     """
 
@@ -123,7 +144,13 @@ class Evidence:
     items: Mapping[str, JobItem]
     rows: Sequence[Row]
     runs: Sequence[Run]
+    looks: Sequence[Look] = ()
     freezes: Sequence[Freeze] = ()
     faults: Sequence[FaultRecord] = ()
     gave_up: bool = False
     labourer_of: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def calm_until(self) -> float:
+        """When the first fault began; infinity if none did."""
+        return min([fault.at for fault in self.faults if fault.happened], default=math.inf)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tests.faults.checker import Promise
+from tests.faults.idling import Idling
 from tests.faults.run import Outcome
 
 __all__ = ["filled_in", "line_of", "markdown", "summary_line"]
@@ -26,6 +27,7 @@ def line_of(outcome: Outcome) -> str:
     words = [f"seed {plan.seed}: {plan.title}; {plan.tasks:,} tasks, {outcome.seconds:.0f} s"]
     most = ", ".join(f"{name} {count}" for name, count in sorted(verdict.most_at_once.items()))
     words.append(f"most at once {most}")
+    words += [_idling(idling) for idling in verdict.idling if idling.looks]
     for recovery in verdict.recoveries:
         words.append(f"{recovery.kind}: next start {_s(recovery.first_s)}, full use {_s(recovery.full_s)}")
     if verdict.after_wake_s is not None:
@@ -104,6 +106,15 @@ def _median_and_worst(seconds: Sequence[float]) -> tuple[str, str]:
 
 def _broken(outcomes: Sequence[Outcome], promise: Promise) -> int:
     return sum(promise in outcome.verdict.broken for outcome in outcomes)
+
+
+def _idling(idling: Idling) -> str:
+    words = f"{idling.labourer_id} idle in {_share(idling.idle)} of {idling.looks} looks"
+    return f"{words}, {_share(idling.lapsed)} of {idling.leases} leases ran out"
+
+
+def _share(share: float | None) -> str:
+    return "?" if share is None else f"{share:.0%}"
 
 
 def _s(seconds: float | None) -> str:

@@ -18,6 +18,7 @@ from tests.faults.checker import Verdict, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze
 from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in, starts_in
 from tests.faults.kinds import inject
+from tests.faults.looks import keep_looking, looks_in
 from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
 from tests.faults.system import System, wait_for
 from tests.nursery import Nursery
@@ -64,17 +65,20 @@ class _Progress:
 
     Parameters:
         began: When work was well under way; the times of the plan count from it.
+        struck: A fault is about to strike, or the run ends.
     """
 
     began: float
     under_way: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
+    struck: threading.Event = field(default_factory=threading.Event)
     faults: list[FaultRecord] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
 
     def end(self) -> None:
         """Have whoever waits for its time give up."""
         self.stop.set()
+        self.struck.set()
         self.under_way.set()
 
     def reached(self, at_s: float) -> bool:
@@ -123,7 +127,9 @@ def carry_out(
 def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
     """Submit the jobs, inject the faults, wait for the end of both; return evidence, trouble, and crashes."""
     progress = _Progress(time.monotonic())
-    with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults)) as pool:
+    looks = system.directory / "looks.jsonl"
+    with ThreadPoolExecutor(len(plan.jobs) + len(plan.faults) + 1) as pool:
+        looking = pool.submit(keep_looking, system.services, list(CAPS), looks, progress.struck)
         submitted = {job.job_id: pool.submit(_submit, job, system, progress) for job in plan.jobs}
         faults = [pool.submit(_inject, fault, plan, system, progress) for fault in plan.faults]
         try:
@@ -131,7 +137,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
             gave_up = _await_end(plan, system, [*submitted.values(), *faults], progress)
         finally:
             progress.end()
-    problems = [*_problems(faults), *_problems(submitted.values())]
+    problems = _problems([looking, *faults, *submitted.values()])
     crashes = system.crashes
     system.stop_nodes()
     accepted = {job_id: future.result() for job_id, future in submitted.items() if not future.exception()}
@@ -148,6 +154,7 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
         items=job_items(system.services),
         rows=rows_of(system.services),
         runs=runs_in(system.history),
+        looks=looks_in(looks),
         freezes=progress.freezes,
         faults=sorted(progress.faults, key=lambda fault: fault.at),
         gave_up=gave_up,
@@ -169,6 +176,7 @@ def _submit(job: JobPlan, system: System, progress: _Progress) -> int:
 
 def _inject(fault: Fault, plan: Plan, system: System, progress: _Progress) -> None:
     if progress.reached(fault.at_s):
+        progress.struck.set()
         progress.faults.append(inject(system, fault, plan.profile, progress.freezes))
 
 

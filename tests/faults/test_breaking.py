@@ -63,6 +63,8 @@ def test_nothing_is_reported_where_nothing_is_broken(nursery: Nursery, tmp_path:
     assert outcome.kept, outcome
     assert outcome.verdict.starts == 280
     assert outcome.verdict.most_at_once == {"note": 5, "count": 2}
+    # Not kept for want of looks: they were enough to judge.
+    assert None not in [share for idling in outcome.verdict.idling for share in (idling.idle, idling.lapsed)]
 
 
 @pytest.mark.parametrize("broken", ["scheduler_skips_a_row", "archive_drops_a_row"])
@@ -108,6 +110,13 @@ def test_idle_slots_are_reported(nursery: Nursery, tmp_path: Path) -> None:
     """When whoever frees a slot tells nobody, it waits for the safety net with tasks queued."""
     jobs = [job("a", "note", 60)]
     outcome = carry_out_broken(nursery, tmp_path, "nothing_handed_over", jobs)
+    assert outcome.verdict.broken == {Promise.IDLE}
+
+
+def test_slots_that_wait_for_lost_hints_are_reported(nursery: Nursery, tmp_path: Path) -> None:
+    """When whoever hands a slot over does not publish its hint, the slot has a lease that nobody takes up."""
+    jobs = [job("a", "note", 30)]
+    outcome = carry_out_broken(nursery, tmp_path, "hints_not_published", jobs)
     assert outcome.verdict.broken == {Promise.IDLE}
 
 

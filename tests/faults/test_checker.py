@@ -10,10 +10,12 @@ import pytest
 
 from sosw_celery.core.job_plan import task_id
 from tests.faults.checker import Promise, check
-from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Row, Run
+from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Look, Row, Run
+from tests.faults.idling import LEAST_LEASES, LEAST_LOOKS
 
 CAP = 2
 SECONDS = 0.1
+LOOK_EVERY_S = 0.05
 
 
 def good(tasks: int = 100) -> Evidence:
@@ -28,6 +30,10 @@ def good(tasks: int = 100) -> Evidence:
         Run(f"run {number}", name, 1, group=7, start=number // CAP * SECONDS, alive_at=(number // CAP + 1) * SECONDS)
         for number, name in enumerate(names)
     ]
+    looks = [
+        Look("note", number * LOOK_EVERY_S, pending=number % 2, running=CAP - number % 2, standby=9, lapses=0)
+        for number in range(tasks)
+    ]
     return Evidence(
         caps={"note": CAP},
         max_attempts=3,
@@ -36,6 +42,7 @@ def good(tasks: int = 100) -> Evidence:
         items={"job": JobItem("job", "completed", tasks, tasks, 0)},
         rows=rows,
         runs=runs,
+        looks=looks,
         labourer_of=dict.fromkeys(names, "note"),
     )
 
@@ -67,8 +74,8 @@ def test_a_good_run_breaks_no_promise() -> None:
     verdict = check(good())
     assert not verdict.findings
     assert verdict.most_at_once == {"note": CAP}
-    assert verdict.quiet_use is not None
-    assert verdict.quiet_use["note"] == pytest.approx(1.0)
+    (idling,) = verdict.idling
+    assert (idling.looks, idling.idle, idling.lapsed) == (100, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +200,54 @@ def test_a_node_frozen_for_less_than_its_leases_keeps_its_slots() -> None:
     assert broken(frozen(good(), after_s=0.2, long_s=0.5)) == {Promise.CAP}
 
 
-def test_slots_that_idle_while_tasks_are_queued_are_found() -> None:
-    """A labourer that uses a tenth of its slots before anything went wrong idles."""
+def with_looks(evidence: Evidence, first: int, count: int, **changes: Any) -> Evidence:
+    """Return the evidence with so many looks that saw something else."""
+    looks = list(evidence.looks)
+    looks[first : first + count] = [replace(look, **changes) for look in looks[first : first + count]]
+    return replace(evidence, looks=looks)
+
+
+def test_slots_without_a_lease_beside_tasks_on_standby_are_found() -> None:
+    """A slot that is free beside tasks on standby in more than a tenth of the looks idles."""
+    assert broken(with_looks(good(), 0, 11, pending=0, running=CAP - 1)) == {Promise.IDLE}
+    assert not broken(with_looks(good(), 0, 10, pending=0, running=CAP - 1))
+
+
+def test_bodies_of_a_slow_machine_do_not_idle() -> None:
+    """Bodies that use a tenth of the time are no matter, as long as every slot has a lease."""
     evidence = good()
     slow = [replace(run, start=run.start * 10, alive_at=run.start * 10 + SECONDS) for run in evidence.runs]
-    assert broken(replace(evidence, runs=slow)) == {Promise.IDLE}
+    looks = [replace(look, at=look.at * 10) for look in evidence.looks]
+    assert not broken(replace(evidence, runs=slow, looks=looks))
+
+
+def test_only_slots_beside_tasks_on_standby_before_the_first_fault_idle() -> None:
+    """A slot without a lease is no matter when nobody waits for it, and after a fault."""
+    evidence = good(200)
+    assert not broken(with_looks(evidence, 0, 100, pending=0, running=0, standby=0))
+    fault = FaultRecord("node killed", 5.0, 5.0)
+    late = with_looks(evidence, 100, 100, pending=0, running=0, lapses=200)
+    assert not broken(replace(late, faults=[fault]))
+    assert broken(replace(late, faults=[replace(fault, happened=False)])) == {Promise.IDLE}
+
+
+def test_leases_that_run_out_are_found() -> None:
+    """Hints that nobody takes up hold slots in vain: more than a fifth of the leases that run out are too many."""
+    assert broken(with_looks(good(), 99, 1, lapses=26)) == {Promise.IDLE}
+    assert not broken(with_looks(good(), 99, 1, lapses=24))
+
+
+def test_of_too_few_looks_and_leases_nothing_is_judged() -> None:
+    """Below the least number of looks with tasks on standby, and of leases, the shares are not known."""
+    evidence = good()
+    few = replace(evidence, looks=with_looks(evidence, 0, 100, running=0).looks[: LEAST_LOOKS - 1])
+    (idling,) = check(few).idling
+    assert (idling.looks, idling.idle) == (LEAST_LOOKS - 1, None)
+    assert Promise.IDLE not in broken(few)
+    start = replace(evidence, looks=[replace(evidence.looks[0], lapses=LEAST_LEASES - CAP - 1)])
+    (idling,) = check(start).idling
+    assert (idling.leases, idling.lapsed) == (LEAST_LEASES - 1, None)
+    assert not broken(start)
 
 
 def held_up(gap_s: float) -> Evidence:

@@ -51,7 +51,6 @@ class Usage:
         times, running: From each time on so many run.
         area: Slot seconds until each time.
         begins, ends: Between them tasks were queued: from the first start to that of the task which began last.
-        quiet: Share of the cap in use in the best window before the first fault; None when that was too short.
         usual: How many run at a time before the first fault.
     """
 
@@ -63,7 +62,6 @@ class Usage:
     area: Sequence[float] = field(repr=False)
     begins: float = 0.0
     ends: float = 0.0
-    quiet: float | None = None
     usual: float = 0.0
 
     @property
@@ -117,13 +115,11 @@ def usage_of(labourer_id: str, cap: int, spans: Sequence[tuple[float, float]], e
         min(starts, default=0.0),
         max(first_starts.values(), default=0.0),
     )
-    calm_until = min([fault.at for fault in evidence.faults if fault.happened], default=bare.ends)
-    windows = list(_windows(bare, bare.begins + STARTING_S, min(calm_until, bare.ends)))
+    windows = list(_windows(bare, bare.begins + STARTING_S, min(evidence.calm_until, bare.ends)))
     if not windows:
         return bare
     return Usage(
         *(labourer_id, cap, starts, times, running, area, bare.begins, bare.ends),
-        quiet=max(windows) / cap,
         usual=statistics.median(windows),
     )
 

@@ -79,6 +79,11 @@ def nothing_handed_over() -> None:
     Attempts.free = lambda self, attempt: self._slots.take_back(attempt.labourer_id, attempt.holder)  # type: ignore[assignment,method-assign]
 
 
+def hints_not_published() -> None:
+    """Hand slots over to tasks whose hints are lost."""
+    Attempts._hand_over = lambda self, *args: True  # type: ignore[method-assign]
+
+
 def no_safety_net() -> None:
     """Neither rebuild the slots that Redis lost, nor dispatch for want of a message."""
     Slots.rebuild = lambda self, *args, **options: False  # type: ignore[method-assign]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-from sosw_celery.core.model import Attempt
+from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import RetryLater, StoreError
 from sosw_celery.runs import WorkerRun
 from sosw_celery.services.attempts import Outcome, describe
@@ -17,17 +18,27 @@ __all__ = ["complete", "complete_early", "fail"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Seconds that the slot of an attempt is held while the WorkerAssistant tries to close it.
 HELD_S = 300.0
 #: Waits between tries to reach the assistant, seconds: longer than a restart of the broker takes.
 HAND_OVER_WAITS_S = (0.5, 1, 2, 4, 8, 15, 30)
 
 
-def complete(services: Services, run: WorkerRun, outcome: Outcome) -> None:
-    """Close an attempt as completed, or see to it that the assistant does. Raises nothing."""
+def complete(services: Services, run: WorkerRun, outcome: Outcome, *, goes_on: bool = False) -> Hint | None:
+    """Close an attempt as completed, or see to it that the assistant does. Raises nothing.
+
+    Parameters:
+        goes_on: The caller runs the task that gets the slot next: its hint is returned and not published.
+    """
     attempt = run.attempt
-    message = closing_message(COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned)
-    _end(services, attempt, message, lambda: services.attempts.complete(attempt, outcome))
+    return _end(
+        services,
+        attempt,
+        lambda: closing_message(COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned),
+        lambda: services.attempts.complete(attempt, outcome, goes_on=goes_on),
+    )
 
 
 def complete_early(services: Services, run: WorkerRun, outcome: Outcome) -> None:
@@ -56,30 +67,35 @@ def fail(
         run: Known in the process that ran the body only.
     """
     delay_s = error.delay_s if isinstance(error, RetryLater) else None
-    message = closing_message(
-        FAILED,
+    _end(
+        services,
         attempt,
-        outcome,
-        describe(error),
-        delay_s,
-        job_id=run.task.job_id if run else "",
-        siblings=run.unspawned if run else (),
+        lambda: closing_message(
+            FAILED,
+            attempt,
+            outcome,
+            describe(error),
+            delay_s,
+            job_id=run.task.job_id if run else "",
+            siblings=run.unspawned if run else (),
+        ),
+        lambda: services.attempts.fail(attempt, error, outcome),
     )
-    _end(services, attempt, message, lambda: services.attempts.fail(attempt, error, outcome))
 
 
-def _end(services: Services, attempt: Attempt, message: dict[str, object], end: Callable[[], object]) -> None:
-    if services.settings.labourer(attempt.labourer_id).through_assistant:
-        _hand_over(services, message, attempt)
-        return
-    try:
-        end()
-    except StoreError as problem:
-        logger.warning("close failed, handed to the assistant: %s", problem, extra={"holder": attempt.holder})
-        _hand_over(services, message, attempt)
-    except Exception:
-        logger.exception("close failed, handed to the assistant", extra={"holder": attempt.holder})
-        _hand_over(services, message, attempt)
+def _end(
+    services: Services, attempt: Attempt, message: Callable[[], dict[str, object]], end: Callable[[], T]
+) -> T | None:
+    """Return what the end of the attempt returns; None if the assistant is to end it, who gets the message."""
+    if not services.settings.labourer(attempt.labourer_id).through_assistant:
+        try:
+            return end()
+        except StoreError as problem:
+            logger.warning("close failed, handed to the assistant: %s", problem, extra={"holder": attempt.holder})
+        except Exception:
+            logger.exception("close failed, handed to the assistant", extra={"holder": attempt.holder})
+    _hand_over(services, message(), attempt)
+    return None
 
 
 def _hand_over(services: Services, message: dict[str, object], attempt: Attempt) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
+from sosw_celery.board import board
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import StoreError
 from sosw_celery.settings import PATIENCE
@@ -70,13 +71,18 @@ class Watchdog:
         """The monotonic time from which the leases of the node are good; 0 before the first renewal."""
         return float(self._renewed_at.value)
 
+    @property
+    def is_in_pool_process(self) -> bool:
+        """Whether this is a process of a pool whose main process renews leases."""
+        return self.renewed_at != 0 and self._main_pid.value != os.getpid()
+
     def watch(self, holder: str, since: float) -> None:
         """Watch over the attempt that begins in this pool process.
 
         Parameters:
             since: Monotonic time before its lease was asked for.
         """
-        if self.renewed_at == 0 or self._main_pid.value == os.getpid():
+        if not self.is_in_pool_process:
             return  # nobody renews (a test, `solo`), or threads: ending the process would end the others too
         self._watched = (holder, since)
         if self._thread_of_pid != os.getpid():
@@ -206,7 +212,8 @@ class PoolKeeper(bootsteps.StartStopStep):
 
 def _running() -> Iterator[tuple[Attempt, Any]]:
     """Yield the attempts that this node's pool has accepted and not finished, with their Celery requests."""
+    later = board.attempts()
     for request in list(state.active_requests):
         hint = Hint.from_message(request.args[0]) if len(request.args) == 1 else None
         if hint is not None:
-            yield hint.attempt, request
+            yield later.get(request.id, hint.attempt), request

@@ -275,6 +275,9 @@ class Settings(_Section):
     renew_s: float = Field(3.0, gt=0)
     #: Seconds that a slot waits for a worker to take up its hint; the safety net lengthens it while the broker has it.
     hint_lease_s: float = Field(6.0, ge=1)
+    #: Seconds after a message came in for which its process goes on with the tasks that its slot is given to next,
+    #: without another message; 0: every task has a message of its own.
+    line_s: float = Field(1.0, ge=0, le=60)
     #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
     settle_s: float = Field(5.0, ge=0)
     #: Seconds between two dispatches of beat for each labourer, in case a message was lost.

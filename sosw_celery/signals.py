@@ -2,8 +2,8 @@
 
 `task_success` and `task_failure` fire in the child that ran the body, before its message is acknowledged. In the main
 process `task_failure` and `task_revoked` are the backup for a child that died or was killed; they can fire twice, or
-after a success, and there the request carries no run: the attempt is that of the hint. The fence makes all of it
-harmless. An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held.
+after a success, and there the request carries no run: the attempt is that of the board, or of the hint. The fence makes
+all of it harmless. An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
-from sosw_celery import closing
+from sosw_celery import closing, lines
+from sosw_celery.board import board
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.leases import watchdog
 from sosw_celery.runs import WorkerRun, forget_run, run_of
@@ -34,37 +35,38 @@ def close_completed(sender: Any = None, result: Any = None, **_: Any) -> None:
     if run is None:
         return
     if run.marked_failed is not None:
-        _end_failed(sender, run.marked_failed, None)
+        _end_failed(sender, run.marked_failed)
         return
     outcome = sender.outcome_of(run, result)
     _forget(sender, run, completed=True)
-    closing.complete(services_of(sender.app), run, outcome)
+    lines.go_on_with(closing.complete(services_of(sender.app), run, outcome, goes_on=lines.goes_on()))
 
 
 @task_failure.connect(weak=False)
-def close_failed(sender: Any = None, exception: Any = None, args: Any = None, **_: Any) -> None:
+def close_failed(sender: Any = None, exception: Any = None, args: Any = None, task_id: str = "", **_: Any) -> None:
     """End the attempt whose body raised, whose result could not be kept, or whose process died."""
     if isinstance(sender, Worker):
-        _end_failed(sender, exception, args)
+        _end_failed(sender, exception, args, task_id)
 
 
 @task_revoked.connect(weak=False)
 def close_revoked(sender: Any = None, request: Any = None, terminated: Any = None, **_: Any) -> None:
     """End an attempt that was revoked; one that was revoked before its claim is found again."""
     if isinstance(sender, Worker):
-        _end_failed(sender, "Revoked: terminated" if terminated else "Revoked", getattr(request, "args", None))
+        reason = "Revoked: terminated" if terminated else "Revoked"
+        _end_failed(sender, reason, getattr(request, "args", None), getattr(request, "id", ""))
 
 
 @task_postrun.connect(weak=False)
 def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
     """End an attempt whose body raised Celery's `Ignore` or `Reject`: no other signal tells of it."""
     if isinstance(sender, Worker) and isinstance(retval, (Ignore, Reject)) and run_of(sender.request) is not None:
-        _end_failed(sender, retval, None)
+        _end_failed(sender, retval)
 
 
-def _end_failed(sender: Worker, error: BaseException | str, args: Any) -> None:
+def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, message_id: str = "") -> None:
     run = run_of(sender.request)
-    attempt = run.attempt if run is not None else _attempt_of(args)
+    attempt = run.attempt if run is not None else _attempt_of(args, message_id)
     if attempt is None:
         return
     outcome = sender.outcome_of(run) if run is not None else Outcome()
@@ -72,7 +74,11 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any) -> None:
     closing.fail(services_of(sender.app), attempt, error, outcome, run)
 
 
-def _attempt_of(args: Any) -> Attempt | None:
+def _attempt_of(args: Any, message_id: str) -> Attempt | None:
+    """Return what ran on account of a message: a task further down its line, or the one that it names."""
+    later = board.attempts().get(message_id)
+    if later is not None:
+        return later
     hint = Hint.from_message(args[0]) if isinstance(args, (list, tuple)) and len(args) == 1 else None
     return hint.attempt if hint is not None else None
 

@@ -349,15 +349,21 @@ class Services:
                 self._app.send_task(
                     attempt.labourer_id,
                     [hint.as_message()],
-                    task_id=attempt.holder.replace("/", "."),
+                    task_id=hint.celery_id,
                     queue=attempt.labourer_id,
-                    time_limit=math.ceil(self.settings.labourer(attempt.labourer_id).duration_s),
+                    # The last task of a line has as long as the first one.
+                    time_limit=math.ceil(self.settings.labourer(attempt.labourer_id).duration_s + self.settings.line_s),
                     ignore_result=True,
                     argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
                     producer=producer,
                 )
+        self.note_dispatched(hints, at)
+
+    def note_dispatched(self, hints: Sequence[Hint], at: Decimal | None = None) -> None:
+        """Keep in the tasks' history, where there is one, that these were handed out; by default now."""
         if self.meta_handler:
-            self.meta_handler.observe(Action.DISPATCHED, [hint.attempt for hint in hints], at)
+            attempts = [hint.attempt for hint in hints]
+            self.meta_handler.observe(Action.DISPATCHED, attempts, clock.now() if at is None else at)
 
     def _depth(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:

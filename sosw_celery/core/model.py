@@ -130,6 +130,11 @@ class Hint:
     attempt: Attempt
     task: Task | None = None
 
+    @property
+    def celery_id(self) -> str:
+        """The id of the Celery task that runs the attempt."""
+        return self.attempt.holder.replace("/", ".")
+
     def as_message(self) -> dict[str, Any]:
         """Return the hint as the one argument of the labourer's Celery task."""
         a = self.attempt

@@ -163,11 +163,14 @@ class Attempts:
             self.free(attempt)
         return run
 
-    def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
+    def complete(
+        self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False, goes_on: bool = False
+    ) -> Hint | None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
 
         Parameters:
             keep_slot: The body goes on: another call, when it has ended, frees the slot.
+            goes_on: The caller takes up the first task that gets the slot, whose hint is returned and not published.
 
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it.
@@ -177,9 +180,10 @@ class Attempts:
         except TransitionRefused as refused:
             logger.info("close refused: %s", refused)
         if not keep_slot:
-            self.free(attempt)
-        elif self._slots.note_close(attempt.labourer_id):
+            return self.free(attempt, goes_on=goes_on)
+        if self._slots.note_close(attempt.labourer_id):
             self._tell(self._sweep, attempt.labourer_id)
+        return None
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.
@@ -196,8 +200,11 @@ class Attempts:
         """End the attempt as dead, whatever tries are left: the task cannot run at all."""
         self._end(attempt, Dead(), error, None)
 
-    def free(self, attempt: Attempt) -> None:
+    def free(self, attempt: Attempt, *, goes_on: bool = False) -> Hint | None:
         """Give the attempt's slot to the next task that stands by, and send the dispatch or the sweep that is due.
+
+        Parameters:
+            goes_on: As in `complete`.
 
         A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
         not sent.
@@ -210,24 +217,26 @@ class Attempts:
             lease_s=self._settings.hint_lease_s,
             rate=labourer.rate,
         )
-        refused = bool(released.granted) and not self._hand_over(labourer.id, released.granted)
+        granted = [Hint(Attempt.from_holder(labourer.id, holder)) for holder in released.granted]
+        own = granted.pop(0) if goes_on and granted else None
+        refused = bool(granted) and not self._hand_over(labourer.id, granted)
         if released.dispatch_due or refused:
             self._tell(self._dispatch, labourer.id)
         if released.archive_due:
             self._tell(self._sweep, labourer.id)
+        return own
 
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
         self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
 
-    def _hand_over(self, labourer_id: str, holders: Sequence[str]) -> bool:
-        """Publish the hints of holders that got a slot; if the broker refuses, free their slots and return False."""
-        hints = [Hint(Attempt.from_holder(labourer_id, holder)) for holder in holders]
+    def _hand_over(self, labourer_id: str, hints: Sequence[Hint]) -> bool:
+        """Publish the hints of those that got a slot; if the broker refuses, free their slots and return False."""
         if self._tell(self._publish, hints):
             return True
         try:
-            for holder in holders:
-                self._slots.take_back(labourer_id, holder)
+            for hint in hints:
+                self._slots.take_back(labourer_id, hint.attempt.holder)
         except StoreUnavailable as problem:
             logger.warning("slots not taken back, their leases will end: %s", problem)
         return False

@@ -32,14 +32,12 @@ __all__ = ["ROLES", "Node", "System", "wait_for"]
 
 MODULES = Path(__file__).parent / "modules"
 
-#: What `celery` is called with for each kind of process.
-ROLES: Mapping[str, tuple[str, ...]] = {
-    "scheduler": ("worker", "-Q", "sosw_scheduler", "-P", "threads", "-c", "2"),
-    "orchestrator": (
-        *("worker", "-Q", "sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"),
-        *("-P", "threads", "-c", "3"),
-    ),
-    "worker": ("worker", "-Q", "note,count", "-c", "4"),
+#: What `celery` is called with for each kind of process: the first of it, the second, and so on. Nodes of one labourer
+#: keep lines, those of two have a message for each task; without any one of them there are processes for all slots.
+ROLES: Mapping[str, Sequence[str]] = {
+    "scheduler": ("worker -Q sosw_scheduler -P threads -c 2",),
+    "orchestrator": ("worker -Q sosw_orchestrator,sosw_scavenger,sosw_worker_assistant -P threads -c 3",),
+    "worker": ("worker -Q note,count -c 7", "worker -Q note -c 5", "worker -Q count -c 2"),
     "beat": ("beat",),
 }
 
@@ -56,13 +54,16 @@ class Node:
     """One process with its children, and those that take its place after it ended.
 
     Parameters:
+        number: Of the processes of its kind, from 1 on.
         environment: Beside that of the system; who takes its place has what it is then.
     """
 
-    def __init__(self, system: System, role: str, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, system: System, role: str, number: int, environment: Mapping[str, str]) -> None:
         self._system = system
         self.role = role
-        self.name = name
+        self.name = f"{role}{number}"
+        forms = ROLES[role]
+        self._command = forms[(number - 1) % len(forms)].split()
         self.environment = dict(environment)
         self.pid = 0
         self.starts = 0
@@ -80,7 +81,7 @@ class Node:
         if self.role != "beat":
             options += ["-n", f"{self.name}-{self.starts}@faults"]
         self.pid = self._system.nursery.start(
-            [*ROLES[self.role], *options],
+            [*self._command, *options],
             {**self._system.environment, **self.environment, "TEST_NODE": self.name, "TEST_ROLE": self.role},
             self._system.directory,
             self.log,
@@ -263,9 +264,8 @@ class System:
         """Have so many processes of a kind running; `ready` waits for them."""
         for _ in range(count):
             number = sum(node.role == role for node in self.nodes) + 1
-            name = f"{role}{number}"
-            own = {"TEST_BEAT_FILE": str(self.directory / f"{name}.schedule")}
-            node = Node(self, role, name, {**own, **environment})
+            own = {"TEST_BEAT_FILE": str(self.directory / f"{role}{number}.schedule")}
+            node = Node(self, role, number, {**own, **environment})
             node.start()
             self.nodes.append(node)
 

@@ -47,7 +47,7 @@ def test_a_node_that_stands_still_between_claim_and_body_begins_no_body(nursery:
     frozen = Fault("worker node frozen at a point", 0.0, "0/0", "after TaskTable.claim")
     plan = Plan(0, SHORT, [frozen], [JobPlan("a", definition, 60, (0,))])
     outcome = carry_out(
-        plan, nursery, tmp_path / "run", processes={"scheduler": 1, "orchestrator": 1, "worker": 2, "beat": 1}
+        plan, nursery, tmp_path / "run", processes={"scheduler": 1, "orchestrator": 1, "worker": 3, "beat": 1}
     )
     assert outcome.kept, line_of(outcome)
     assert [fault.happened for fault in outcome.faults] == [True]

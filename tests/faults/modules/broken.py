@@ -76,7 +76,11 @@ def cap_not_counted() -> None:
 
 def nothing_handed_over() -> None:
     """Free slots and tell nobody: the next task waits for the safety net."""
-    Attempts.free = lambda self, attempt: self._slots.take_back(attempt.labourer_id, attempt.holder)  # type: ignore[assignment,method-assign]
+
+    def free(self: Attempts, attempt: Any, **options: Any) -> None:
+        self._slots.take_back(attempt.labourer_id, attempt.holder)
+
+    Attempts.free = free  # type: ignore[method-assign]
 
 
 def hints_not_published() -> None:

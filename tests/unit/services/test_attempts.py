@@ -151,6 +151,24 @@ def test_an_error_is_cut_to_what_a_row_keeps() -> None:
     assert ERROR_BYTES - 2 < len(text.encode()) <= ERROR_BYTES
 
 
+def test_who_goes_on_gets_the_next_hint_itself(system: System) -> None:
+    """Of the tasks that get a slot the first one is the caller's, who may begin it; the others are published."""
+    run = started(system, 4)
+    system.healthy_slots = 3
+    own = system.attempts.complete(run.attempt, run.outcome(), goes_on=True)
+    assert own is not None
+    assert (own.attempt.task_id, system.ids()) == ("task-003", ["task-004"])
+    assert used(system) == 3
+    assert system.attempts.begin(own) is not None
+
+
+def test_who_goes_on_gets_none_where_none_stands_by(system: System) -> None:
+    """Nor is one published."""
+    run = started(system)
+    assert system.attempts.complete(run.attempt, run.outcome(), goes_on=True) is None
+    assert (system.ids(), used(system)) == ([], 0)
+
+
 def test_a_broker_that_refuses_does_not_fail_a_close(system: System, caplog: pytest.LogCaptureFixture) -> None:
     """When the next task's hint cannot be sent, the task is closed all the same, and the slot is free for a pass."""
     run = started(system, 4)

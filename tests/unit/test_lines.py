@@ -1,0 +1,97 @@
+"""Which task a process of a pool runs after the one of its message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sosw_celery import lines
+from sosw_celery.core.model import Attempt, Hint
+from sosw_celery.lines import LineTracer, go_on_with, goes_on
+
+REQUEST = {"id": "a.1", "root_id": "a.1", "argsrepr": "a/1", "timelimit": [901, None], "hostname": "node"}
+
+
+def hint(task_id: str) -> Hint:
+    """Return the hint of a task's first attempt."""
+    return Hint(Attempt("resize", task_id, 1))
+
+
+class Pool:
+    """A process of a pool: tasks that are run in it close at once and are given the next hint, if there is one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.next: list[str] = []
+        self.during: Callable[[], None] = lambda: None
+        self.traced: list[tuple[str, Any, Any]] = []
+        self.on_board: list[tuple[str, Attempt]] = []
+        self.noted: list[Hint] = []
+        monkeypatch.setattr(lines.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
+        monkeypatch.setattr(lines, "services_of", lambda app: SimpleNamespace(note_dispatched=self.noted.extend))
+        task: Any = SimpleNamespace(app=None)
+        self.run = LineTracer(task, self._trace, line_s=1.0)
+
+    def _trace(self, task_id: str, args: Any, kwargs: Any, request: Any) -> str:
+        self.traced.append((task_id, args, request))
+        self.during()
+        go_on_with(hint(self.next.pop(0)) if goes_on() and self.next else None)
+        return f"answer of {task_id}"
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """A process that is in no line before the test, nor after it."""
+    yield Pool(monkeypatch)
+    assert not goes_on()
+
+
+def test_a_line_goes_on_while_there_is_a_next_task(pool: Pool) -> None:
+    """Celery is told of the message's own task; each has a request of its own, and is on the board before it runs."""
+    pool.next = ["b", "c"]
+    assert pool.run("a.1", [hint("a").as_message()], {}, REQUEST) == "answer of a.1"
+    assert [(task_id, args) for task_id, args, _ in pool.traced] == [
+        (f"{name}.1", [hint(name).as_message()]) for name in "abc"
+    ]
+    own = {"id": "c.1", "root_id": "c.1", "correlation_id": "c.1", "argsrepr": "c/1", "args": pool.traced[-1][1]}
+    assert pool.traced[-1][2] == {**REQUEST, **own}
+    assert REQUEST["id"] == "a.1"
+    assert pool.on_board == [("a.1", hint("b").attempt), ("a.1", hint("c").attempt)]
+    assert pool.noted == [hint("b"), hint("c")]
+
+
+def test_a_line_gets_no_longer_after_its_time(pool: Pool) -> None:
+    """Its time counts from the message: each of these takes 0.4 of 1 s."""
+
+    def take() -> None:
+        pool.now += 0.4
+
+    pool.next, pool.during = list("bcdef"), take
+    pool.run("a.1", [], {}, REQUEST)
+    assert [task_id for task_id, *_ in pool.traced] == ["a.1", "b.1", "c.1"]
+    assert pool.next == ["d", "e", "f"]
+
+
+def test_what_ends_the_process_ends_the_line(pool: Pool) -> None:
+    """`sys.exit` in a body comes through to the pool."""
+
+    def leave() -> None:
+        if len(pool.traced) == 2:
+            raise SystemExit(3)
+
+    pool.next, pool.during = ["b", "c"], leave
+    with pytest.raises(SystemExit):
+        pool.run("a.1", [], {}, REQUEST)
+    assert [task_id for task_id, *_ in pool.traced] == ["a.1", "b.1"]
+
+
+def test_outside_of_a_line_nothing_goes_on(pool: Pool) -> None:
+    """In threads, in a main process, in tests."""
+    assert not goes_on()
+    go_on_with(hint("b"))
+    pool.run("a.1", [], {}, REQUEST)
+    assert [task_id for task_id, *_ in pool.traced] == ["a.1"]

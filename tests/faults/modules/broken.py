@@ -10,7 +10,7 @@ import math
 import os
 from typing import Any
 
-from sosw_celery import leases
+from sosw_celery import leases, lines
 from sosw_celery.core.job_plan import task_id
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Dispatched, Orchestrator
@@ -86,6 +86,7 @@ def nothing_handed_over() -> None:
 def hints_not_published() -> None:
     """Hand slots over to tasks whose hints are lost."""
     Attempts._hand_over = lambda self, *args: True  # type: ignore[method-assign]
+    lines.goes_on = lambda: False
 
 
 def no_safety_net() -> None:

@@ -97,13 +97,14 @@ class LineTracer:
 
 @worker_process_init.connect(weak=False)
 def keep_lines(**_: Any) -> None:
-    """Have the labourer's task of this pool process traced in lines, unless something counts or limits its messages."""
-    settings = services_of(app).settings
-    ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
+    """Have the labourers' tasks traced in lines in this pool process, unless something counts or limits messages."""
+    line_s = services_of(app).settings.line_s
     serves_one_queue = len(app.amqp.queues.consume_from) == 1
-    if not (settings.line_s and serves_one_queue and board.has_place and watchdog.is_in_pool_process):
+    ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
+    is_watched = watchdog.is_in_pool_process and board.has_place
+    if not (line_s and serves_one_queue and is_watched) or ends_after_messages:
         return
     for task in app.tasks.values():
-        if isinstance(task, Worker) and not (ends_after_messages or task.soft_time_limit):
-            trace: Any = task  # the stubs know of no trace
-            trace.__trace__ = LineTracer(task, trace.__trace__, settings.line_s)
+        if isinstance(task, Worker) and not task.soft_time_limit:
+            traced: Any = task  # the stubs know of no trace
+            traced.__trace__ = LineTracer(task, traced.__trace__, line_s)

@@ -8,6 +8,9 @@ messages in the broker there, rows in the table here. The clock runs from the ru
 everything is warm, to the last. Plain Celery has its own defaults (messages are acknowledged early, four are prefetched
 per process, no results are kept, no task is logged). On our side the system's own worker and beat run on the same
 cores, and archive meanwhile what was closed; the cap is 10.
+
+What bounds our side is measured beside it: two processes that claim and close rows in a bare loop and do nothing else,
+and two that archive them as well.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.bare_writes import drain_bare
 from benchmarks.figures import Figure, main, median, tell
 from benchmarks.system import Plain, Servers, Side, System
 from benchmarks.usage import cpu_between
@@ -59,16 +63,30 @@ class Drained:
         return self.tasks / (self.archived_at - self.started_at)
 
 
+@dataclass(frozen=True)
+class Round:
+    """One drain of each kind, all of as many tasks.
+
+    Parameters:
+        bare, bare_archived: Tasks per second of bare loops that claim and close, and of those that archive as well.
+    """
+
+    plain: Drained
+    ours: Drained
+    bare: float
+    bare_archived: float
+
+
 def measure(tasks: int, rounds: int, many_tasks: int) -> list[Figure]:
     """Return the ratio of the rates, the rates, and the CPU time of all processes."""
     with Servers() as servers:
         drained = [_round(servers, tasks) for _ in range(rounds)]
-        many_plain, many_ours = _round(servers, many_tasks)
-    plain, ours = zip(*drained, strict=True)
+        many_plain, many_ours = _drain_both(servers, many_tasks)
+    plain, ours = [one.plain for one in drained], [one.ours for one in drained]
     return [
         Figure(
             "drain, ours to plain Celery",
-            median(us.rate / them.rate for them, us in drained),
+            median(one.ours.rate / one.plain.rate for one in drained),
             at_least=0.5,
             detail=f"median of {rounds} rounds of {tasks:,} tasks",
         ),
@@ -79,7 +97,18 @@ def measure(tasks: int, rounds: int, many_tasks: int) -> list[Figure]:
             detail=f"one round: {many_ours.rate:,.0f} to {many_plain.rate:,.0f} tasks/s",
         ),
         Figure(
-            "drain until archived, ours to plain Celery", median(us.archived_rate / them.rate for them, us in drained)
+            "drain until archived, ours to plain Celery",
+            median(one.ours.archived_rate / one.plain.rate for one in drained),
+        ),
+        Figure(
+            "claims and closes alone to plain Celery",
+            median(one.bare / one.plain.rate for one in drained),
+            detail=f"bare loops of {PROCESSES} processes, {median(one.bare for one in drained):,.0f} tasks/s",
+        ),
+        Figure(
+            "claims, closes and archiving alone to plain Celery",
+            median(one.bare_archived / one.plain.rate for one in drained),
+            detail=f"the same, {median(one.bare_archived for one in drained):,.0f} tasks/s",
         ),
         _rate_figure("drain, plain Celery", plain),
         _rate_figure("drain, ours", ours),
@@ -88,7 +117,15 @@ def measure(tasks: int, rounds: int, many_tasks: int) -> list[Figure]:
     ]
 
 
-def _round(servers: Servers, tasks: int) -> tuple[Drained, Drained]:
+def _round(servers: Servers, tasks: int) -> Round:
+    """Drain with plain Celery, with ours, and with bare loops."""
+    plain, ours = _drain_both(servers, tasks)
+    bare, bare_archived = (drain_bare(servers, tasks, PROCESSES, archive=archive) for archive in (False, True))
+    tell(f"drain, {tasks:,}: bare claims and closes {bare:.0f}/s, archived as well {bare_archived:.0f}/s")
+    return Round(plain, ours, bare, bare_archived)
+
+
+def _drain_both(servers: Servers, tasks: int) -> tuple[Drained, Drained]:
     """Drain with plain Celery and with ours."""
     plain, ours = drain_plain(servers, tasks), drain_ours(servers, tasks)
     tell(f"drain, {tasks:,}: plain {plain.rate:.0f}/s, ours {ours.rate:.0f}/s, archived {ours.archived_rate:.0f}/s")

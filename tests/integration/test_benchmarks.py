@@ -44,4 +44,6 @@ def test_both_sides_of_the_drain_run_all_of_their_tasks(dynamodb_endpoint: str) 
     figures = {figure["name"]: figure["value"] for figure in json.loads(ended.stdout)}
     assert figures["drain, plain Celery"] > 0
     assert figures["drain, ours"] > 0
+    assert figures["claims and closes alone to plain Celery"] > 0
+    assert figures["claims, closes and archiving alone to plain Celery"] > 0
     assert figures["drain, ours to plain Celery"] == figures["drain, ours"] / figures["drain, plain Celery"]

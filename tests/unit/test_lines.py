@@ -30,7 +30,7 @@ class Pool:
         self.traced: list[tuple[str, Any, Any]] = []
         self.on_board: list[tuple[str, Attempt]] = []
         self.noted: list[Hint] = []
-        monkeypatch.setattr(lines.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(lines, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
         monkeypatch.setattr(lines, "services_of", lambda app: SimpleNamespace(note_dispatched=self.noted.extend))
         task: Any = SimpleNamespace(app=None)
@@ -95,3 +95,47 @@ def test_outside_of_a_line_nothing_goes_on(pool: Pool) -> None:
     go_on_with(hint("b"))
     pool.run("a.1", [], {}, REQUEST)
     assert [task_id for task_id, *_ in pool.traced] == ["a.1"]
+
+
+class Labourer:
+    """A labourer's task as far as lines look at it."""
+
+    def __init__(self, soft_time_limit: float | None = None) -> None:
+        self.soft_time_limit = soft_time_limit
+        self.__trace__ = "Celery's own"
+
+
+@pytest.mark.parametrize(
+    ("line_s", "queues", "maxtasks", "is_watched", "soft_time_limit", "kept"),
+    [
+        (1.0, ["resize"], None, True, None, True),
+        (0.0, ["resize"], None, True, None, False),
+        (1.0, ["resize", "count"], None, True, None, False),
+        (1.0, ["resize"], 50, True, None, False),
+        (1.0, ["resize"], None, False, None, False),
+        (1.0, ["resize"], None, True, 30, False),
+    ],
+    ids=["as a rule", "switched off", "two labourers", "max tasks per child", "nobody renews leases", "soft limit"],
+)
+def test_lines_are_kept_where_nothing_counts_or_limits_messages(
+    monkeypatch: pytest.MonkeyPatch,
+    line_s: float,
+    queues: list[str],
+    maxtasks: int | None,
+    is_watched: bool,
+    soft_time_limit: float | None,
+    kept: bool,
+) -> None:
+    """Elsewhere Celery's own trace stays, and so it does for tasks that are no labourers."""
+    tasks = {"resize": Labourer(soft_time_limit), "other": SimpleNamespace(__trace__="Celery's own")}
+    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)), tasks=tasks)
+    monkeypatch.setattr(lines, "app", app)
+    monkeypatch.setattr(lines, "Worker", Labourer)
+    monkeypatch.setattr(lines, "services_of", lambda _: SimpleNamespace(settings=SimpleNamespace(line_s=line_s)))
+    monkeypatch.setattr(lines, "board", SimpleNamespace(has_place=True))
+    monkeypatch.setattr(lines, "watchdog", SimpleNamespace(is_in_pool_process=is_watched))
+    pool = SimpleNamespace(_target=SimpleNamespace(maxtasks=maxtasks))
+    monkeypatch.setattr(lines, "current_process", lambda: pool)
+    lines.keep_lines()
+    assert isinstance(tasks["resize"].__trace__, LineTracer) is kept
+    assert tasks["other"].__trace__ == "Celery's own"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import fakeredis
 import pytest
@@ -11,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sosw_celery import clock
+from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.wiring import services_of
 
 
@@ -42,3 +44,13 @@ def test_without_redis_the_time_is_that_of_the_node() -> None:
     services.redis.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
     before = clock.now()
     assert before <= services.shared_now() <= clock.now()
+
+
+def test_a_message_leaves_the_last_task_of_its_line_as_long_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery counts the time limit from the message, and a task may begin `line_s` after it."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {"duration": 60}}, "line_s": 2.5}
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(app, "send_task", lambda name, args, **options: sent.append(options))
+    services_of(app).courier.publish([Hint(Attempt("note", "task", 3))])
+    assert [(options["time_limit"], options["task_id"]) for options in sent] == [(63, "task.3")]

@@ -75,9 +75,8 @@ class Board:
 
     @staticmethod
     def _start() -> int | None:
-        place = getattr(
-            current_process(), "index", None
-        )  # billiard's: the lowest that no other process of the pool has
+        # billiard's: the lowest that no other process of the pool has.
+        place = getattr(current_process(), "index", None)
         return place * PLACE_BYTES if isinstance(place, int) and 0 <= place < PLACES else None
 
 

@@ -203,11 +203,11 @@ class Attempts:
     def free(self, attempt: Attempt, *, goes_on: bool = False) -> Hint | None:
         """Give the attempt's slot to the next task that stands by, and send the dispatch or the sweep that is due.
 
-        Parameters:
-            goes_on: As in `complete`.
-
         A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
         not sent.
+
+        Parameters:
+            goes_on: As in `complete`.
         """
         labourer = self._labourer_now(attempt.labourer_id)
         released = self._slots.release(

@@ -25,7 +25,7 @@ from sosw_celery.stores.slots import Confirmation, Slots, Usage
 LABOURER = "resize"
 LEASE_S = 0.2
 TASKS = 120
-HINTS, DONE = "hints", "done"
+HINTS, DONE, HELD, ALL_IN_USE = "hints", "done", "held", "all in use"
 
 Span = tuple[str, float, float]
 
@@ -81,6 +81,7 @@ def run(slots: Slots, client: redis.Redis, holder: str, cap: int, chance: random
     if answer not in (Confirmation.CONFIRMED, Confirmation.TAKEN):
         return
     begin, lease_end = time.monotonic(), asked + LEASE_S
+    lease_end = hold_until_all_are_in_use(slots, client, holder, cap, lease_end)
     if chance.random() < 0.05:
         yield holder, begin, lease_end  # a crash: nobody releases
         return
@@ -95,6 +96,19 @@ def run(slots: Slots, client: redis.Redis, holder: str, cap: int, chance: random
         client.sadd(DONE, holder)
     released = slots.release(LABOURER, holder, limit=cap, lease_s=LEASE_S)
     publish(client, released.granted, chance)
+
+
+def hold_until_all_are_in_use(slots: Slots, client: redis.Redis, holder: str, cap: int, lease_end: float) -> float:
+    """Keep the slot until each of them was held at one instant, once in a test; return the end of its lease."""
+    while not client.exists(ALL_IN_USE):
+        client.zadd(HELD, {holder: lease_end})
+        if client.zcount(HELD, time.monotonic(), "inf") >= cap:
+            client.set(ALL_IN_USE, 1)
+        asked = time.monotonic()
+        if slots.renew({LABOURER: [holder]}, lease_s=LEASE_S):
+            break
+        lease_end = asked + LEASE_S
+    return lease_end
 
 
 def most_at_once(spans: list[Span]) -> int:

@@ -127,7 +127,7 @@ def meaning(job: dict[str, Any]) -> list[Chain]:
             for other, other_key in beside:
                 # Values both beside and inside a level are refused, unless the level stays together.
                 twice = any(spelling in inner for spelling in LEVELS[other].spellings)
-                inner[f"outer {other}" if twice else other_key] = node[other_key]
+                inner |= {f"outer {other}": contents(node[other_key])} if twice else {other_key: node[other_key]}
             position = next(positions)
             yield from read(inner, level + 1, attributes, sizes, (*steps, Step(level, name, position, size)))
 
@@ -162,6 +162,11 @@ def pairs(content: Any) -> list[tuple[Any, Any]]:
             [(item, None) for item in content] if all(isinstance(item, (str, int, float)) for item in content) else []
         )
     return [(content, None)] if content else []
+
+
+def contents(content: Any) -> Any:
+    """Return the same for every way to write the same values down."""
+    return [[name, child or None] for name, child in pairs(content)] or content
 
 
 def clean(content: dict[str, Any]) -> bool:

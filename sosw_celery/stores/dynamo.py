@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
+from sosw_celery.stores.item_parser import ItemParserFactory
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -84,6 +85,8 @@ def connect(*, endpoint_url: str | None, region_name: str | None, max_connection
     )
     client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
     client.meta.events.register("before-send.dynamodb", _guard_sending)
+    # Not by the session, where botocore has a place for it: that one is the user's, and other clients come from it.
+    client._endpoint._response_parser_factory = ItemParserFactory()  # type: ignore[attr-defined]
     return client
 
 

@@ -385,6 +385,14 @@ class Settings(_Section):
 
         A labourer that is not configured (a task of it may be in the table all the same) has the defaults: one slot.
         """
+        return self.all_labourers.get(labourer_id) or self._make_labourer(labourer_id)
+
+    @cached_property
+    def all_labourers(self) -> dict[str, Labourer]:
+        """Those that are configured: made once, since they are asked for several times in each run of a task."""
+        return {labourer_id: self._make_labourer(labourer_id) for labourer_id in self.labourers}
+
+    def _make_labourer(self, labourer_id: str) -> Labourer:
         own = self.labourers.get(labourer_id, LabourerSettings())
         return Labourer(
             id=labourer_id,

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sosw_celery.core.model import Attempt, Hint
+from sosw_celery.core.model import Attempt
 from sosw_celery.errors import RetryLater, StoreError
 from sosw_celery.runs import WorkerRun
-from sosw_celery.services.attempts import Outcome, describe
+from sosw_celery.services.attempts import Outcome, Run, describe
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, closing_message
 from sosw_celery.wiring import Services
 
-__all__ = ["complete", "complete_early", "fail"]
+__all__ = ["complete", "complete_early", "fail", "go_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,18 +26,27 @@ HELD_S = 300.0
 HAND_OVER_WAITS_S = (0.5, 1, 2, 4, 8, 15, 30)
 
 
-def complete(services: Services, run: WorkerRun, outcome: Outcome, *, goes_on: bool = False) -> Hint | None:
-    """Close an attempt as completed, or see to it that the assistant does. Raises nothing.
+def complete(services: Services, run: WorkerRun, outcome: Outcome) -> None:
+    """Close an attempt as completed, or see to it that the assistant does. Raises nothing."""
+    _complete(services, run, outcome, lambda: services.attempts.complete(run.attempt, outcome))
+
+
+def go_on(services: Services, run: WorkerRun, outcome: Outcome, be_at: Callable[[Attempt], None]) -> Run | None:
+    """Do as `complete`, and return the run that was begun in the same slot, which the caller has to run; or None.
 
     Parameters:
-        goes_on: The caller runs the task that gets the slot next: its hint is returned and not published.
+        be_at: As for `Attempts.go_on`.
     """
+    return _complete(services, run, outcome, lambda: services.attempts.go_on(run.attempt, outcome, be_at))
+
+
+def _complete(services: Services, run: WorkerRun, outcome: Outcome, end: Callable[[], T]) -> T | None:
     attempt = run.attempt
     return _end(
         services,
         attempt,
         lambda: closing_message(COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned),
-        lambda: services.attempts.complete(attempt, outcome, goes_on=goes_on),
+        end,
     )
 
 

@@ -23,12 +23,15 @@ from celery.signals import worker_process_init
 
 from sosw_celery.board import board
 from sosw_celery.celery import app
-from sosw_celery.core.model import Hint
+from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.leases import watchdog
+from sosw_celery.runs import RUN, WorkerRun
+from sosw_celery.services.attempts import Run
+from sosw_celery.settings import Settings
 from sosw_celery.wiring import services_of
 from sosw_celery.worker import Worker
 
-__all__ = ["LineTracer", "go_on_with", "goes_on"]
+__all__ = ["LineTracer", "be_at", "go_on_with", "goes_on"]
 
 #: Where a request has the id of its task.
 OWN_IDS = ("id", "root_id", "correlation_id")
@@ -42,12 +45,14 @@ class Line:
     """What is left of a line.
 
     Parameters:
+        message_id: On account of which it runs.
         until: Monotonic time after which it gets no longer.
-        next: The task that it goes on with when the present one is through.
+        next: The run that it goes on with when the present one is through: its task is claimed.
     """
 
+    message_id: str
     until: float
-    next: Hint | None = None
+    next: Run | None = None
 
 
 #: Of this process: one of a pool has one message at a time.
@@ -59,10 +64,16 @@ def goes_on() -> bool:
     return _line is not None and time.monotonic() < _line.until
 
 
-def go_on_with(hint: Hint | None) -> None:
-    """Have the process run the task of this hint next; None: the line ends."""
+def be_at(attempt: Attempt) -> None:
+    """Tell the main process that this one has the lease of that attempt now."""
     if _line is not None:
-        _line.next = hint
+        board.put(_line.message_id, attempt)
+
+
+def go_on_with(run: Run | None) -> None:
+    """Have the process go on with this run; None: the line ends."""
+    if _line is not None:
+        _line.next = run
 
 
 class LineTracer:
@@ -76,35 +87,39 @@ class LineTracer:
     def __call__(self, message_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
         """Return what the trace of the message's own task returns; the others have told of their ends by signals."""
         global _line
-        _line = line = Line(time.monotonic() + self._line_s)
+        _line = line = Line(message_id, time.monotonic() + self._line_s)
         try:
             answer = self._trace(message_id, args, kwargs, request)
             while line.next is not None:
-                hint, line.next = line.next, None
-                self._run(message_id, hint, request)
+                run, line.next = line.next, None
+                self._run(run, request)
         finally:
             _line = None
         return answer
 
-    def _run(self, message_id: str, hint: Hint, request: dict[str, Any]) -> None:
+    def _run(self, run: Run, request: dict[str, Any]) -> None:
         """Run a further task of the line."""
-        services_of(self._task.app).note_dispatched([hint])
-        board.put(message_id, hint.attempt)
+        hint = Hint(run.attempt)
         task_id, args = hint.celery_id, [hint.as_message()]
-        own = {"args": args, "argsrepr": hint.attempt.holder, **dict.fromkeys(OWN_IDS, task_id)}
+        own = {"args": args, "argsrepr": hint.attempt.holder, RUN: WorkerRun(run.task, run.slot_from)}
+        own |= dict.fromkeys(OWN_IDS, task_id)
         self._trace(task_id, args, {}, {**request, **own})
 
 
 @worker_process_init.connect(weak=False)
 def keep_lines(**_: Any) -> None:
     """Have the labourers' tasks traced in lines in this pool process, unless something counts or limits messages."""
-    line_s = services_of(app).settings.line_s
+    settings = services_of(app).settings
     serves_one_queue = len(app.amqp.queues.consume_from) == 1
     ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
     is_watched = watchdog.is_in_pool_process and board.has_place
-    if not (line_s and serves_one_queue and is_watched) or ends_after_messages:
+    if not (settings.line_s and serves_one_queue and is_watched) or ends_after_messages:
         return
     for task in app.tasks.values():
-        if isinstance(task, Worker) and not task.soft_time_limit:
+        if isinstance(task, Worker) and not task.soft_time_limit and _closes_itself(settings, task.name):
             traced: Any = task  # the stubs know of no trace
-            traced.__trace__ = LineTracer(task, traced.__trace__, line_s)
+            traced.__trace__ = LineTracer(task, traced.__trace__, settings.line_s)
+
+
+def _closes_itself(settings: Settings, labourer_id: str) -> bool:
+    return labourer_id in settings.labourers and not settings.labourer(labourer_id).through_assistant

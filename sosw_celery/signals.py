@@ -39,7 +39,10 @@ def close_completed(sender: Any = None, result: Any = None, **_: Any) -> None:
         return
     outcome = sender.outcome_of(run, result)
     _forget(sender, run, completed=True)
-    lines.go_on_with(closing.complete(services_of(sender.app), run, outcome, goes_on=lines.goes_on()))
+    if lines.goes_on():
+        lines.go_on_with(closing.go_on(services_of(sender.app), run, outcome, lines.be_at))
+    else:
+        closing.complete(services_of(sender.app), run, outcome)
 
 
 @task_failure.connect(weak=False)

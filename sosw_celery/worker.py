@@ -28,7 +28,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -265,11 +264,12 @@ class Worker(Processor, CeleryTask):
         if hint is None or hint.attempt.labourer_id != self.name:
             logger.error("message dropped: labourer %s takes tasks from the task table, by hints", self.name)
             raise Ignore
-        asked_at = time.monotonic()
-        run = self._begin(hint)
-        keep_run(self.request, run)
+        run = run_of(self.request)  # further down a line: begun when the one before it ended
+        if run is None:
+            run = self._begin(hint)
+            keep_run(self.request, run)
         event = self._event_of(run)
-        watchdog.watch(run.attempt.holder, asked_at)
+        watchdog.watch(run.attempt.holder, run.slot_from)
         self._make_ready(run)
         args[:] = [event]
 
@@ -289,7 +289,7 @@ class Worker(Processor, CeleryTask):
             raise Ignore from problem
         if run is None:
             raise Ignore
-        return WorkerRun(run.task)
+        return WorkerRun(run.task, run.slot_from)
 
     def _event_of(self, run: WorkerRun) -> dict[str, Any]:
         try:

@@ -58,6 +58,8 @@ _END = (
     *_OWE,
     *_TELL,
 )
+#: Closing a task and claiming the next one in one call.
+_GO_ON = (_on("tasks", "PartiQLUpdate"),)
 #: Writing a sibling of a running task, unless there is one, or was.
 _SPAWN = (
     _on("tasks", "BatchGetItem", "PutItem", "ConditionCheckItem"),
@@ -91,7 +93,7 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
         _on("metrics", "GetMetricStatistics"),
         *_TELL,
     ),
-    "worker": (*_END, *_SPAWN, *_CONFIGURED, *_INVOKE),
+    "worker": (*_END, *_GO_ON, *_SPAWN, *_CONFIGURED, *_INVOKE),
     "worker-through-assistant": (*_CONFIGURED, *_TELL, *_INVOKE),
     "worker-assistant": (*_END, *_SPAWN),
     "scavenger": (

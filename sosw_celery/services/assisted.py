@@ -121,7 +121,7 @@ class AssistedAttempts:
             logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
         if confirmation is Confirmation.CONFIRMED and hint.task is not None:
-            return Run(hint.task)
+            return Run(hint.task, asked_at)
         if confirmation in (Confirmation.CONFIRMED, Confirmation.TAKEN):
             self.free(attempt)
         why = "no event in it" if hint.task is None else f"slot {confirmation.value}"

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
-from sosw_celery.errors import RetryLater, StoreUnavailable, TransitionRefused
+from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable, TransitionRefused
 from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.slots import Confirmation, Slots
+from sosw_celery.stores.slots import Confirmation, Released, Slots
 from sosw_celery.stores.task_table import Failure, TaskTable
 
 __all__ = ["Attempts", "Outcome", "Run", "describe"]
@@ -36,6 +36,8 @@ class Run:
     """One attempt while it runs: its task, and what the worker's code has counted and found so far."""
 
     task: Task
+    #: Monotonic time before its slot was asked for: until when it may rely on it counts from there.
+    slot_from: float = 0.0
     stats: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -151,39 +153,80 @@ class Attempts:
             logger.info("hint dropped: slot %s", confirmation.value, extra={"holder": attempt.holder})
             return None
         try:
-            run = Run(self._task_table.claim(attempt, now=self._clock(), node=self._node))
+            task = self._task_table.claim(attempt, now=self._clock(), node=self._node)
         except TransitionRefused as refused:
             logger.info("hint dropped: %s", refused)
-            run = None
+            task = None
+        return self._begun(attempt, task, asked_at)
+
+    def _begun(self, attempt: Attempt, task: Task | None, asked_at: float) -> Run | None:
+        """Return the run of an attempt that got a slot, if it has claimed its task and can rely on the slot."""
         if self._monotonic() > asked_at + self._settings.patience_s:
             # This node stood still, or the table for all: by now the lease may be another worker's, with the same hint.
             logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
-        if run is None:
+        if task is None:
             self.free(attempt)
-        return run
+            return None
+        return Run(task, asked_at)
 
-    def complete(
-        self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False, goes_on: bool = False
-    ) -> Hint | None:
+    def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
 
         Parameters:
             keep_slot: The body goes on: another call, when it has ended, frees the slot.
-            goes_on: The caller takes up the first task that gets the slot, whose hint is returned and not published.
 
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it.
         """
-        try:
-            self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
-        except TransitionRefused as refused:
-            logger.info("close refused: %s", refused)
+        self._close(attempt, outcome)
         if not keep_slot:
-            return self.free(attempt, goes_on=goes_on)
-        if self._slots.note_close(attempt.labourer_id):
+            self.free(attempt)
+        elif self._slots.note_close(attempt.labourer_id):
             self._tell(self._sweep, attempt.labourer_id)
-        return None
+
+    def go_on(self, attempt: Attempt, outcome: Outcome, be_at: Callable[[Attempt], None]) -> Run | None:
+        """Complete the attempt, and begin the one that its slot is given to: its body runs next in this process.
+
+        Returns None where nobody stands by, or the next one is not ours to run; then the slot is free or given on.
+
+        Parameters:
+            be_at: Notes whose lease this process has from now on.
+
+        Raises:
+            StoreUnavailable: Whether the close took effect is unknown; repeat it. The slot is its own still.
+        """
+        labourer, asked_at = self._labourer_now(attempt.labourer_id), self._monotonic()
+        handed = self._slots.hand_on(
+            labourer.id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s, rate=labourer.rate
+        )
+        self._tell_due(labourer.id, handed)
+        if not handed.granted:
+            self.complete(attempt, outcome)
+            return None
+        following = Attempt.from_holder(labourer.id, handed.granted[0])
+        be_at(following)
+        claimer, now = self._task_table.claimer(self._node), self._clock()
+        moved = self._task_table.complete_and_claim(
+            attempt, following, now=now, outcome=outcome.attributes(), claimer=claimer
+        )
+        if not moved.closed:
+            try:
+                self._close(attempt, outcome)
+            except Exception:
+                be_at(attempt)
+                self._slots.hand_again(labourer.id, following.holder, attempt.holder, lease_s=self._settings.lease_s)
+                raise
+        task = moved.claimed
+        if task is None:
+            try:
+                task = self._task_table.claim(following, now=now, node=self._node, claimer=claimer)
+            except TransitionRefused as refused:
+                logger.info("not gone on with: %s", refused)
+            except StoreError as problem:
+                logger.warning("not gone on with, the task is found again: %s", problem)
+                return None
+        return self._begun(following, task, asked_at)
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.
@@ -200,14 +243,11 @@ class Attempts:
         """End the attempt as dead, whatever tries are left: the task cannot run at all."""
         self._end(attempt, Dead(), error, None)
 
-    def free(self, attempt: Attempt, *, goes_on: bool = False) -> Hint | None:
+    def free(self, attempt: Attempt) -> None:
         """Give the attempt's slot to the next task that stands by, and send the dispatch or the sweep that is due.
 
         A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
         not sent.
-
-        Parameters:
-            goes_on: As in `complete`.
         """
         labourer = self._labourer_now(attempt.labourer_id)
         released = self._slots.release(
@@ -218,17 +258,25 @@ class Attempts:
             rate=labourer.rate,
         )
         granted = [Hint(Attempt.from_holder(labourer.id, holder)) for holder in released.granted]
-        own = granted.pop(0) if goes_on and granted else None
         refused = bool(granted) and not self._hand_over(labourer.id, granted)
-        if released.dispatch_due or refused:
-            self._tell(self._dispatch, labourer.id)
-        if released.archive_due:
-            self._tell(self._sweep, labourer.id)
-        return own
+        self._tell_due(labourer.id, released, refused=refused)
 
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
         self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
+
+    def _close(self, attempt: Attempt, outcome: Outcome) -> None:
+        try:
+            self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
+        except TransitionRefused as refused:
+            logger.info("close refused: %s", refused)
+
+    def _tell_due(self, labourer_id: str, released: Released, *, refused: bool = False) -> None:
+        """Send the dispatch and the sweep that are due."""
+        if released.dispatch_due or refused:
+            self._tell(self._dispatch, labourer_id)
+        if released.archive_due:
+            self._tell(self._sweep, labourer_id)
 
     def _hand_over(self, labourer_id: str, hints: Sequence[Hint]) -> bool:
         """Publish the hints of those that got a slot; if the broker refuses, free their slots and return False."""

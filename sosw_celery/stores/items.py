@@ -7,6 +7,7 @@ whoever comes second is refused. Numbers travel as exact decimals.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -68,6 +69,8 @@ LONGEST_EXCERPT = 300
 #: Stats and results that one write sets as attributes of their own, since DynamoDB limits the length of its expression,
 #: and bytes of their names. All others are kept together, in the map `MORE`.
 MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
+#: What a statement of PartiQL sets at most here (it takes 8192 characters), and names that stand in one as they are.
+MOST_IN_STATEMENT, PLAIN_NAME = 40, re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 MORE = "result_more"
 
 
@@ -376,6 +379,60 @@ def close_request(attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping
         "ExpressionAttributeValues": values,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+
+
+def claim_statement(attempt: Attempt, claimer: str, greenfield: Decimal, end: Decimal, tables: Tables) -> Item | None:
+    """Return `claim_request` as a statement of PartiQL, for a batch; None if a name cannot stand in one.
+
+    A row that was never attempted and says so by having no number is refused: `claim_request` takes it.
+    """
+    f = tables.field
+    parameters = {
+        f("greenfield"): number(greenfield),
+        f("attempts"): number(attempt.number),
+        CLAIMED_BY: {"S": claimer},
+    }
+    conditions = {
+        f'{f("task_id")}"=?': {"S": attempt.task_id},
+        f'{f("labourer_id")}"=?': {"S": attempt.labourer_id},
+        f'{f("greenfield")}"<=?': number(end),
+        f'{f("attempts")}"=?': number(attempt.number - 1),
+        f'{f("completed_at")}" IS MISSING': None,
+    }
+    return _update_statement(parameters, conditions, tables, "RETURNING ALL NEW *")
+
+
+def close_statement(
+    attempt: Attempt, now: Decimal, end: Decimal, outcome: Mapping[str, Any], tables: Tables
+) -> Item | None:
+    """Return `close_request` as a statement of PartiQL, for a batch; None if it would be too long, or a name unfit."""
+    f = tables.field
+    parameters = {f("completed_at"): number(now)}
+    for name, value in fitting(outcome).items():
+        parameters[name] = typed_attribute(value, tables.row_mapper.get(name))
+    conditions = {
+        f'{f("task_id")}"=?': {"S": attempt.task_id},
+        f'{f("attempts")}"=?': number(attempt.number),
+        f'{f("greenfield")}">?': number(end),
+        f'{f("completed_at")}" IS MISSING': None,
+    }
+    return _update_statement(parameters, conditions, tables)
+
+
+def _update_statement(
+    parameters: Mapping[str, Item], conditions: Mapping[str, Item | None], tables: Tables, tail: str = ""
+) -> Item | None:
+    """Return an update of one row.
+
+    Parameters:
+        conditions: Each from behind its first quotation mark on, and what stands for its question mark, if it has one.
+    """
+    if len(parameters) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, parameters)):
+        return None
+    sets = ", ".join(f'"{name}"=?' for name in parameters)
+    where = " AND ".join(f'"{condition}' for condition in conditions)
+    values = [*parameters.values(), *(value for value in conditions.values() if value is not None)]
+    return {"Statement": f'UPDATE "{tables.tasks}" SET {sets} WHERE {where} {tail}'.rstrip(), "Parameters": values}
 
 
 def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `PREFIX:{LABOURER_ID}:pending` | holders; score: end of the lease, ms | confirmed, released, run out |
 | `PREFIX:{LABOURER_ID}:running` | holders; score: end of the lease, ms | released, run out            |
 | `PREFIX:{LABOURER_ID}:standby` | holders; score: greenfield in us     | they get a lease             |
+| `PREFIX:{LABOURER_ID}:closing` | holder -> the one before it          | the holder's lease is gone   |
 | `PREFIX:{LABOURER_ID}:state`   | the fields below                     | Redis is flushed             |
 
 | field            | holds                                              | until                                        |
@@ -84,6 +85,8 @@ SCRIPTS = (
     "confirm",
     "end_pass",
     "end_sweep",
+    "hand_again",
+    "hand_on",
     "holders",
     "look",
     "note_close",
@@ -204,7 +207,8 @@ class SweepView:
         retries_seen: Hand it to `set_next_retry`.
         next_retry_at: When the earliest retry is due, seconds since the epoch; None if none is known.
         seconds_since_full_sweep: None if there was none since Redis was empty.
-        running, pending: Holders whose lease has not ended.
+        running: Holders whose running lease has not ended, and those before them that are being closed.
+        pending: Holders whose pending lease has not ended.
     """
 
     ready: Readiness
@@ -422,6 +426,30 @@ class Slots:
         """
         return self._release(labourer_id, holder, limit, lease_s, rate)
 
+    def hand_on(
+        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
+    ) -> Released:
+        """Have who stands by first run at once, in the slot of a holder whose run has ended and is to be closed now.
+
+        What is granted is one holder with a running lease, or none, and then the slot is the holder's still. The ended
+        run counts as alive as long as the next one has the slot.
+
+        Parameters:
+            limit, rate: As for `take`.
+            lease_s: Of the running lease.
+        """
+        args = (limit, _ms(lease_s), *_rate_args(rate), holder, self._archive_every)
+        following, dispatch_due, archive_due = self._call("hand_on", labourer_id, *args)
+        granted = (_text(following),) if following else ()
+        return Released(bool(granted), bool(dispatch_due), bool(archive_due), granted)
+
+    def hand_again(self, labourer_id: str, following: str, holder: str, *, lease_s: float) -> bool:
+        """Give a slot that `holder` handed on to `following` back to it, since it could not be closed.
+
+        Returns whether it has the slot; else the lease was lost meanwhile.
+        """
+        return bool(self._call("hand_again", labourer_id, _ms(lease_s), following, holder))
+
     def take_back(self, labourer_id: str, holder: str) -> Released:
         """Free the slot of a grant whose hint could not be published: `release` that hands nothing over."""
         return self._release(labourer_id, holder, 0, 0, None)
@@ -519,7 +547,7 @@ class Slots:
 
     def _keys(self, labourer_id: str) -> list[str]:
         base = f"{self._prefix}:{{{labourer_id}}}"
-        return [f"{base}:{what}" for what in ("pending", "running", "state", "standby")]
+        return [f"{base}:{what}" for what in ("pending", "running", "state", "standby", "closing")]
 
     def _call(self, name: str, labourer_id: str, *args: str | int | float) -> Any:
         with translated(name):

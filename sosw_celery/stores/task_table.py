@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import random
 import secrets
 import time
@@ -17,13 +18,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery.core import greenfield
 from sosw_celery.core.history import Action, Observer, nobody
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.retrying import Dead, Retry
-from sosw_celery.errors import ItemCorrupt, StoreUnavailable, TaskNotFound, TransactionRefused, TransitionRefused
+from sosw_celery.errors import (
+    ItemCorrupt,
+    StoreError,
+    StoreUnavailable,
+    TaskNotFound,
+    TransactionRefused,
+    TransitionRefused,
+)
 from sosw_celery.stores import items
 from sosw_celery.stores.dynamo import transact, translated
 from sosw_celery.stores.items import Item
@@ -32,7 +41,9 @@ from sosw_celery.stores.tables import Tables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["Failure", "Found", "TaskTable"]
+__all__ = ["Failure", "Found", "Moved", "TaskTable"]
+
+logger = logging.getLogger(__name__)
 
 #: Limits of DynamoDB's batch calls.
 WRITES_PER_BATCH = 25
@@ -70,6 +81,19 @@ class Found:
     dead: bool = False
 
 
+#: Codes that say that this process may send no statements of PartiQL (they need the permission `PartiQLUpdate`, and so
+#: does each of a batch), or that the engine knows none.
+NO_STATEMENTS_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnknownOperationException"})
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one call is known to have done: closed one attempt, claimed another's task."""
+
+    closed: bool
+    claimed: Task | None
+
+
 class TaskTable:
     """The task tables of one configuration. Safe to share between threads.
 
@@ -100,6 +124,12 @@ class TaskTable:
         self._parallel = parallel
         self._observe = observe
         self._owe_notice = owe_notice
+        self._has_batches = True
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads for batch calls under way at once: kept, since making them takes longer than many a call."""
+        return ThreadPoolExecutor(self._parallel, thread_name_prefix="sosw-batches")
 
     # ---- writing the queue
 
@@ -223,16 +253,21 @@ class TaskTable:
 
     # ---- moves of one task
 
-    def claim(self, attempt: Attempt, *, now: Decimal, node: str) -> Task:
+    def claimer(self, node: str) -> str:
+        """Return a name for one claim of a node: it is kept on the row, and tells a claim whose answer was lost."""
+        return f"{node}/{secrets.token_hex(6)}"
+
+    def claim(self, attempt: Attempt, *, now: Decimal, node: str, claimer: str = "") -> Task:
         """Make the task this attempt's own (queued -> invoked) and return its row.
 
         Parameters:
             node: Who claims; kept on the row.
+            claimer: Of a claim that may have been made already; else a new one.
 
         Raises:
             TransitionRefused: The task is not queued, or this attempt is not its next one.
         """
-        claimer = f"{node}/{secrets.token_hex(6)}"
+        claimer = claimer or self.claimer(node)
         request = items.claim_request(
             attempt, claimer, greenfield.claimed(now, self.delta), greenfield.queue_end(now), self.tables
         )
@@ -264,6 +299,37 @@ class TaskTable:
                     self._observe(Action.CLOSED_LATE, (attempt,), now, found=found)
                     raise TransitionRefused(attempt.task_id, "complete", found) from None
         self._observe(Action.COMPLETED, (attempt,), now)
+
+    def complete_and_claim(
+        self, done: Attempt, following: Attempt, *, now: Decimal, outcome: Mapping[str, Any], claimer: str
+    ) -> Moved:
+        """Do `complete` for one attempt and `claim` for another, in one call. Each succeeds or not by itself.
+
+        Raises nothing of the store's: what was not told to have been made may have been made all the same, and has to
+        be made by `complete` and by `claim` with the same claimer.
+        """
+        self._observe(Action.DISPATCHED, (following,), now)  # by itself: no hint of it was published
+        end = greenfield.queue_end(now)
+        close = items.close_statement(done, now, end, outcome, self.tables)
+        claim = items.claim_statement(following, claimer, greenfield.claimed(now, self.delta), end, self.tables)
+        if close is None or claim is None or not self._has_batches:
+            return Moved(False, None)
+        statements: Any = [close, claim]
+        try:
+            with translated("BatchExecuteStatement"):
+                closed, claimed = self.client.batch_execute_statement(Statements=statements)["Responses"]
+        except StoreError as problem:
+            self._note_refusal(problem.code)
+            return Moved(False, None)
+        for answer in (closed, claimed):
+            self._note_refusal(answer.get("Error", {}).get("Code", ""))
+        is_closed = "Error" not in closed
+        if is_closed:
+            self._observe(Action.COMPLETED, (done,), now)
+        task = self._task_or_none(claimed["Item"]) if "Item" in claimed else None
+        if task is not None:
+            self._observe(Action.INVOKED, (task,), now)
+        return Moved(is_closed, task)
 
     def fail(self, attempt: Attempt, verdict: Retry | Dead, failure: Failure, *, now: Decimal) -> Task:
         """End the attempt as failed, in one transaction: into the retry table, or into the closed one as dead.
@@ -341,6 +407,12 @@ class TaskTable:
         return len(back)
 
     # ---- inside
+
+    def _note_refusal(self, code: str) -> None:
+        """Send no further batch of statements where they are refused for good."""
+        if code in NO_STATEMENTS_CODES and self._has_batches:
+            self._has_batches = False
+            logger.warning("closes and claims are sent one by one from here on, batches are refused: %s", code)
 
     def _requeue(self, task: Task, position: Decimal) -> bool:
         f = self.tables.field
@@ -513,9 +585,8 @@ class TaskTable:
             for batch in batches:
                 self._put_batch(table, batch)
             return
-        with ThreadPoolExecutor(min(self._parallel, len(batches))) as pool:
-            # list() waits for all and raises the first error.
-            list(pool.map(lambda batch: self._put_batch(table, batch), batches))
+        # list() waits for all and raises the first error.
+        list(self._pool.map(lambda batch: self._put_batch(table, batch), batches))
 
     def _put_batch(self, table: str, rows: Sequence[Item]) -> None:
         request: Any = {table: [{"PutRequest": {"Item": row}} for row in rows]}

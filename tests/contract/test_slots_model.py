@@ -82,6 +82,7 @@ class Model:
     closes: int = 0
     closes_swept: int = 0
     lapses: int = 0
+    closing: dict[str, str] = field(default_factory=dict)  # who runs -> who ran before it in its slot
 
     @property
     def used(self) -> int:
@@ -191,17 +192,61 @@ class Model:
     def release(self, holder: str, limit: int) -> Released:
         """Free the slot and hand it over."""
         freed = [leases.pop(holder, None) for leases in (self.running, self.pending)]
+        self.closing.pop(holder, None)
         self.handed_back = False
         if freed[1]:
             self.hand_back()
         self.purge()
         granted = self.hand_over(limit, at_most=10)
-        low = any(freed) and not (self.dry or self.look_later) and len(self.standby) * 2 <= self.standby_target
+        due = (any(freed) and self.is_low()) or self.handed_back or self.is_stuck(limit)
+        return Released(any(freed), bool(due and self.claim_dispatch()), self.count_end(), tuple(granted))
+
+    def hand_on(self, holder: str) -> Released:
+        """Have the next one run in the slot of one that has ended."""
+        self.handed_back = False
+        self.purge()
+        lease = self.running.pop(holder, None)
+        granted = self.hand_over(self.limit, at_most=1) if lease else []
+        if not granted:
+            if lease:
+                self.running[holder] = lease
+            return Released(False, bool(self.handed_back and self.claim_dispatch()), False)
+        self.running[granted[0]] = self.pending.pop(granted[0])
+        self.closing.pop(holder, None)
+        self.closing[granted[0]] = holder
+        due = self.is_low() or self.handed_back or self.is_stuck(self.limit)
+        return Released(True, bool(due and self.claim_dispatch()), self.count_end(), tuple(granted))
+
+    def hand_again(self, following: str, holder: str) -> bool:
+        """Give a slot that was handed on back."""
+        self.purge()
+        if self.running.pop(following, None) is None:
+            return False
+        self.closing.pop(following, None)
+        self.pending.pop(holder, None)
+        self.standby.pop(holder, None)
+        self.running[holder] = Lease()
+        self.lapses += 1
+        self.hand_back()
+        return True
+
+    def is_low(self) -> bool:
+        """Standby has run low, and the queue may fill it up."""
+        return not (self.dry or self.look_later) and len(self.standby) * 2 <= self.standby_target
+
+    def is_stuck(self, limit: int) -> bool:
+        """Somebody stands by beside a free slot, and nothing comes for that."""
         idle = self.ready == "ready" and self.standby and self.used < limit
-        due = low or self.handed_back or (idle and (self.may_start(limit) or not self.wake_noted))
+        return bool(idle and (self.may_start(limit) or not self.wake_noted))
+
+    def count_end(self) -> bool:
+        """Count an attempt that ended; return whether an archive sweep is due."""
         self.closes += 1
-        waiting = self.closes - self.closes_swept
-        return Released(any(freed), bool(due and self.claim_dispatch()), waiting % ARCHIVE_EVERY == 0, tuple(granted))
+        return (self.closes - self.closes_swept) % ARCHIVE_EVERY == 0
+
+    def alive(self) -> set[str]:
+        """Who is not lost: who runs, and who is being closed by the process of one that runs."""
+        return {*self.running, *(before for holder, before in self.closing.items() if holder in self.running)}
 
 
 class SlotsMachine(RuleBasedStateMachine):
@@ -351,6 +396,26 @@ class SlotsMachine(RuleBasedStateMachine):
         assert answer == self.model.release(holder, self.model.limit)
         assert not answer.granted or self.model.used <= self.model.limit
 
+    @rule(data=st.data())
+    def hand_on(self, data: st.DataObject) -> None:
+        """A process goes on with the next task."""
+        holder = self.some_holder(data)
+        answer = self.slots.hand_on(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
+        assert answer == self.model.hand_on(holder)
+        if answer.granted:
+            self.queue.pop(holder, None)
+            assert self.model.used <= self.model.limit
+
+    @precondition(lambda self: self.model.closing)
+    @rule(data=st.data())
+    def hand_again(self, data: st.DataObject) -> None:
+        """The one that handed its slot on could not be closed."""
+        following = data.draw(st.sampled_from(sorted(self.model.closing)))
+        holder = self.model.closing[following]
+        answer = self.slots.hand_again(LABOURER, following, holder, lease_s=LEASE_S)
+        assert answer == self.model.hand_again(following, holder)
+        assert self.model.used <= self.model.limit or not answer
+
     @precondition(lambda self: self.model.pending)
     @rule(data=st.data())
     def take_back(self, data: st.DataObject) -> None:
@@ -409,7 +474,8 @@ class SlotsMachine(RuleBasedStateMachine):
         model = self.model
         model.purge()
         view = self.slots.begin_sweep(LABOURER)
-        assert (view.ready, set(view.running), set(view.pending)) == (model.ready, {*model.running}, {*model.pending})
+        assert (view.ready, set(view.running), set(view.pending)) == (model.ready, model.alive(), {*model.pending})
+        model.closing = {holder: before for holder, before in model.closing.items() if holder in model.running}
         assert (view.closes, view.lapses) == (model.closes - model.closes_swept, model.lapses)
         self.slots.end_sweep(LABOURER, view.closes_seen, full=False)
         model.closes_swept = model.closes

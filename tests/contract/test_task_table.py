@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import boto3
 import moto
 import pytest
+from botocore.exceptions import ClientError
 
 from sosw_celery.core import greenfield
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.retrying import Dead, Retry
-from sosw_celery.errors import TaskNotFound, TransitionRefused
+from sosw_celery.errors import ItemCorrupt, TaskNotFound, TransitionRefused
 from sosw_celery.stores.items import archive_row, to_item
 from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import Failure, TaskTable
+from sosw_celery.stores.task_table import Failure, Moved, TaskTable
 
 NOW = Decimal("1795392000.000001")
 DELTA = Decimal(31_557_600)
@@ -163,6 +165,125 @@ def test_a_close_keeps_stats_and_results_and_repeats_without_harm(table: TaskTab
     assert row.completed_at == NOW + 1
     kept = {key: value for key, value in row.extra.items() if key != "claimed_by"}
     assert kept == {**outcome, "result_size": Decimal("1.5"), "result_odd": "nan"}
+
+
+@pytest.fixture
+def engine_table(table: TaskTable, request: pytest.FixtureRequest) -> TaskTable:
+    """Empty task tables on the real engine: the twin takes no conditions in batches."""
+    if "twin" in request.node.callspec.id:
+        pytest.skip("moto does not look at conditions in batches")
+    return table
+
+
+def both(table: TaskTable, done: Attempt, outcome: Any = None) -> Moved:
+    """Close an attempt and claim the first attempt of task 2 in one call."""
+    return table.complete_and_claim(done, make(2).next_attempt, now=NOW, outcome=outcome or {}, claimer="me/1")
+
+
+def test_one_call_closes_one_task_and_claims_another(engine_table: TaskTable) -> None:
+    """Both rows are as after a close and a claim."""
+    engine_table.write([make(1), make(2), make(3)])
+    outcome = {"stat_images": 3, "result_size": 1.5, "result_names": ["a", {"b": None}], "result_select": "x"}
+    moved = both(engine_table, claimed(engine_table, make(1)), outcome)
+    assert moved.closed
+    assert moved.claimed is not None
+    by_itself = engine_table.claim(make(3).next_attempt, now=NOW, node="node")
+    assert moved.claimed.extra == {"claimed_by": "me/1"}
+    assert replace(moved.claimed, task_id="", payload="", extra={}) == replace(
+        by_itself, task_id="", payload="", extra={}
+    )
+    assert moved.claimed == engine_table.find("task-0002").task
+    closed = engine_table.find("task-0001").task
+    assert closed.completed_at == NOW
+    assert {name: closed.extra[name] for name in outcome} == {**outcome, "result_size": Decimal("1.5")}
+
+
+def test_each_half_of_a_call_succeeds_by_itself(engine_table: TaskTable) -> None:
+    """A task that somebody else claimed does not keep the other from being closed, and the other way round."""
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    engine_table.claim(make(2).next_attempt, now=NOW, node="other")
+    assert both(engine_table, first) == Moved(True, None)
+    assert engine_table.find("task-0002").task.extra["claimed_by"] != "me/1"
+    engine_table.write([make(1), make(2)])
+    moved = both(engine_table, Attempt(LABOURER, "task-0001", 1))
+    assert (moved.closed, moved.claimed) == (False, engine_table.find("task-0002").task)
+    assert engine_table.find("task-0001").task == make(1)
+
+
+def test_a_call_whose_answer_was_lost_is_made_up_for(engine_table: TaskTable) -> None:
+    """It is sent again and refused; then each half by itself finds that it was made."""
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    both(engine_table, first)
+    assert both(engine_table, first) == Moved(False, None)
+    engine_table.complete(first, now=NOW, outcome={})
+    task = engine_table.claim(make(2).next_attempt, now=NOW, node="me", claimer="me/1")
+    assert task == engine_table.find("task-0002").task
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [{'stat_"': 1}, {f"stat_{number}": 1 for number in range(60)}],
+    ids=["a name with a quotation mark", "many stats"],
+)
+def test_what_no_statement_can_say_is_left_to_two_calls(engine_table: TaskTable, outcome: Any) -> None:
+    """Nothing is sent then."""
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    assert both(engine_table, first, outcome) == Moved(False, None)
+    assert engine_table.find("task-0001").task.completed_at is None
+    assert engine_table.find("task-0002").task == make(2)
+
+
+def test_where_statements_are_not_allowed_they_are_sent_once(
+    engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker without the permission goes on with two calls for each task, and says so once."""
+    asked = []
+
+    def refuse(**request: Any) -> None:
+        asked.append(request)
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "BatchExecuteStatement")
+
+    monkeypatch.setattr(engine_table.client, "batch_execute_statement", refuse)
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    for _ in range(3):
+        assert both(engine_table, first) == Moved(False, None)
+    assert len(asked) == 1
+    assert caplog.text.count("AccessDeniedException") == 1
+
+
+def test_a_call_that_fails_for_now_is_tried_again_with_the_next(
+    engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a refusal for good keeps further ones from being sent."""
+
+    def fail(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow"}}, "BatchExecuteStatement")
+
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    with monkeypatch.context() as slow:
+        slow.setattr(engine_table.client, "batch_execute_statement", fail)
+        assert both(engine_table, first) == Moved(False, None)
+    assert both(engine_table, first).closed
+
+
+def test_a_next_row_that_cannot_be_read_is_not_told_as_claimed(engine_table: TaskTable) -> None:
+    """A claim by itself then says what is wrong with it."""
+    engine_table.write([make(1), make(2)])
+    engine_table.client.update_item(
+        TableName=engine_table.tables.tasks,
+        Key={engine_table.tables.field("task_id"): {"S": "task-0002"}},
+        UpdateExpression="SET #payload = :n",
+        ExpressionAttributeNames={"#payload": engine_table.tables.field("payload")},
+        ExpressionAttributeValues={":n": {"N": "1"}},
+    )
+    assert both(engine_table, claimed(engine_table, make(1))) == Moved(True, None)
+    with pytest.raises(ItemCorrupt):
+        engine_table.claim(make(2).next_attempt, now=NOW, node="me", claimer="me/1")
 
 
 def test_a_stale_attempt_can_neither_close_nor_fail_a_newer_one(table: TaskTable) -> None:

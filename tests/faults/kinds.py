@@ -36,7 +36,10 @@ ORCHESTRATOR_POINTS = (
     *("Slots.take", "Slots.begin_pass", "TaskTable.archive", "TaskTable._put_all", "TaskTable._delete_counted"),
     "TaskTable.requeue",
 )
-WORKER_POINTS = ("Slots.confirm", "TaskTable.claim", "TaskTable.complete", "Slots.release", "TaskTable.fail")
+WORKER_POINTS = (
+    *("Slots.confirm", "TaskTable.claim", "TaskTable.complete", "Slots.release", "TaskTable.fail"),
+    *("Slots.hand_on", "TaskTable.complete_and_claim"),
+)
 
 #: Seconds until an order to strike at a point is taken back, because nobody came by.
 POINT_TIMEOUT_S = 8.0

@@ -147,6 +147,34 @@ def test_a_transaction_is_cancelled_with_the_reason_at_one_item(
     assert names(client, tables) == set()
 
 
+def test_a_batch_of_statements_is_executed_in_part(faults: AwsFaults, client: DynamoDBClient, tables: Tables) -> None:
+    """Some statements take effect, and exactly the others are answered as throttled, each at its place."""
+    rows = [f"r{number}" for number in range(8)]
+    for name in rows:
+        put(client, tables, name)
+    statements: Any = [
+        {
+            "Statement": f'UPDATE "{tables.tasks}" SET "seen"=? WHERE "task_id"=?',
+            "Parameters": [{"N": "1"}, {"S": name}],
+        }
+        for name in rows
+    ]
+    faults.set(Rule(Fault.UNPROCESSED, 0.5))
+    throttled: set[str] = set()
+    for _ in range(3):
+        answers = client.batch_execute_statement(Statements=statements)["Responses"]
+        assert {answer.get("Error", {}).get("Code") for answer in answers} <= {None, "ThrottlingError"}
+        throttled |= {name for name, answer in zip(rows, answers, strict=True) if "Error" in answer}
+        statements = [one for one, answer in zip(statements, answers, strict=True) if "Error" in answer]
+        rows = [name for name, answer in zip(rows, answers, strict=True) if "Error" in answer]
+        if not rows:
+            break
+    faults.clear()
+    seen = {item["task_id"]["S"] for item in client.scan(TableName=tables.tasks)["Items"] if "seen" in item}
+    assert throttled
+    assert seen == {f"r{number}" for number in range(8)} - set(rows)
+
+
 def test_a_batch_is_done_in_part(faults: AwsFaults, dynamodb_endpoint: str, tables: Tables) -> None:
     """Of a batch, some items are written and exactly the others are answered as unprocessed; reads likewise.
 

@@ -43,6 +43,7 @@ from sosw_celery.wiring import Services
 LABOURER = "resize"
 ASSISTED = "resize_far_away"
 FELT = "resize_carefully"
+LINED = "resize_one_by_one"
 BUCKET = "my-queue-bucket"
 
 METRIC = {
@@ -113,6 +114,10 @@ def _of_dynamodb(operation: str, body: dict[str, Any]) -> Iterator[Call]:
         for item in body["TransactItems"]:
             for part, request in item.items():
                 yield PARTS[part], f"table/{request['TableName']}"
+    elif operation == "BatchExecuteStatement":
+        for statement in body["Statements"]:
+            verb, name = statement["Statement"].split()[:2]
+            yield f"dynamodb:PartiQL{verb.title()}", "table/" + name.strip('"')
     elif operation in ("BatchWriteItem", "BatchGetItem"):
         yield from ((action, f"table/{name}") for name in body["RequestItems"])
     else:
@@ -216,6 +221,7 @@ def section(dynamodb_endpoint: str, redis_url: str, table_prefix: str) -> dict[s
         "job_schema": {"chunkable_attrs": ["page"]},
         "labourers": {
             LABOURER: {"max_simultaneous_invocations": 50},
+            LINED: {"max_simultaneous_invocations": 1},
             FELT: {"health_metrics": {"database": METRIC}},
             ASSISTED: {"close_through": "assistant"},
         },
@@ -249,6 +255,7 @@ def a_whole_life(cast: Cast) -> None:
     configuration_and_health_are_read(cast)
     schedulers_die(cast)
     jobs_are_refused(cast)
+    a_worker_goes_on(cast)
     tasks_end_in_every_way(cast)
     rows_are_broken(cast)
     workers_are_far_away(cast)
@@ -314,6 +321,20 @@ def configuration_and_health_are_read(cast: Cast) -> None:
     while not any(action.startswith("cloudwatch:") for action, _ in calls):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def a_worker_goes_on(cast: Cast) -> None:
+    """With the next task in its slot, in one call."""
+    cast.submit("in a line", lambda_name=LINED, pages=["a", "b"], isolate_pages=True)
+    cast.schedule("in a line")
+    cast.role("orchestrator").orchestrator.dispatch(LINED, from_head=True)
+    worker = cast.role("worker").attempts
+    first = worker.begin(cast.hints.pop())
+    assert first is not None
+    second = worker.go_on(first.attempt, first.outcome(), lambda _: None)
+    assert second is not None
+    worker.complete(second.attempt, second.outcome())
+    cast.role("scavenger").scavenger.sweep(LINED, thorough=True)
 
 
 def tasks_end_in_every_way(cast: Cast) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sosw_celery import lines
-from sosw_celery.core.model import Attempt, Hint
-from sosw_celery.lines import LineTracer, go_on_with, goes_on
+from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.lines import LineTracer, be_at, go_on_with, goes_on
+from sosw_celery.runs import RUN
+from sosw_celery.services.attempts import Run
 
 REQUEST = {"id": "a.1", "root_id": "a.1", "argsrepr": "a/1", "timelimit": [901, None], "hostname": "node"}
 
@@ -18,6 +21,11 @@ REQUEST = {"id": "a.1", "root_id": "a.1", "argsrepr": "a/1", "timelimit": [901, 
 def hint(task_id: str) -> Hint:
     """Return the hint of a task's first attempt."""
     return Hint(Attempt("resize", task_id, 1))
+
+
+def run_of(task_id: str) -> Run:
+    """Return the run of a task's first attempt."""
+    return Run(Task(task_id, "resize", greenfield=Decimal(1), created_at=Decimal(1), attempts=1), slot_from=7.0)
 
 
 class Pool:
@@ -29,17 +37,18 @@ class Pool:
         self.during: Callable[[], None] = lambda: None
         self.traced: list[tuple[str, Any, Any]] = []
         self.on_board: list[tuple[str, Attempt]] = []
-        self.noted: list[Hint] = []
         monkeypatch.setattr(lines, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
-        monkeypatch.setattr(lines, "services_of", lambda app: SimpleNamespace(note_dispatched=self.noted.extend))
         task: Any = SimpleNamespace(app=None)
         self.run = LineTracer(task, self._trace, line_s=1.0)
 
     def _trace(self, task_id: str, args: Any, kwargs: Any, request: Any) -> str:
         self.traced.append((task_id, args, request))
         self.during()
-        go_on_with(hint(self.next.pop(0)) if goes_on() and self.next else None)
+        if goes_on() and self.next:
+            run = run_of(self.next.pop(0))
+            be_at(run.attempt)
+            go_on_with(run)
         return f"answer of {task_id}"
 
 
@@ -57,11 +66,13 @@ def test_a_line_goes_on_while_there_is_a_next_task(pool: Pool) -> None:
     assert [(task_id, args) for task_id, args, _ in pool.traced] == [
         (f"{name}.1", [hint(name).as_message()]) for name in "abc"
     ]
+    request = dict(pool.traced[-1][2])
+    begun = request.pop(RUN)
+    assert (begun.attempt, begun.slot_from) == (hint("c").attempt, 7.0)
     own = {"id": "c.1", "root_id": "c.1", "correlation_id": "c.1", "argsrepr": "c/1", "args": pool.traced[-1][1]}
-    assert pool.traced[-1][2] == {**REQUEST, **own}
+    assert request == {**REQUEST, **own}
     assert REQUEST["id"] == "a.1"
     assert pool.on_board == [("a.1", hint("b").attempt), ("a.1", hint("c").attempt)]
-    assert pool.noted == [hint("b"), hint("c")]
 
 
 def test_a_line_gets_no_longer_after_its_time(pool: Pool) -> None:
@@ -92,30 +103,37 @@ def test_what_ends_the_process_ends_the_line(pool: Pool) -> None:
 def test_outside_of_a_line_nothing_goes_on(pool: Pool) -> None:
     """In threads, in a main process, in tests."""
     assert not goes_on()
-    go_on_with(hint("b"))
+    be_at(hint("b").attempt)
+    go_on_with(run_of("b"))
     pool.run("a.1", [], {}, REQUEST)
     assert [task_id for task_id, *_ in pool.traced] == ["a.1"]
+    assert pool.on_board == []
 
 
 class Labourer:
     """A labourer's task as far as lines look at it."""
 
-    def __init__(self, soft_time_limit: float | None = None) -> None:
+    def __init__(self, name: str, soft_time_limit: float | None = None) -> None:
+        self.name = name
         self.soft_time_limit = soft_time_limit
         self.__trace__ = "Celery's own"
 
 
 @pytest.mark.parametrize(
-    ("line_s", "queues", "maxtasks", "is_watched", "soft_time_limit", "kept"),
+    ("line_s", "queues", "maxtasks", "is_watched", "soft_time_limit", "through_assistant", "kept"),
     [
-        (1.0, ["resize"], None, True, None, True),
-        (0.0, ["resize"], None, True, None, False),
-        (1.0, ["resize", "count"], None, True, None, False),
-        (1.0, ["resize"], 50, True, None, False),
-        (1.0, ["resize"], None, False, None, False),
-        (1.0, ["resize"], None, True, 30, False),
+        (1.0, ["resize"], None, True, None, False, True),
+        (0.0, ["resize"], None, True, None, False, False),
+        (1.0, ["resize", "count"], None, True, None, False, False),
+        (1.0, ["resize"], 50, True, None, False, False),
+        (1.0, ["resize"], None, False, None, False, False),
+        (1.0, ["resize"], None, True, 30, False, False),
+        (1.0, ["resize"], None, True, None, True, False),
     ],
-    ids=["as a rule", "switched off", "two labourers", "max tasks per child", "nobody renews leases", "soft limit"],
+    ids=[
+        *("as a rule", "switched off", "two labourers", "max tasks per child", "nobody renews leases", "soft limit"),
+        "through the assistant",
+    ],
 )
 def test_lines_are_kept_where_nothing_counts_or_limits_messages(
     monkeypatch: pytest.MonkeyPatch,
@@ -124,14 +142,17 @@ def test_lines_are_kept_where_nothing_counts_or_limits_messages(
     maxtasks: int | None,
     is_watched: bool,
     soft_time_limit: float | None,
+    through_assistant: bool,
     kept: bool,
 ) -> None:
     """Elsewhere Celery's own trace stays, and so it does for tasks that are no labourers."""
-    tasks = {"resize": Labourer(soft_time_limit), "other": SimpleNamespace(__trace__="Celery's own")}
+    tasks = {"resize": Labourer("resize", soft_time_limit), "other": SimpleNamespace(__trace__="Celery's own")}
+    labourer = SimpleNamespace(through_assistant=through_assistant)
+    settings = SimpleNamespace(line_s=line_s, labourers={"resize": labourer}, labourer=lambda _: labourer)
     app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)), tasks=tasks)
     monkeypatch.setattr(lines, "app", app)
     monkeypatch.setattr(lines, "Worker", Labourer)
-    monkeypatch.setattr(lines, "services_of", lambda _: SimpleNamespace(settings=SimpleNamespace(line_s=line_s)))
+    monkeypatch.setattr(lines, "services_of", lambda _: SimpleNamespace(settings=settings))
     monkeypatch.setattr(lines, "board", SimpleNamespace(has_place=True))
     monkeypatch.setattr(lines, "watchdog", SimpleNamespace(is_in_pool_process=is_watched))
     pool = SimpleNamespace(_target=SimpleNamespace(maxtasks=maxtasks))

@@ -1,11 +1,11 @@
 -- Put before every script of the slot store: names of the keys, the time, and the rules that several scripts share.
 --
--- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, all of one labourer. `slots.py` has the table of
---       what they hold.
+-- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, 5 closing hash, all of one labourer. `slots.py` has
+--       the table of what they hold.
 -- Times are this server's clock in whole milliseconds. A lease lives while its end lies after now.
 -- Numbers that Lua could not keep exactly (places in the queue, due times) are texts that sort as their numbers do.
 
-local PENDING, RUNNING, STATE, STANDBY = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local PENDING, RUNNING, STATE, STANDBY, CLOSING = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local DISPATCH_MARKER_MS = 5000
 
 local clock = redis.call('TIME')
@@ -142,6 +142,23 @@ local function hand_over(grants, at_most)
       grants.holders[#grants.holders + 1] = holder
     end
   end
+end
+
+-- Counts an end, and returns whether an archive sweep is due after it.
+local function count_end(archive_every)
+  local waiting = redis.call('HINCRBY', STATE, 'closes', 1) - counter('closes_swept')
+  return waiting > 0 and waiting % archive_every == 0 and 1 or 0
+end
+
+-- Whether standby has run low and the queue may fill it up.
+local function standby_is_low()
+  local read_to_end = redis.call('HGET', STATE, 'dry') or counter('look_at') > now
+  return standing_by() * 2 <= counter('standby_target') and not read_to_end
+end
+
+-- Whether somebody stands by beside a slot that these grants left free, and no dispatch comes for that.
+local function is_stuck(grants)
+  return standing_by() > 0 and grants.free > 0 and (rate_wait(grants) == 0 or counter('wake_at') <= now)
 end
 
 -- Takes the tokens that were spent out of the bucket, and returns the holders.

@@ -14,6 +14,7 @@ local HANDED_OVER_AT_MOST = 10 -- the caller publishes them before it goes on
 
 local holder, archive_every = ARGV[5], tonumber(ARGV[6])
 
+redis.call('HDEL', CLOSING, holder)
 local ran, waited = redis.call('ZREM', RUNNING, holder), redis.call('ZREM', PENDING, holder)
 if waited > 0 then
   hand_back() -- a grant that nobody took up
@@ -23,17 +24,11 @@ purge()
 local grants = open_grants()
 hand_over(grants, HANDED_OVER_AT_MOST)
 
-local left = standing_by()
-local read_to_end = redis.call('HGET', STATE, 'dry') or counter('look_at') > now
-local low = left * 2 <= counter('standby_target') and not read_to_end
-local stuck = left > 0 and grants.free > 0 and (rate_wait(grants) == 0 or counter('wake_at') <= now)
-local due = (ran + waited > 0 and low) or handed_back or stuck
-
--- Counted also when the lease had ended before: the task was closed all the same. One too many costs a sweep at most.
-local waiting = redis.call('HINCRBY', STATE, 'closes', 1) - counter('closes_swept')
+local due = (ran + waited > 0 and standby_is_low()) or handed_back or is_stuck(grants)
 return {
   math.min(ran + waited, 1),
   due and claim_dispatch() or 0,
-  waiting > 0 and waiting % archive_every == 0 and 1 or 0,
+  -- Counted also when the lease had ended before: the task was closed all the same. One too many costs a sweep at most.
+  count_end(archive_every),
   close_grants(grants),
 }

@@ -56,7 +56,7 @@ AFTER = frozenset({Fault.ERROR_AFTER, Fault.RESET_AFTER, Fault.TIMEOUT_AFTER})
 #: What can only happen to some operations.
 ONLY = {
     Fault.CONFLICT: frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}),
-    Fault.UNPROCESSED: frozenset({"BatchWriteItem", "BatchGetItem"}),
+    Fault.UNPROCESSED: frozenset({"BatchWriteItem", "BatchGetItem", "BatchExecuteStatement"}),
     Fault.STALE: frozenset({"Query"}),
 }
 S3_OPERATIONS = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
@@ -106,6 +106,8 @@ def strike(
     if rule.fault is Fault.STALE:
         _rewrite(request, lambda content: {**content, "TableName": rule.twins[content["TableName"]]})
         return send()
+    if rule.fault is Fault.UNPROCESSED and operation == "BatchExecuteStatement":
+        return _execute_a_part(rule, request, chance, send)
     if rule.fault is Fault.UNPROCESSED:
         return _do_a_part(rule, operation, request, chance, send)
     if rule.fault in AFTER:
@@ -154,6 +156,21 @@ def _do_a_part(
     for table, part in answered.get(name, {}).items():
         left.setdefault(table, []).extend(part)
     return _answer(request, 200, {**answered, name: left})
+
+
+def _execute_a_part(rule: Rule, request: AWSPreparedRequest, chance: random.Random, send: Send) -> AWSResponse:
+    """Send some of a batch's statements and answer that the others were throttled; none at all is sent as nothing."""
+    asked: list[Any] = json.loads(_body(request))["Statements"]
+    is_left = [chance.random() < rule.share for _ in asked]
+    done: Iterator[Any] = iter(())
+    if taken := [statement for statement, left in zip(asked, is_left, strict=True) if not left]:
+        _rewrite(request, lambda content: {**content, "Statements": taken})
+        answer = send()
+        if answer.status_code != 200:
+            return answer
+        done = iter(json.loads(answer.content)["Responses"])
+    throttled = {"Error": {"Code": "ThrottlingError", "Message": "injected"}}
+    return _answer(request, 200, {"Responses": [throttled if left else next(done) for left in is_left]})
 
 
 def _cancelled(request: AWSPreparedRequest, reason: str, chance: random.Random) -> AWSResponse:

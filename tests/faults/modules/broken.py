@@ -19,7 +19,7 @@ from sosw_celery.services.writing import PartWriter
 from sosw_celery.settings import Settings
 from sosw_celery.stores import slots
 from sosw_celery.stores.slots import Slots
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.task_table import Moved, TaskTable
 
 
 def scheduler_skips_a_row() -> None:
@@ -53,6 +53,7 @@ def close_without_fence() -> None:
         complete(self, dataclasses.replace(attempt, number=number), **options)
 
     TaskTable.complete = close_any  # type: ignore[method-assign]
+    TaskTable.complete_and_claim = lambda self, *args, **options: Moved(False, None)  # type: ignore[method-assign]
 
 
 def cap_not_counted() -> None:
@@ -77,10 +78,11 @@ def cap_not_counted() -> None:
 def nothing_handed_over() -> None:
     """Free slots and tell nobody: the next task waits for the safety net."""
 
-    def free(self: Attempts, attempt: Any, **options: Any) -> None:
+    def free(self: Attempts, attempt: Any) -> None:
         self._slots.take_back(attempt.labourer_id, attempt.holder)
 
     Attempts.free = free  # type: ignore[method-assign]
+    lines.goes_on = lambda: False
 
 
 def hints_not_published() -> None:

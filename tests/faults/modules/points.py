@@ -30,10 +30,10 @@ PLACES = {
     ),
     "PartWriter": ("sosw_celery.services.writing", ("write", "_send", "_put", "_advance")),
     "Scheduler": ("sosw_celery.services.scheduler", ("parse_job_to_file", "process_file")),
-    "Slots": ("sosw_celery.stores.slots", ("confirm", "release", "take", "begin_pass", "rebuild")),
+    "Slots": ("sosw_celery.stores.slots", ("confirm", "hand_on", "release", "take", "begin_pass", "rebuild")),
     "TaskTable": (
         "sosw_celery.stores.task_table",
-        ("claim", "complete", "fail", "archive", "requeue", "_delete_counted", "_put_all"),
+        ("claim", "complete", "complete_and_claim", "fail", "archive", "requeue", "_delete_counted", "_put_all"),
     ),
 }
 

@@ -12,6 +12,7 @@ from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
 from sosw_celery.stores.slots import Usage
+from sosw_celery.stores.task_table import Moved
 
 System = Any
 
@@ -151,22 +152,102 @@ def test_an_error_is_cut_to_what_a_row_keeps() -> None:
     assert ERROR_BYTES - 2 < len(text.encode()) <= ERROR_BYTES
 
 
-def test_who_goes_on_gets_the_next_hint_itself(system: System) -> None:
-    """Of the tasks that get a slot the first one is the caller's, who may begin it; the others are published."""
+def nowhere(attempt: Attempt) -> None:
+    """Note nothing: there is no main process."""
+
+
+@pytest.fixture(params=[True, False], ids=["one call", "two calls"])
+def going_on(system: System, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> System:
+    """A system whose table closes and claims in one call, or refuses that. Its twin would close whatever is asked."""
+
+    def both(done: Attempt, following: Attempt, *, now: Decimal, outcome: Any, claimer: str) -> Moved:
+        if not request.param:
+            return Moved(False, None)
+        system.task_table.complete(done, now=now, outcome=outcome)
+        return Moved(True, system.task_table.claim(following, now=now, node="", claimer=claimer))
+
+    monkeypatch.setattr(system.task_table, "complete_and_claim", both)
+    return system
+
+
+def test_who_goes_on_runs_the_next_task_in_its_slot(going_on: System) -> None:
+    """The one is completed, the other claimed; no hint is published, and no further slot is used."""
+    run = started(going_on, 4)
+    places: list[Attempt] = []
+    following = going_on.attempts.go_on(run.attempt, run.outcome({"size": 1}), places.append)
+    assert following is not None
+    assert places == [following.attempt]
+    assert (following.attempt, going_on.ids(), used(going_on)) == (Attempt("resize", "task-003", 1), [], 2)
+    closed = going_on.task_table.find("task-001").task
+    assert (closed.completed_at, closed.extra["result_size"]) == (going_on.now, 1)
+    assert going_on.task_table.find("task-003").task.attempts == 1
+    sweep = going_on.slots.begin_sweep("resize")
+    assert {"task-001/1", "task-003/1"} <= sweep.running  # the first one might not be closed yet
+    going_on.attempts.complete(following.attempt, following.outcome())
+    assert "task-001/1" not in going_on.slots.begin_sweep("resize").running
+
+
+def test_who_goes_on_where_none_stands_by_is_completed(going_on: System) -> None:
+    """And its slot is free."""
+    run = started(going_on)
+    assert going_on.attempts.go_on(run.attempt, run.outcome(), nowhere) is None
+    assert going_on.task_table.find("task-001").task.completed_at == going_on.now
+    assert (going_on.ids(), used(going_on)) == ([], 0)
+
+
+def test_a_next_task_that_is_not_ours_gives_its_slot_on(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else claimed it meanwhile: the slot goes to the one after it, by a hint."""
+    run = started(system, 5)
+    system.task_table.claim(Attempt("resize", "task-003", 1), now=system.now, node="other")
+    monkeypatch.setattr(system.task_table, "complete_and_claim", lambda *_, **__: Moved(False, None))
+    assert system.attempts.go_on(run.attempt, run.outcome(), nowhere) is None
+    assert (system.ids(), used(system)) == (["task-004"], 2)
+
+
+def test_who_could_not_be_closed_has_its_slot_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until somebody closes it; the next task is handed out anew, and looked for in case it was claimed."""
     run = started(system, 4)
-    system.healthy_slots = 3
-    own = system.attempts.complete(run.attempt, run.outcome(), goes_on=True)
-    assert own is not None
-    assert (own.attempt.task_id, system.ids()) == ("task-003", ["task-004"])
-    assert used(system) == 3
-    assert system.attempts.begin(own) is not None
+    places: list[Attempt] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("dynamodb", "UpdateItem", "InternalServerError")
+
+    monkeypatch.setattr(system.task_table, "complete_and_claim", lambda *_, **__: Moved(False, None))
+    with monkeypatch.context() as broken:
+        broken.setattr(system.task_table, "complete", fail)
+        with pytest.raises(StoreUnavailable):
+            system.attempts.go_on(run.attempt, run.outcome(), places.append)
+    assert places == [Attempt("resize", "task-003", 1), run.attempt]
+    sweep = system.slots.begin_sweep("resize")
+    assert ("task-001/1" in sweep.running, "task-003/1" in sweep.running, sweep.lapses) == (True, False, 1)
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.task_table.find("task-001").task.completed_at == system.now
+    assert system.ids() == ["task-004"]
+    system.orchestrator.dispatch("resize")
+    assert system.slots.look("resize").standby == 1
 
 
-def test_who_goes_on_gets_none_where_none_stands_by(system: System) -> None:
-    """Nor is one published."""
-    run = started(system)
-    assert system.attempts.complete(run.attempt, run.outcome(), goes_on=True) is None
-    assert (system.ids(), used(system)) == ([], 0)
+def test_a_next_task_whose_claim_is_unknown_is_not_run(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before it is closed, and its own lease runs out."""
+    run = started(system, 4)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("dynamodb", "UpdateItem", "InternalServerError")
+
+    monkeypatch.setattr(system.task_table, "complete_and_claim", lambda *_, **__: Moved(False, None))
+    monkeypatch.setattr(system.task_table, "claim", fail)
+    assert system.attempts.go_on(run.attempt, run.outcome(), nowhere) is None
+    assert system.task_table.find("task-001").task.completed_at == system.now
+    assert "task-003/1" in system.slots.begin_sweep("resize").running
+
+
+def test_who_lost_its_slot_closes_and_goes_on_with_nothing(system: System) -> None:
+    """Its slot may be another's."""
+    run = started(system, 4)
+    system.slots.take_back("resize", run.attempt.holder)
+    assert system.attempts.go_on(run.attempt, run.outcome(), nowhere) is None
+    assert system.task_table.find("task-001").task.completed_at == system.now
+    assert system.task_table.find("task-003").task.attempts == 0
 
 
 def test_a_broker_that_refuses_does_not_fail_a_close(system: System, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,7 +277,8 @@ def test_a_close_does_not_fail_for_want_of_a_dispatch(
     for _ in range(4):
         system.slots.take_back("resize", "other/1")  # four ends: the fifth asks for a sweep
     system.slots.announce_work("resize")
-    system.slots.begin_pass("resize", limit=2, lease_s=60)
+    view = system.slots.begin_pass("resize", limit=2, lease_s=60)
+    system.slots.end_pass("resize", work_seq=view.work_seq, dry=False)
     system.attempts.complete(run.attempt, run.outcome())
     assert caplog.text.count("broker is away from resize") == 2 * len(("message", "traceback"))
     assert used(system) == 0

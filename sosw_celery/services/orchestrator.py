@@ -26,7 +26,7 @@ TASKS_PER_TURN = 200
 #: Tasks on standby for each slot. A pass is asked for when half of them are left: until it is through, every slot may
 #: change hands once. With few slots it is more: a pass costs about as much as ten tasks, so it should serve dozens.
 STANDBY_PER_SLOT = 2
-STANDBY_MIN = 64
+STANDBY_MIN = 128
 #: One turn of a pass fills standby; and what stands by is read again by every pass from the head.
 STANDBY_MAX = TASKS_PER_TURN
 
@@ -91,6 +91,11 @@ class _Progress:
     def room(self) -> int:
         """Rows that find a slot or a place on standby."""
         return self.startable + max(0, self.target - self.standby)
+
+    @property
+    def read_again(self) -> int:
+        """Rows that are handed out and not claimed yet: they stand behind the cursor, and come again from the head."""
+        return self.handed_out if self.start is None else 0
 
     @property
     def wants_rows(self) -> bool:
@@ -197,9 +202,8 @@ class Orchestrator:
     def _read(self, labourer: Labourer, progress: _Progress) -> None:
         """Read the queue on and hand out what comes, as far as there is room."""
         head_is_read = progress.start is None
-        while progress.room > 0:
-            # Rows that are handed out and not claimed yet still stand in the queue and are read again.
-            wanted = min(progress.room, TASKS_PER_TURN) + progress.handed_out + 1
+        while progress.wants_rows and progress.room > 0:
+            wanted = min(progress.room, TASKS_PER_TURN) + progress.read_again + 1
             queued = self._task_table.queued(labourer.id, now=self._clock(), start=progress.start, limit=wanted)
             if queued and not self._hand_out(labourer, queued, progress):
                 break

@@ -27,6 +27,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
+| `filling_until`  | until then a pass is filling standby up            | it has, or has ended                         |
 | `look_at`        | until then the end of the queue is not read again  | rows are announced or handed back            |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
 | `wake_at`        | a delayed dispatch comes then, ms                  | the next one                                 |
@@ -265,7 +266,7 @@ class Slots:
         archive_every: Every how many ended attempts `release` asks for an archive sweep.
     """
 
-    def __init__(self, redis_client: Redis, *, prefix: str = "sosw", archive_every: int = 100) -> None:
+    def __init__(self, redis_client: Redis, *, prefix: str = "sosw", archive_every: int = 500) -> None:
         self._redis = redis_client
         self._prefix = prefix
         self._archive_every = archive_every

@@ -377,8 +377,24 @@ def test_one_dispatch_for_a_burst_of_releases(slots: Slots) -> None:
         confirm(slots, holder)
     due = [release(slots, holder).dispatch_due for holder in ("gone/1", "a/1", "b/1")]
     assert due == [False, True, False]
-    begin(slots)
+    slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=False)
     assert release(slots, "c/1").dispatch_due
+
+
+def test_no_dispatch_while_a_pass_fills_standby_up(slots: Slots, slots_redis: redis.Redis) -> None:
+    """The rows that it takes serve whoever comes to be free meanwhile; a pass that dies is not waited for."""
+    for holder in ("a/1", "b/1", "c/1", "d/1"):
+        confirm(slots, holder)
+    begin(slots)
+    assert not release(slots, "a/1").dispatch_due
+    assert take(slots, 1, limit=4).holders == names(1)
+    assert release(slots, "b/1").dispatch_due
+    begin(slots)
+    assert not release(slots, "c/1").dispatch_due
+    until = slots_redis.hget(key("state"), "filling_until")
+    assert 0 < float(until or 0) / 1000 - time.time() <= 1.1
+    set_state(slots_redis, filling_until=1)
+    assert release(slots, "d/1").dispatch_due
 
 
 def test_lost_dispatch_message(slots: Slots, slots_redis: redis.Redis) -> None:
@@ -833,7 +849,7 @@ def test_a_queue_that_was_read_to_its_end_is_not_read_again_at_once(slots: Slots
     assert release(slots, "task2/1").dispatch_due
     slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=True)
     slots.announce_work(LABOURER, None)
-    begin(slots)
+    slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=False)
     assert release(slots, "task3/1").dispatch_due, "new rows are read at once"
 
 

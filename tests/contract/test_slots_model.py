@@ -76,6 +76,7 @@ class Model:
     cursor: Decimal | None = None
     dry: bool = False
     look_later: bool = False
+    filling: bool = False  # a pass is about to fill standby up
     work_seq: int = 0
     announced_lately: bool = False
     dispatch_pending: bool = False
@@ -139,7 +140,7 @@ class Model:
         self.purge()
         if self.ready != "ready":
             return [], True
-        self.standby_target = standby
+        self.standby_target, self.filling = standby, False
         granted = self.hand_over(self.limit)
         passed: list[Decimal] = []
         refused = None
@@ -231,8 +232,8 @@ class Model:
         return True
 
     def is_low(self) -> bool:
-        """Standby has run low, and the queue may fill it up."""
-        return not (self.dry or self.look_later) and len(self.standby) * 2 <= self.standby_target
+        """Standby has run low, the queue may fill it up, and no pass is about to."""
+        return not (self.dry or self.look_later or self.filling) and len(self.standby) * 2 <= self.standby_target
 
     def is_stuck(self, limit: int) -> bool:
         """Somebody stands by beside a free slot, and nothing comes for that."""
@@ -312,6 +313,9 @@ class SlotsMachine(RuleBasedStateMachine):
             model.work_seq += 1
         view = self.slots.begin_pass(LABOURER, limit=model.limit, lease_s=LEASE_S, from_head=from_head, rate=self.rate)
         assert list(view.granted) == model.hand_over(model.limit)
+        if model.ready == "ready" and model.is_low():
+            model.filling = True
+            self.set_state(filling_until=self.milliseconds() + LONG_MS)
         free = max(0, model.limit - model.used) if model.ready == "ready" else 0
         assert (view.ready, view.free, view.cursor, view.work_seq) == (model.ready, free, model.cursor, model.work_seq)
         assert (view.pending, view.running, view.dry) == (len(model.pending), len(model.running), model.dry)
@@ -364,6 +368,7 @@ class SlotsMachine(RuleBasedStateMachine):
         """A pass ends; it says dry if it read to the end of the queue and everything there was handed out."""
         dry = a_pass.read_to_the_end and {holder for holder, _ in a_pass.stretch} <= self.model.handed_out()
         model = self.model
+        model.filling = False
         if not dry:
             model.dry = False
         elif a_pass.work_seq == model.work_seq:
@@ -405,6 +410,13 @@ class SlotsMachine(RuleBasedStateMachine):
         if answer.granted:
             self.queue.pop(holder, None)
             assert self.model.used <= self.model.limit
+
+    @precondition(lambda self: self.model.filling)
+    @rule()
+    def pass_was_not_heard_of(self) -> None:
+        """A pass that was about to fill standby up has died."""
+        self.model.filling = False
+        self.set_state(filling_until=1)
 
     @precondition(lambda self: self.model.closing)
     @rule(data=st.data())

@@ -150,10 +150,10 @@ local function count_end(archive_every)
   return waiting > 0 and waiting % archive_every == 0 and 1 or 0
 end
 
--- Whether standby has run low and the queue may fill it up.
+-- Whether standby has run low, the queue may fill it up, and no pass is about to.
 local function standby_is_low()
   local read_to_end = redis.call('HGET', STATE, 'dry') or counter('look_at') > now
-  return standing_by() * 2 <= counter('standby_target') and not read_to_end
+  return standing_by() * 2 <= counter('standby_target') and not read_to_end and counter('filling_until') <= now
 end
 
 -- Whether somebody stands by beside a slot that these grants left free, and no dispatch comes for that.

@@ -10,6 +10,7 @@
 
 local LOOK_AGAIN_MS = 250
 
+redis.call('HDEL', STATE, 'filling_until')
 if ARGV[2] ~= '1' then
   redis.call('HDEL', STATE, 'dry')
   return 0

@@ -57,6 +57,7 @@ elseif reach and complete and (not cursor or cursor < reach) then
   redis.call('HSET', STATE, 'cursor', reach)
 end
 redis.call('HSET', STATE, 'standby_target', target)
+redis.call('HDEL', STATE, 'filling_until')
 
 local waits = grants.free > 0 and (refused or standing_by() > 0)
 return {

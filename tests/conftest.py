@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -17,6 +18,7 @@ import hypothesis
 import pytest
 import redis
 from botocore.config import Config
+from moto.core.botocore_stubber import BotocoreStubber
 
 from sosw_celery.local import DynamoServer, EngineMissing, RedisServer, engines
 from tests.nursery import Nursery
@@ -55,6 +57,20 @@ _clean_environment()
 
 # moto lets boto3 forget its session after each test: botocore would read and parse all of its models for each one anew.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+
+def _moto_decides_one_request_after_the_other() -> None:
+    """AWS does so for each key; moto lets threads in between a check and a write."""
+    decide, turn = BotocoreStubber.process_request, threading.RLock()
+
+    def in_turn(self: BotocoreStubber, request: Any) -> Any:
+        with turn:
+            return decide(self, request)
+
+    BotocoreStubber.process_request = in_turn  # type: ignore[method-assign]
+
+
+_moto_decides_one_request_after_the_other()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from moto import mock_aws
-from moto.core.botocore_stubber import BotocoreStubber
 
 from sosw_celery.core.job_plan import file_name
 from sosw_celery.errors import StoreError, StoreUnavailable
@@ -68,24 +67,12 @@ def _bucket(client: S3Client) -> Place:
     return Place(S3QueueFiles(client, BUCKET, "/sosw/scheduler/"), names, read)
 
 
-def _one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have S3's twin decide one request after the other: S3 does so for each key, the twin lets threads in between."""
-    decide, turn = BotocoreStubber.process_request, threading.Lock()
-
-    def in_turn(self: BotocoreStubber, request: Any) -> Any:
-        with turn:
-            return decide(self, request)
-
-    monkeypatch.setattr(BotocoreStubber, "process_request", in_turn)
-
-
 @pytest.fixture(params=["directory", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty place for queue files."""
     if request.param == "directory":
         yield _directory(tmp_path)
         return
-    _one_by_one(monkeypatch)
     with mock_aws():
         yield _bucket(boto3.client("s3", region_name="eu-west-1"))
 

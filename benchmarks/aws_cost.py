@@ -4,7 +4,8 @@
 
 Runs the services themselves, without Celery, on the local engine, which accounts for capacity as AWS documents it. Rows
 are of about 300 bytes. It is measured with nothing else in the tables, for a small job, and behind a long queue with a
-history of as many closed tasks as are measured.
+history of as many closed tasks as are measured; and for short tasks, which one worker runs one after the other in
+lines.
 """
 
 from __future__ import annotations
@@ -83,10 +84,12 @@ class Meter:
         cost.on_key += sum(index.get("CapacityUnits", 0.0) for index in indexes)
 
 
-def costs(tasks: int, queued: int, redis_url: str, endpoint: str, directory: Path) -> list[dict[str, Cost]]:
+def costs(
+    tasks: int, queued: int, redis_url: str, endpoint: str, directory: Path, *, in_lines: bool = False
+) -> list[dict[str, Cost]]:
     """Return the cost of each stage for so many tasks: alone, and then behind so many queued ones."""
     meter = Meter()
-    life = Life(redis_url, endpoint, directory, meter.during)
+    life = Life(redis_url, endpoint, directory, meter.during, in_lines=in_lines)
     meter.index = life.services.tables.greenfield_index
     meter.attach(life.services.dynamodb)
     job_id = life.queue(tasks)
@@ -113,11 +116,13 @@ def measure(tasks: int, few_tasks: int, queued: int) -> list[Figure]:
     with Servers() as servers:
         alone, behind = costs(tasks, queued, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
         few, _ = costs(few_tasks, few_tasks, servers.redis.url, servers.dynamodb.endpoint, servers.directory)
+        lines, _ = costs(tasks, 1, servers.redis.url, servers.dynamodb.endpoint, servers.directory, in_lines=True)
     per_task = total(alone).on_key / tasks
     return [
         *_figures(alone, tasks, "alone"),
         *_figures(few, few_tasks, f"of {few_tasks} alone"),
         *_figures(behind, tasks, f"behind {queued:,} queued"),
+        *_figures(lines, tasks, "in lines"),
         Figure("write units per task on the labourer's key", per_task, detail=_by_stage(alone, "on_key", tasks)),
         Figure(
             f"of one labourer at {UNITS_PER_KEY:,} units/s of a key",

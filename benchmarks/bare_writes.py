@@ -1,6 +1,7 @@
 """The writes of a drain in bare loops: rows are claimed and closed. No queue, no broker, no cap, no Celery.
 
-What claims and closes every task in DynamoDB cannot be faster than this on the same machine, with the same client.
+A row is closed and the next one claimed in one call, as a worker does in a line. What claims and closes every task in
+DynamoDB cannot be faster than this on the same machine, with the same client.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from sosw_celery.wiring import Services
 
 __all__ = ["drain_bare"]
 
-#: As workers ask for it.
-ARCHIVE_EVERY = 100
+#: Rows that are archived together.
+ARCHIVE_EVERY = 500
 
 #: Of a process that writes, and what it waits at for the others.
 _table: TaskTable
@@ -34,7 +35,7 @@ def drain_bare(servers: Servers, tasks: int, processes: int, *, archive: bool) -
     """Return tasks per second of so many processes that share so many queued rows.
 
     Parameters:
-        archive: Have each move what it closed to the closed table, a hundred at a time.
+        archive: Have each move what it closed to the closed table, so many at a time.
     """
     with System(servers, slots=1) as system:
         system.queue(tasks)
@@ -58,15 +59,26 @@ def _write(attempts: Sequence[Attempt], archive: bool) -> tuple[float, float]:
     _table.count_running(LABOURER, now=clock.now())  # a connection is there, and all code that comes with it
     _start.wait()
     began = time.monotonic()
+    task = _table.claim(attempts[0], now=clock.now(), node="bare")
     closed: list[Task] = []
-    for attempt in attempts:
-        task = _table.claim(attempt, now=clock.now(), node="bare")
-        now = clock.now()
-        _table.complete(attempt, now=now, outcome={})
-        closed.append(replace(task, completed_at=now))
+    for following in attempts[1:]:
+        task = _go_on(task, following, closed)
         if archive and len(closed) >= ARCHIVE_EVERY:
-            _table.archive(closed, now=now)
+            _table.archive(closed, now=clock.now())
             closed = []
-    if archive and closed:
-        _table.archive(closed, now=clock.now())
+    now = clock.now()
+    _table.complete(task.current_attempt, now=now, outcome={})
+    if archive:
+        _table.archive([*closed, replace(task, completed_at=now)], now=now)
     return began, time.monotonic()
+
+
+def _go_on(task: Task, following: Attempt, closed: list[Task]) -> Task:
+    """Close a task, add it to the closed ones, and return the next one as it was claimed."""
+    now = clock.now()
+    done = task.current_attempt
+    moved = _table.complete_and_claim(done, following, now=now, outcome={}, claimer=_table.claimer("bare"))
+    assert moved.closed, f"{done.holder} was not closed"
+    assert moved.claimed is not None, f"{following.holder} was not claimed"
+    closed.append(replace(task, completed_at=now))
+    return moved.claimed

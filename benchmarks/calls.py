@@ -3,14 +3,15 @@
     python -m benchmarks.calls [--tasks 2000]
 
 Runs the services themselves, without Celery, in one process and on servers that have nothing else to do: these are the
-times of the calls alone. A time is from before the request is made to after the answer is read, in the client.
+times of the calls alone. A time is from before the request is made to after the answer is read, in the client. Tasks
+are claimed and closed one by one, and then in lines, where the close of one is the claim of the next.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,8 @@ from benchmarks.system import Servers
 FULL = {"tasks": 2000}
 QUICK = {"tasks": 200}
 
+#: The stage in which tasks are closed and claimed, and what it is called where it does both.
+CLOSE, GO_ON = "close", "close and claim in a line"
 #: Left out until every connection is there.
 WARM_TASKS = 100
 
@@ -72,24 +75,36 @@ class WatchedRedis(redis.Redis):
 
 def measure(tasks: int) -> list[Figure]:
     """Return the median time of each call."""
-    watch = Watch()
     with Servers() as servers:
-        client = WatchedRedis(port=servers.redis.port)
-        client.calls_noted_by = watch
-        life = Life(servers.redis.url, servers.dynamodb.endpoint, servers.directory, watch.during, client)
-        watch.attach(life.services.dynamodb)
-        for count in (WARM_TASKS, tasks):
-            watch.seconds.clear()
-            life.queue(count)
-            life.run(count)
+        one_by_one, in_lines = (_watched(servers, tasks, in_lines=in_lines) for in_lines in (False, True))
+    return [*_figures(one_by_one, STAGES, tasks), *_figures(in_lines, (CLOSE,), tasks, GO_ON)]
+
+
+def _watched(servers: Servers, tasks: int, *, in_lines: bool) -> Watch:
+    """Return the times of the calls of so many tasks."""
+    watch = Watch()
+    client = WatchedRedis(port=servers.redis.port)
+    client.calls_noted_by = watch
+    life = Life(
+        servers.redis.url, servers.dynamodb.endpoint, servers.directory, watch.during, client, in_lines=in_lines
+    )
+    watch.attach(life.services.dynamodb)
+    for count in (WARM_TASKS, tasks):
+        watch.seconds.clear()
+        life.queue(count)
+        life.run(count)
+    return watch
+
+
+def _figures(watch: Watch, stages: Sequence[str], tasks: int, label: str = "") -> list[Figure]:
     return [
         Figure(
-            f"{stage}: {name}",
+            f"{label or stage}: {name}",
             1000 * median(seconds),
             "ms",
             detail=f"99th percentile {1000 * percentile(seconds, 0.99):.2f}; {len(seconds) / tasks:.3f} per task",
         )
-        for stage in STAGES
+        for stage in stages
         for (at, name), seconds in sorted(watch.seconds.items())
         if at == stage
     ]

@@ -21,6 +21,14 @@ def test_a_tasks_whole_life_costs_at_most_13_write_units(
         assert stages["schedule"].reads / TASKS < 0.02
 
 
+def test_in_lines_a_task_takes_one_call_less(redis_url: str, dynamodb_endpoint: str, tmp_path: Path) -> None:
+    """Its close and the claim of the next one are one call, of as many units."""
+    apart, _ = costs(TASKS, 1, redis_url, dynamodb_endpoint, tmp_path)
+    in_lines, _ = costs(TASKS, 1, redis_url, dynamodb_endpoint, tmp_path, in_lines=True)
+    assert total(in_lines).calls <= total(apart).calls - 0.9 * TASKS
+    assert abs(total(in_lines).writes - total(apart).writes) <= 0.1 * TASKS
+
+
 def test_behind_a_long_queue_a_task_costs_no_more(redis_url: str, dynamodb_endpoint: str, tmp_path: Path) -> None:
     """Behind 2,000 queued tasks, and with a history, a task takes no more units and calls than it takes alone."""
     alone, behind = map(total, costs(TASKS, QUEUED, redis_url, dynamodb_endpoint, tmp_path))

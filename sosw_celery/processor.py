@@ -14,6 +14,7 @@ the more specific one replaces, lists too. Each name in `init_clients` becomes a
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -244,9 +245,9 @@ class Processor:
 
     def _attached(self) -> Iterator[Any]:
         """Yield each client once, those of the class and those of the object."""
-        holders = (self, *type(self).__mro__)
+        own = [name for name in vars(self) if name.endswith(CLIENT)]
         seen: set[int] = set()
-        for name in sorted({name for holder in holders for name in vars(holder) if name.endswith(CLIENT)}):
+        for name in sorted(_client_names(type(self).__mro__).union(own)):
             client = getattr(self, name)
             if client is not None and id(client) not in seen:
                 seen.add(id(client))
@@ -254,6 +255,17 @@ class Processor:
 
     def _countings(self) -> Iterator[Any]:
         return (client for client in self._attached() if callable(getattr(client, "get_stats", None)))
+
+
+def _client_names(classes: tuple[type, ...]) -> frozenset[str]:
+    """Return the names of the clients that classes have. Workers ask several times in each run."""
+    return _found_client_names(classes, sum(len(vars(cls)) for cls in classes))
+
+
+@functools.lru_cache(maxsize=256)
+def _found_client_names(classes: tuple[type, ...], attributes: int) -> frozenset[str]:
+    """Look the names up: once, and again when the classes have got more attributes."""
+    return frozenset(name for cls in classes for name in vars(cls) if name.endswith(CLIENT))
 
 
 def call_arguments(event: Any = None, reset_result: bool = True, **others: Any) -> tuple[Any, bool, dict[str, Any]]:

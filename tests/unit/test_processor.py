@@ -208,6 +208,19 @@ def test_stats_include_those_of_clients_at_any_depth() -> None:
     assert processor.inner_client.deep_client.get_stats() == {}
 
 
+def test_clients_of_a_class_may_come_late() -> None:
+    """After others were looked for."""
+
+    class Late(Processor):
+        """With a client that somebody sets on the class."""
+
+    processor: Any = Late()
+    assert processor.get_stats() == {}
+    Late.late_client = DynamoDbClient({})  # type: ignore[attr-defined]
+    processor.late_client.stats["late"] = 1
+    assert processor.get_stats() == {"late": 1}
+
+
 def test_a_reset_keeps_what_is_to_last() -> None:
     """Named stats and totals stay, numbers are added to their totals, texts go."""
     processor = Processor({"lifetime_stats_params": ["since"]})

@@ -23,12 +23,15 @@ logger = logging.getLogger(__name__)
 
 #: Tasks handed out in one turn of a pass: bounds the query, the Lua call and the batch of messages.
 TASKS_PER_TURN = 200
-#: Tasks on standby for each slot. A pass is asked for when half of them are left: until it is through, every slot may
-#: change hands once. With few slots it is more: a pass costs about as much as ten tasks, so it should serve dozens.
+#: Tasks on standby for each slot, at least. A pass is asked for when half of them are left: until it is through, every
+#: slot may change hands once.
 STANDBY_PER_SLOT = 2
-STANDBY_MIN = 128
+STANDBY_MIN = 8
 #: One turn of a pass fills standby; and what stands by is read again by every pass from the head.
 STANDBY_MAX = TASKS_PER_TURN
+#: Seconds that half a standby should last, at least and at most. A pass costs about as much as ten tasks, so it should
+#: serve dozens where they are short; and where they are long, a retry at the head of the queue waits for all of them.
+HALF_LASTS_S = 5.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ class Orchestrator:
         if view.ready != "ready":
             return Dispatched(0)
         self._send(labourer_id, view.granted)
-        progress = _Progress.of(view, standby_target(labourer.slots))
+        target = standby_target(labourer.slots, view.standby, view.standby_target, view.filled_s_ago)
+        progress = _Progress.of(view, target)
         if progress.wants_rows:
             self._read(labourer, progress)
         if labourer.rate is None or not (progress.free and progress.standby):
@@ -243,6 +247,17 @@ class Orchestrator:
             raise
 
 
-def standby_target(slots: int) -> int:
-    """Return how many tasks of a labourer with so many slots should stand by."""
-    return min(STANDBY_MAX, max(STANDBY_MIN, STANDBY_PER_SLOT * slots))
+def standby_target(slots: int, standby: int = 0, last: int = 0, filled_s_ago: float | None = None) -> int:
+    """Return how many tasks of a labourer should stand by.
+
+    Parameters:
+        slots: Its own.
+        standby: How many do.
+        last, filled_s_ago: How many there should have been the last time, and when that was. If half of them did not
+            last as long as it should, or lasted longer, it is twice or half as many now.
+    """
+    wanted = float(last)
+    if filled_s_ago is not None and standby * 2 <= last:
+        at_least_s, at_most_s = HALF_LASTS_S
+        wanted *= 2.0 if filled_s_ago < at_least_s else 0.5 if filled_s_ago > at_most_s else 1.0
+    return int(min(STANDBY_MAX, max(STANDBY_MIN, STANDBY_PER_SLOT * slots, wanted)))

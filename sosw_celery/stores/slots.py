@@ -27,6 +27,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
+| `filled_at`      | time at which the last pass filled standby up, ms  | the next one                                 |
 | `filling_until`  | until then a pass is filling standby up            | it has, or has ended                         |
 | `look_at`        | until then the end of the queue is not read again  | rows are announced or handed back            |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
@@ -129,6 +130,8 @@ class PassView:
         granted: Holders that stood by and got a pending lease now; they are counted as pending.
         free: Slots that the pass may hand out after that, 0 unless ready.
         standby: How many stand by.
+        standby_target, filled_s_ago: How many were to stand by when the last pass filled it up, and the seconds since
+            then; 0 and None if none did.
         cursor: Read on from this greenfield (the row at it has been handed out, others with the same number perhaps
             not); None is the head.
         work_seq: Hand it to `take` and `end_pass`.
@@ -149,6 +152,8 @@ class PassView:
     rate_wait_s: float = 0.0
     standby: int = 0
     granted: tuple[str, ...] = ()
+    standby_target: int = 0
+    filled_s_ago: float | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +291,8 @@ class Slots:
             from_head: Also forget the cursor: the safety net's way to find rows whose hint was lost.
         """
         reply = self._call("begin_pass", labourer_id, limit, _ms(lease_s), *_rate_args(rate), int(from_head))
-        ready, free, pending, running, standby, cursor, work_seq, work_age_ms, dry, wait_ms, granted = reply
+        ready, free, pending, running, standby, cursor, work_seq, work_age_ms, dry, *more = reply
+        wait_ms, standby_target, filled_ms_ago, granted = more
         return PassView(
             ready=_readiness(ready),
             free=free,
@@ -299,6 +305,8 @@ class Slots:
             rate_wait_s=float(wait_ms) / 1000,
             standby=standby,
             granted=_texts(granted),
+            standby_target=standby_target,
+            filled_s_ago=_optional_seconds(filled_ms_ago),
         )
 
     def take(

@@ -319,7 +319,7 @@ class SlotsMachine(RuleBasedStateMachine):
         free = max(0, model.limit - model.used) if model.ready == "ready" else 0
         assert (view.ready, view.free, view.cursor, view.work_seq) == (model.ready, free, model.cursor, model.work_seq)
         assert (view.pending, view.running, view.dry) == (len(model.pending), len(model.running), model.dry)
-        assert view.standby == len(model.standby)
+        assert (view.standby, view.standby_target) == (len(model.standby), model.standby_target)
         assert (view.rate_wait_s > 0) == (model.limited and not model.token)
         return Pass(view.work_seq, view.cursor)
 

@@ -6,7 +6,7 @@
 -- Atomic  purge, count, hand over, clear the dispatch marker, mark that standby is being filled, and clear the cursor if the
 --         pass reads from the head
 -- Returns readiness, free, pending, running, standing by, cursor or '', work_seq, ms since work was announced or -1, dry,
---         rate wait in ms as text, granted holders
+--         rate wait in ms as text, standby target of the last pass that took, ms since then or -1, granted holders
 
 local FILLING_MS = 1000
 
@@ -22,7 +22,10 @@ hand_over(grants, math.huge)
 if readiness() == 'ready' and standby_is_low() then
   redis.call('HSET', STATE, 'filling_until', whole(now + FILLING_MS))
 end
-local work_at = redis.call('HGET', STATE, 'work_at')
+local function since(field)
+  local at = redis.call('HGET', STATE, field)
+  return at and now - tonumber(at) or -1
+end
 return {
   readiness(),
   grants.free,
@@ -31,8 +34,10 @@ return {
   standing_by(),
   redis.call('HGET', STATE, 'cursor') or '',
   counter('work_seq'),
-  work_at and now - tonumber(work_at) or -1,
+  since('work_at'),
   counter('dry'),
   string.format('%.3f', rate_wait(grants)),
+  counter('standby_target'),
+  since('filled_at'),
   close_grants(grants),
 }

@@ -56,7 +56,7 @@ if refused and cursor and cursor >= refused then
 elseif reach and complete and (not cursor or cursor < reach) then
   redis.call('HSET', STATE, 'cursor', reach)
 end
-redis.call('HSET', STATE, 'standby_target', target)
+redis.call('HSET', STATE, 'standby_target', target, 'filled_at', whole(now))
 redis.call('HDEL', STATE, 'filling_until')
 
 local waits = grants.free > 0 and (refused or standing_by() > 0)

@@ -17,8 +17,8 @@ System = Any
 
 @pytest.fixture(autouse=True)
 def _a_short_standby(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight tasks at least stand by, so that a queue of a few dozen runs through it more than once."""
-    monkeypatch.setattr(orchestrator, "STANDBY_MIN", 8)
+    """Eight tasks stand by, however fast they run: a queue of a few dozen runs through standby more than once."""
+    monkeypatch.setattr(orchestrator, "HALF_LASTS_S", (0.0, 1e9))
 
 
 def complete(system: System, run: Run) -> None:
@@ -113,6 +113,47 @@ def test_slots_that_came_free_otherwise_go_to_standby_first(system: System) -> N
     system.redis.delete("sosw:{resize}:pending")
     assert system.orchestrator.dispatch("resize").hints == 2
     assert system.ids() == ["task-003", "task-004"]
+
+
+def drained_to(system: System, standby: int) -> None:
+    """Run tasks until so many stand by."""
+    while system.slots.look("resize").standby > standby:
+        for run in system.begin_all():
+            complete(system, run)
+
+
+def test_standby_grows_while_half_of_it_is_used_up_at_once(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a pass serves dozens of short tasks; and no further than a pass reads in one turn."""
+    monkeypatch.setattr(orchestrator, "HALF_LASTS_S", (5.0, 30.0))
+    system.queue(500)
+    found = [0]
+    while found[-1] < 200:
+        system.orchestrator.dispatch("resize")
+        found.append(system.slots.look("resize").standby)
+        drained_to(system, found[-1] // 2)
+    assert found == [0, 8, 16, 32, 64, 128, 200]
+    system.orchestrator.dispatch("resize")
+    assert system.slots.look("resize").standby == 200
+
+
+@pytest.mark.parametrize(
+    ("standby", "last", "filled_s_ago", "target"),
+    [
+        (32, 64, 31, 32),
+        (32, 64, 10, 64),
+        (32, 64, 1, 128),
+        (33, 64, 31, 64),
+        (33, 64, 1, 64),
+        (4, 8, 31, 8),
+        (90, 200, 1, 200),
+        (0, 0, None, 8),
+    ],
+)
+def test_half_of_standby_lasts_some_seconds(standby: int, last: int, filled_s_ago: float | None, target: int) -> None:
+    """Longer, and what goes back to the head of the queue waits too long; shorter, and passes cost too much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orchestrator, "HALF_LASTS_S", (5.0, 30.0))
+        assert standby_target(2, standby, last, filled_s_ago) == target
 
 
 @pytest.mark.parametrize(("slots", "target"), [(1, 8), (4, 8), (30, 60), (5000, 200)])

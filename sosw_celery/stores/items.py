@@ -6,6 +6,7 @@ whoever comes second is refused. Numbers travel as exact decimals.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -427,12 +428,18 @@ def _update_statement(
     Parameters:
         conditions: Each from behind its first quotation mark on, and what stands for its question mark, if it has one.
     """
-    if len(parameters) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, parameters)):
-        return None
-    sets = ", ".join(f'"{name}"=?' for name in parameters)
-    where = " AND ".join(f'"{condition}' for condition in conditions)
+    text = _update_text(tables.tasks, tuple(parameters), tuple(conditions), tail)
     values = [*parameters.values(), *(value for value in conditions.values() if value is not None)]
-    return {"Statement": f'UPDATE "{tables.tasks}" SET {sets} WHERE {where} {tail}'.rstrip(), "Parameters": values}
+    return None if text is None else {"Statement": text, "Parameters": values}
+
+
+@functools.lru_cache(maxsize=1024)
+def _update_text(table: str, names: tuple[str, ...], conditions: tuple[str, ...], tail: str) -> str | None:
+    if len(names) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, names)):
+        return None
+    sets = ", ".join(f'"{name}"=?' for name in names)
+    where = " AND ".join(f'"{condition}' for condition in conditions)
+    return f'UPDATE "{table}" SET {sets} WHERE {where} {tail}'.rstrip()
 
 
 def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:

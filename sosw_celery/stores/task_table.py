@@ -81,9 +81,14 @@ class Found:
     dead: bool = False
 
 
-#: Codes that say that this process may send no statements of PartiQL (they need the permission `PartiQLUpdate`, and so
-#: does each of a batch), or that the engine knows none.
-NO_STATEMENTS_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnknownOperationException"})
+#: Codes that say that this process may send no statements of PartiQL (it needs the permission `PartiQLUpdate`), or that
+#: the engine knows none, or not these; of a batch as a whole, or of each statement in it.
+NO_STATEMENTS_CODES = frozenset(
+    {
+        *("AccessDenied", "AccessDeniedException"),
+        *("UnknownOperationException", "ValidationError", "ValidationException"),
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -236,15 +236,29 @@ def test_what_no_statement_can_say_is_left_to_two_calls(engine_table: TaskTable,
     assert engine_table.find("task-0002").task == make(2)
 
 
+@pytest.mark.parametrize(
+    ("code", "of_each"),
+    [
+        *(("AccessDeniedException", False), ("UnknownOperationException", False), ("ValidationException", False)),
+        *(("AccessDenied", True), ("ValidationError", True)),
+    ],
+)
 def test_where_statements_are_not_allowed_they_are_sent_once(
-    engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    engine_table: TaskTable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: str,
+    of_each: bool,
 ) -> None:
     """A worker without the permission goes on with two calls for each task, and says so once."""
     asked = []
+    error: Any = {"Error": {"Code": code, "Message": "no"}}
 
-    def refuse(**request: Any) -> None:
+    def refuse(**request: Any) -> Any:
         asked.append(request)
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "BatchExecuteStatement")
+        if of_each:
+            return {"Responses": [error, error]}
+        raise ClientError(error, "BatchExecuteStatement")
 
     monkeypatch.setattr(engine_table.client, "batch_execute_statement", refuse)
     engine_table.write([make(1), make(2)])
@@ -252,7 +266,7 @@ def test_where_statements_are_not_allowed_they_are_sent_once(
     for _ in range(3):
         assert both(engine_table, first) == Moved(False, None)
     assert len(asked) == 1
-    assert caplog.text.count("AccessDeniedException") == 1
+    assert caplog.text.count("batches are refused") == 1
 
 
 def test_a_call_that_fails_for_now_is_tried_again_with_the_next(

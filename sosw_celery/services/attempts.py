@@ -196,36 +196,26 @@ class Attempts:
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it. The slot is its own still.
         """
-        labourer, asked_at = self._labourer_now(attempt.labourer_id), self._monotonic()
-        handed = self._slots.hand_on(
-            labourer.id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s, rate=labourer.rate
-        )
-        self._tell_due(labourer.id, handed)
-        if not handed.granted:
+        asked_at = self._monotonic()
+        following = self._hand_on(attempt)
+        if following is None:
             self.complete(attempt, outcome)
             return None
-        following = Attempt.from_holder(labourer.id, handed.granted[0])
         be_at(following)
         claimer, now = self._task_table.claimer(self._node), self._clock()
         moved = self._task_table.complete_and_claim(
             attempt, following, now=now, outcome=outcome.attributes(), claimer=claimer
         )
         if not moved.closed:
-            try:
-                self._close(attempt, outcome)
-            except Exception:
-                be_at(attempt)
-                self._slots.hand_again(labourer.id, following.holder, attempt.holder, lease_s=self._settings.lease_s)
-                raise
-        task = moved.claimed
-        if task is None:
-            try:
-                task = self._task_table.claim(following, now=now, node=self._node, claimer=claimer)
-            except TransitionRefused as refused:
-                logger.info("not gone on with: %s", refused)
-            except StoreError as problem:
-                logger.warning("not gone on with, the task is found again: %s", problem)
-                return None
+            self._close_before(following, attempt, outcome, be_at)
+        try:
+            task = moved.claimed or self._task_table.claim(following, now=now, node=self._node, claimer=claimer)
+        except TransitionRefused as refused:
+            logger.info("not gone on with: %s", refused)
+            task = None
+        except StoreError as problem:
+            logger.warning("not gone on with, the task is found again: %s", problem)
+            return None
         return self._begun(following, task, asked_at)
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
@@ -264,6 +254,32 @@ class Attempts:
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
         self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
+
+    def _hand_on(self, attempt: Attempt) -> Attempt | None:
+        """Give the slot to who stands by first, and return whom, None if nobody does or nobody knows."""
+        try:
+            labourer = self._labourer_now(attempt.labourer_id)
+            handed = self._slots.hand_on(
+                labourer.id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s, rate=labourer.rate
+            )
+        except StoreUnavailable as problem:
+            logger.info("not gone on: %s", problem)  # the close has not to wait for Redis
+            return None
+        self._tell_due(labourer.id, handed)
+        return Attempt.from_holder(labourer.id, handed.granted[0]) if handed.granted else None
+
+    def _close_before(
+        self, following: Attempt, attempt: Attempt, outcome: Outcome, be_at: Callable[[Attempt], None]
+    ) -> None:
+        """Close the attempt whose slot was handed on; it has the slot again if that fails."""
+        try:
+            self._close(attempt, outcome)
+        except Exception:
+            be_at(attempt)
+            self._slots.hand_again(
+                attempt.labourer_id, following.holder, attempt.holder, lease_s=self._settings.lease_s
+            )
+            raise
 
     def _close(self, attempt: Attempt, outcome: Outcome) -> None:
         try:

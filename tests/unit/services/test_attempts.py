@@ -195,6 +195,25 @@ def test_who_goes_on_where_none_stands_by_is_completed(going_on: System) -> None
     assert (going_on.ids(), used(going_on)) == ([], 0)
 
 
+def test_who_goes_on_while_redis_is_away_is_closed_all_the_same(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the slot cannot be freed: whoever repeats the close does that."""
+    run = started(system, 4)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("redis", "EVALSHA", "ConnectionError")
+
+    with monkeypatch.context() as away:
+        away.setattr(system.slots, "hand_on", fail)
+        away.setattr(system.slots, "release", fail)
+        with pytest.raises(StoreUnavailable):
+            system.attempts.go_on(run.attempt, run.outcome(), nowhere)
+    assert system.task_table.find("task-001").task.completed_at == system.now
+    system.attempts.complete(run.attempt, run.outcome())
+    assert system.ids() == ["task-003"]
+
+
 def test_a_next_task_that_is_not_ours_gives_its_slot_on(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else claimed it meanwhile: the slot goes to the one after it, by a hint."""
     run = started(system, 5)

@@ -92,8 +92,11 @@ def test_a_close_by_a_stale_attempt_is_reported(nursery: Nursery, tmp_path: Path
 
 
 def test_too_many_at_once_are_reported(nursery: Nursery, tmp_path: Path) -> None:
-    """Without counting in the Lua scripts more run at once than the cap allows."""
-    outcome = carry_out_broken(nursery, tmp_path, "cap_not_counted", [job("a", "note", 100, 0.2)])
+    """Without counting in the Lua scripts more run at once than the cap allows.
+
+    They are few, so that none waits for a process for longer than its lease lasts.
+    """
+    outcome = carry_out_broken(nursery, tmp_path, "cap_not_counted", [job("a", "note", 30, 0.3)])
     assert outcome.verdict.broken == {Promise.CAP}
 
 

@@ -25,7 +25,8 @@ class ItemParserFactory(ResponseParserFactory):
 
     def create_parser(self, protocol_name: str) -> Any:
         """Return a parser for answers of a protocol."""
-        return _ItemParser(super().create_parser(protocol_name))
+        parser = super().create_parser(protocol_name)
+        return _ItemParser(parser) if protocol_name == "json" else parser
 
 
 class _ItemParser:
@@ -36,7 +37,16 @@ class _ItemParser:
         """Return the content of an answer."""
         body = response["body"]
         is_plain = response["status_code"] == 200 and getattr(shape, "name", "") in OUTPUTS
-        if not is_plain or PERHAPS_BINARY in body:
+        content = _content_of(body) if is_plain and PERHAPS_BINARY not in body else None
+        if content is None:
             return self._parser.parse(response, shape)
-        metadata = self._parser.parse(response, None)
-        return {**json.loads(body), **metadata}
+        return {**content, **self._parser.parse(response, None)}
+
+
+def _content_of(body: bytes) -> dict[str, Any] | None:
+    """Return the members of an answer that have a value; None if it is no answer: botocore's matter."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return None
+    return {name: value for name, value in content.items() if value is not None} if isinstance(content, dict) else None

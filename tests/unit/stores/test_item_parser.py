@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.parsers import ResponseParserFactory
+from botocore.parsers import ResponseParserError, ResponseParserFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +77,24 @@ def test_items_are_read_as_botocore_reads_them(found: list[Any], key: Any) -> No
 def test_all_else_is_left_to_botocore(operation: str, content: Any, status: int) -> None:
     """Errors, and answers with times and such."""
     same(operation, content, status)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[]", b"null"])
+def test_what_is_no_answer_is_left_to_botocore(body: bytes) -> None:
+    """Which reports it in its own way, or takes it for an empty one."""
+    response = {"status_code": 200, "headers": {}, "body": body}
+    found: list[Any] = []
+    for factory in (ItemParserFactory(), ResponseParserFactory()):
+        try:
+            found.append(factory.create_parser("json").parse(response, MODEL.operation_model("Query").output_shape))
+        except (ResponseParserError, AttributeError, TypeError) as problem:
+            found.append(repr(problem))
+    assert found[0] == found[1]
+
+
+def test_members_without_a_value_are_left_out() -> None:
+    """As botocore does."""
+    same("Query", {"Items": [], "LastEvaluatedKey": None})
 
 
 def test_our_clients_read_so() -> None:

@@ -59,7 +59,8 @@ class _Progress:
         free: Slots.
         rate_wait_s: Seconds until the rate allows a start.
         standby, target: How many stand by, and should.
-        handed_out: At most so many rows of the queue are handed out already and are read again.
+        handed_out: At most so many rows of the queue are handed out already and not claimed yet.
+        ties: All that was read last stands at one place: more may, and be handed out.
     """
 
     work_seq: int
@@ -70,6 +71,7 @@ class _Progress:
     target: int
     handed_out: int
     hints: int
+    ties: bool = False
 
     @staticmethod
     def of(view: PassView, target: int) -> _Progress:
@@ -97,8 +99,8 @@ class _Progress:
 
     @property
     def read_again(self) -> int:
-        """Rows that are handed out and not claimed yet: they stand behind the cursor, and come again from the head."""
-        return self.handed_out if self.start is None else 0
+        """Rows that are handed out and may be read again: from the head, or at one place with the cursor."""
+        return self.handed_out if self.start is None or self.ties else 0
 
     @property
     def wants_rows(self) -> bool:
@@ -154,10 +156,14 @@ class Orchestrator:
         if view.ready != "ready":
             return Dispatched(0)
         self._send(labourer_id, view.granted)
-        target = standby_target(labourer.slots, view.standby, view.standby_target, view.filled_s_ago)
+        target = standby_target(labourer.slots, view)
         progress = _Progress.of(view, target)
-        if progress.wants_rows:
-            self._read(labourer, progress)
+        try:
+            if progress.wants_rows:
+                self._read(labourer, progress)
+        finally:
+            if view.is_low:
+                self._slots.stop_filling(labourer_id, target)
         if labourer.rate is None or not (progress.free and progress.standby):
             return Dispatched(progress.hints)
         again = self._slots.note_wake(labourer_id, rate=labourer.rate, woken_by=wake)
@@ -212,6 +218,7 @@ class Orchestrator:
             if queued and not self._hand_out(labourer, queued, progress):
                 break
             if len(queued) == wanted:
+                progress.ties = queued[-1].greenfield == progress.start
                 progress.start = queued[-1].greenfield
             elif head_is_read:
                 self._slots.end_pass(labourer.id, work_seq=progress.work_seq, dry=True)
@@ -247,17 +254,15 @@ class Orchestrator:
             raise
 
 
-def standby_target(slots: int, standby: int = 0, last: int = 0, filled_s_ago: float | None = None) -> int:
-    """Return how many tasks of a labourer should stand by.
+def standby_target(slots: int, view: PassView | None = None) -> int:
+    """Return how many tasks of a labourer with so many slots should stand by.
 
     Parameters:
-        slots: Its own.
-        standby: How many do.
-        last, filled_s_ago: How many there should have been the last time, and when that was. If half of them did not
-            last as long as it should, or lasted longer, it is twice or half as many now.
+        view: What a pass sees at its beginning. If half of those who stood by did not last as long as it should, or
+            lasted longer, it is twice or half as many now.
     """
-    wanted = float(last)
-    if filled_s_ago is not None and standby * 2 <= last:
+    wanted = 0.0 if view is None else float(view.standby_target)
+    if view is not None and view.is_low and view.filled_s_ago is not None:
         at_least_s, at_most_s = HALF_LASTS_S
-        wanted *= 2.0 if filled_s_ago < at_least_s else 0.5 if filled_s_ago > at_most_s else 1.0
+        wanted *= 2.0 if view.filled_s_ago < at_least_s else 0.5 if view.filled_s_ago > at_most_s else 1.0
     return int(min(STANDBY_MAX, max(STANDBY_MIN, STANDBY_PER_SLOT * slots, wanted)))

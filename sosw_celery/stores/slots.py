@@ -27,7 +27,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 | `standby_target` | how many may stand by                              | the next pass takes                          |
 | `work_seq`       | changes when rows may have come behind the cursor  | Redis is flushed                             |
 | `work_at`        | time of the last announcement, ms                  | the next one                                 |
-| `filled_at`      | time at which the last pass filled standby up, ms  | the next one                                 |
+| `filled_at`      | time at which the last pass filled standby up, ms  | the next pass takes                          |
 | `filling_until`  | until then a pass is filling standby up            | it has, or has ended                         |
 | `look_at`        | until then the end of the queue is not read again  | rows are announced or handed back            |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
@@ -100,6 +100,7 @@ SCRIPTS = (
     "renew_pending",
     "reset_cursor",
     "set_next_retry",
+    "stop_filling",
     "take",
 )
 
@@ -154,6 +155,11 @@ class PassView:
     granted: tuple[str, ...] = ()
     standby_target: int = 0
     filled_s_ago: float | None = None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether half of standby is used up, or more."""
+        return self.standby * 2 <= self.standby_target
 
 
 @dataclass(frozen=True)
@@ -344,6 +350,14 @@ class Slots:
         reply = self._call("take", labourer_id, limit, _ms(lease_s), *_rate_args(rate), standby, seen, *stretch)
         used, standing_by, refused, wait_ms, granted = reply
         return Granted(list(_texts(granted)), used, float(wait_ms) / 1000, standing_by, bool(refused))
+
+    def stop_filling(self, labourer_id: str, standby: int) -> None:
+        """End what a pass began that found standby low, whether it has filled it up or not.
+
+        Parameters:
+            standby: How many may stand by.
+        """
+        self._call("stop_filling", labourer_id, standby)
 
     def end_pass(self, labourer_id: str, *, work_seq: int, dry: bool, index_lag_s: float = 5.0) -> bool:
         """Remember whether everything in the queue was handed out; return whether it is known to be dry from here on.

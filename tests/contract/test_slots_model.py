@@ -211,7 +211,9 @@ class Model:
         if not granted:
             if lease:
                 self.running[holder] = lease
-            return Released(False, bool(self.handed_back and self.claim_dispatch()), False)
+            again = [after for after, before in self.closing.items() if before == holder and after in self.running]
+            found = tuple(sorted(again)[:1]) if not lease else ()
+            return Released(bool(found), bool(self.handed_back and self.claim_dispatch()), False, found)
         self.running[granted[0]] = self.pending.pop(granted[0])
         self.closing.pop(holder, None)
         self.closing[granted[0]] = holder
@@ -323,6 +325,14 @@ class SlotsMachine(RuleBasedStateMachine):
         assert (view.rate_wait_s > 0) == (model.limited and not model.token)
         return Pass(view.work_seq, view.cursor)
 
+    @rule(target=passes, standby=STANDBY)
+    def pass_that_reads_nothing(self, standby: int) -> Pass:
+        """A pass finds nothing to read, or fails to."""
+        a_pass = self.new_pass(False)
+        self.slots.stop_filling(LABOURER, standby)
+        self.model.filling, self.model.standby_target = False, standby
+        return a_pass
+
     @rule(a_pass=passes, size=st.integers(1, 5))
     def read(self, a_pass: Pass, size: int) -> None:
         """A pass reads the next stretch of the queue; it may take much later, or never."""
@@ -407,6 +417,9 @@ class SlotsMachine(RuleBasedStateMachine):
         holder = self.some_holder(data)
         answer = self.slots.hand_on(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
         assert answer == self.model.hand_on(holder)
+        assert not answer.granted or self.slots.hand_on(
+            LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate
+        ) == self.model.hand_on(holder)
         if answer.granted:
             self.queue.pop(holder, None)
             assert self.model.used <= self.model.limit

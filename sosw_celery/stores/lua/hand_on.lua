@@ -6,14 +6,29 @@
 --         somebody runs in the slot now
 -- Returns the next holder or '', dispatch due, archive due
 --
+-- Asked again, it answers the same as long as the next one holds the slot: clients repeat a call whose answer they missed.
 -- The ended run is remembered as closing while the next one holds the slot: it has no lease any more, and is not lost.
 
 local holder, archive_every = ARGV[5], tonumber(ARGV[6])
 
+-- Who runs in the slot that this holder has handed on, or ''.
+local function successor(before)
+  local first = ''
+  local closing = redis.call('HGETALL', CLOSING)
+  for index = 1, #closing, 2 do
+    local after = closing[index]
+    if closing[index + 1] == before and lives(RUNNING, after) and (first == '' or after < first) then
+      first = after
+    end
+  end
+  return first
+end
+
 purge()
 local lease_end = redis.call('ZSCORE', RUNNING, holder)
 if not lease_end then
-  return {'', handed_back and claim_dispatch() or 0, 0} -- its lease was lost, and its slot is another's
+  -- Its lease was lost, and its slot is another's; or it was handed on, and the answer was lost.
+  return {successor(holder), handed_back and claim_dispatch() or 0, 0}
 end
 redis.call('ZREM', RUNNING, holder)
 local grants = open_grants()

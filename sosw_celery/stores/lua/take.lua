@@ -56,8 +56,11 @@ if refused and cursor and cursor >= refused then
 elseif reach and complete and (not cursor or cursor < reach) then
   redis.call('HSET', STATE, 'cursor', reach)
 end
-redis.call('HSET', STATE, 'standby_target', target, 'filled_at', whole(now))
-redis.call('HDEL', STATE, 'filling_until')
+redis.call('HSET', STATE, 'standby_target', target)
+redis.call('HDEL', STATE, 'filling_until', 'filled_at')
+if standing_by() >= target then
+  redis.call('HSET', STATE, 'filled_at', whole(now))
+end
 
 local waits = grants.free > 0 and (refused or standing_by() > 0)
 return {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sosw_celery.core.model import Hint
+from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import orchestrator
 from sosw_celery.services.attempts import Run
 from sosw_celery.services.orchestrator import standby_target
+from sosw_celery.stores.slots import PassView
 
 System = Any
 
@@ -153,7 +156,61 @@ def test_half_of_standby_lasts_some_seconds(standby: int, last: int, filled_s_ag
     """Longer, and what goes back to the head of the queue waits too long; shorter, and passes cost too much."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(orchestrator, "HALF_LASTS_S", (5.0, 30.0))
-        assert standby_target(2, standby, last, filled_s_ago) == target
+        view = PassView(
+            *("ready", 0, 2, 0, None, 1, None, False),
+            standby=standby,
+            standby_target=last,
+            filled_s_ago=filled_s_ago,
+        )
+        assert standby_target(2, view) == target
+
+
+def test_a_pass_that_finds_enough_on_standby_says_so(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer are to stand by than before, and so many do: the next release that leaves half of them asks for a pass."""
+    system.queue(300)
+    with monkeypatch.context() as large:
+        large.setattr(orchestrator, "STANDBY_MIN", 64)
+        system.orchestrator.dispatch("resize")
+    drained_to(system, 32)
+    monkeypatch.setattr(orchestrator, "HALF_LASTS_S", (5.0, 30.0))
+    system.redis.hset("sosw:{resize}:state", "filled_at", int(system.slots.now() * 1000) - 31_000)
+    system.dispatches.clear()
+    system.orchestrator.dispatch("resize")
+    assert system.slots.look("resize").standby == 32
+    drained_to(system, 16)
+    assert system.dispatches == ["resize"]
+
+
+def test_a_pass_that_fails_to_read_is_not_waited_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next release asks for another one at once."""
+    system.queue(40)
+    system.orchestrator.dispatch("resize")
+    drained_to(system, 4)
+    system.dispatches.clear()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("dynamodb", "Query", "ThrottlingException")
+
+    with monkeypatch.context() as away:
+        away.setattr(system.task_table, "queued", fail)
+        with pytest.raises(StoreUnavailable):
+            system.orchestrator.dispatch("resize")
+    complete(system, system.begin_all()[0])
+    assert system.dispatches == ["resize"]
+
+
+def test_rows_at_one_place_are_all_handed_out(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of others may have one greenfield, more of them than a pass reads at once, and be handed out and not run."""
+    monkeypatch.setattr(orchestrator, "STANDBY_MIN", 6)
+    system.queue(30)
+    rows = system.task_table.queued("resize", now=system.now, start=None, limit=30)
+    system.task_table.write([replace(row, greenfield=rows[0].greenfield) for row in rows])
+    system.orchestrator.dispatch("resize")
+    for _ in range(60):
+        for run in system.begin_all():
+            complete(system, run)
+        system.orchestrator.dispatch("resize")
+    assert system.task_table.queued("resize", now=system.now, start=None, limit=30) == []
 
 
 @pytest.mark.parametrize(("slots", "target"), [(1, 8), (4, 8), (30, 60), (5000, 200)])

@@ -21,18 +21,21 @@ from typing import Any
 from billiard.process import current_process
 from celery.signals import worker_process_init
 
+from sosw_celery import closing
 from sosw_celery.board import board
 from sosw_celery.celery import app
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.leases import watchdog
 from sosw_celery.runs import RUN, WorkerRun
-from sosw_celery.services.attempts import Run
+from sosw_celery.services.attempts import Outcome, Run
 from sosw_celery.settings import Settings
 from sosw_celery.wiring import services_of
 from sosw_celery.worker import Worker
 
 __all__ = ["LineTracer", "be_at", "go_on_with", "goes_on"]
 
+#: The error of a run that was begun and not run.
+NOT_RUN = "Lost: the process that was to run it was interrupted"
 #: Where a request has the id of its task.
 OWN_IDS = ("id", "root_id", "correlation_id")
 
@@ -95,6 +98,8 @@ class LineTracer:
                 self._run(run, request)
         finally:
             _line = None
+            if line.next is not None:  # what ended before it raised, after its end was told
+                closing.fail(services_of(self._task.app), line.next.attempt, NOT_RUN, Outcome(), None)
         return answer
 
     def _run(self, run: Run, request: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from sosw_celery.clock import Clock
@@ -196,27 +197,31 @@ class Attempts:
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it. The slot is its own still.
         """
-        asked_at = self._monotonic()
-        following = self._hand_on(attempt)
-        if following is None:
-            self.complete(attempt, outcome)
-            return None
-        be_at(following)
-        claimer, now = self._task_table.claimer(self._node), self._clock()
-        moved = self._task_table.complete_and_claim(
-            attempt, following, now=now, outcome=outcome.attributes(), claimer=claimer
-        )
-        if not moved.closed:
-            self._close_before(following, attempt, outcome, be_at)
+        attributes, asked_at = outcome.attributes(), self._monotonic()
+        handed = self._hand_on(attempt)
         try:
-            task = moved.claimed or self._task_table.claim(following, now=now, node=self._node, claimer=claimer)
-        except TransitionRefused as refused:
-            logger.info("not gone on with: %s", refused)
-            task = None
-        except StoreError as problem:
-            logger.warning("not gone on with, the task is found again: %s", problem)
-            return None
-        return self._begun(following, task, asked_at)
+            if not handed.granted:
+                self.complete(attempt, outcome)
+                return None
+            following = Attempt.from_holder(attempt.labourer_id, handed.granted[0])
+            claimer, now = self._task_table.claimer(self._node), self._clock()
+            be_at(following)
+            try:
+                moved = self._task_table.complete_and_claim(
+                    attempt, following, now=now, outcome=attributes, claimer=claimer
+                )
+                if not moved.closed:
+                    self._close(attempt, outcome)
+            except Exception:
+                be_at(attempt)
+                self._slots.hand_again(
+                    attempt.labourer_id, following.holder, attempt.holder, lease_s=self._settings.lease_s
+                )
+                raise
+            return self._begin_claimed(following, moved.claimed, asked_at, now, claimer)
+        finally:
+            # Not before: a broker may take its time, and until here nobody knows whose lease this process has.
+            self._tell_due(attempt.labourer_id, handed)
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.
@@ -255,31 +260,29 @@ class Attempts:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
         self._slots.extend(attempt.labourer_id, attempt.holder, lease_s=lease_s)
 
-    def _hand_on(self, attempt: Attempt) -> Attempt | None:
-        """Give the slot to who stands by first, and return whom, None if nobody does or nobody knows."""
+    def _hand_on(self, attempt: Attempt) -> Released:
+        """Give the slot to who stands by first, if anybody does."""
         try:
             labourer = self._labourer_now(attempt.labourer_id)
-            handed = self._slots.hand_on(
+            return self._slots.hand_on(
                 labourer.id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s, rate=labourer.rate
             )
-        except StoreUnavailable as problem:
+        except StoreError as problem:
             logger.info("not gone on: %s", problem)  # the close has not to wait for Redis
-            return None
-        self._tell_due(labourer.id, handed)
-        return Attempt.from_holder(labourer.id, handed.granted[0]) if handed.granted else None
+            return Released(released=False, dispatch_due=False, archive_due=False)
 
-    def _close_before(
-        self, following: Attempt, attempt: Attempt, outcome: Outcome, be_at: Callable[[Attempt], None]
-    ) -> None:
-        """Close the attempt whose slot was handed on; it has the slot again if that fails."""
+    def _begin_claimed(
+        self, attempt: Attempt, task: Task | None, asked_at: float, now: Decimal, claimer: str
+    ) -> Run | None:
+        """Return the run of an attempt that has a slot; claim its task unless that is done."""
         try:
-            self._close(attempt, outcome)
-        except Exception:
-            be_at(attempt)
-            self._slots.hand_again(
-                attempt.labourer_id, following.holder, attempt.holder, lease_s=self._settings.lease_s
-            )
-            raise
+            task = task or self._task_table.claim(attempt, now=now, node=self._node, claimer=claimer)
+        except TransitionRefused as refused:
+            logger.info("not gone on with: %s", refused)
+        except StoreError as problem:
+            logger.warning("not gone on with, the task is found again: %s", problem)
+            return None
+        return self._begun(attempt, task, asked_at)
 
     def _close(self, attempt: Attempt, outcome: Outcome) -> None:
         try:

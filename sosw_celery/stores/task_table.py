@@ -14,7 +14,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -317,21 +317,21 @@ class TaskTable:
         end = greenfield.queue_end(now)
         close = items.close_statement(done, now, end, outcome, self.tables)
         claim = items.claim_statement(following, claimer, greenfield.claimed(now, self.delta), end, self.tables)
-        if close is None or claim is None or not self._has_batches:
+        if close is None or claim is None or not self._has_batches or done.task_id == following.task_id:
             return Moved(False, None)
         statements: Any = [close, claim]
         try:
             with translated("BatchExecuteStatement"):
                 closed, claimed = self.client.batch_execute_statement(Statements=statements)["Responses"]
         except StoreError as problem:
-            self._note_refusal(problem.code)
+            self._note_refusals({problem.code})
             return Moved(False, None)
-        for answer in (closed, claimed):
-            self._note_refusal(answer.get("Error", {}).get("Code", ""))
-        is_closed = "Error" not in closed
+        errors = [answer.get("Error") for answer in (closed, claimed)]
+        self._note_refusals({error.get("Code", "") if error else "" for error in errors})
+        is_closed = not errors[0]
         if is_closed:
             self._observe(Action.COMPLETED, (done,), now)
-        task = self._task_or_none(claimed["Item"]) if "Item" in claimed else None
+        task = self._task_or_none(claimed["Item"]) if claimed.get("Item") else None
         if task is not None:
             self._observe(Action.INVOKED, (task,), now)
         return Moved(is_closed, task)
@@ -413,11 +413,11 @@ class TaskTable:
 
     # ---- inside
 
-    def _note_refusal(self, code: str) -> None:
-        """Send no further batch of statements where they are refused for good."""
-        if code in NO_STATEMENTS_CODES and self._has_batches:
+    def _note_refusals(self, codes: Set[str]) -> None:
+        """Send no further batch of statements if all of one are refused for good, whatever they say."""
+        if codes <= NO_STATEMENTS_CODES and self._has_batches:
             self._has_batches = False
-            logger.warning("closes and claims are sent one by one from here on, batches are refused: %s", code)
+            logger.warning("closes and claims are sent one by one from here on, batches are refused: %s", codes)
 
     def _requeue(self, task: Task, position: Decimal) -> bool:
         f = self.tables.field

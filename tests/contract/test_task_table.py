@@ -269,6 +269,28 @@ def test_where_statements_are_not_allowed_they_are_sent_once(
     assert caplog.text.count("batches are refused") == 1
 
 
+def test_one_refused_statement_keeps_no_others_from_being_sent(
+    engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row may have grown too large to be closed."""
+    engine_table.write([make(1), make(2)])
+    first = claimed(engine_table, make(1))
+    codes = "ValidationError", "ConditionalCheckFailed"
+    answers = {"Responses": [{"Error": {"Code": code}} for code in codes]}
+    with monkeypatch.context() as odd:
+        odd.setattr(engine_table.client, "batch_execute_statement", lambda **_: answers)
+        assert both(engine_table, first) == Moved(False, None)
+    assert both(engine_table, first).closed
+
+
+def test_two_attempts_of_one_task_are_no_batch(engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB takes a row once in each."""
+    monkeypatch.setattr(engine_table.client, "batch_execute_statement", None)
+    attempt = Attempt(LABOURER, "task-0001", 1)
+    again = Attempt(LABOURER, "task-0001", 2)
+    assert engine_table.complete_and_claim(attempt, again, now=NOW, outcome={}, claimer="me/1") == Moved(False, None)
+
+
 def test_a_call_that_fails_for_now_is_tried_again_with_the_next(
     engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

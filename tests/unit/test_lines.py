@@ -38,6 +38,7 @@ class Pool:
         self.traced: list[tuple[str, Any, Any]] = []
         self.on_board: list[tuple[str, Attempt]] = []
         monkeypatch.setattr(lines, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(lines, "services_of", lambda app: None)
         monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
         task: Any = SimpleNamespace(app=None)
         self.run = LineTracer(task, self._trace, line_s=1.0)
@@ -98,6 +99,22 @@ def test_what_ends_the_process_ends_the_line(pool: Pool) -> None:
     with pytest.raises(SystemExit):
         pool.run("a.1", [], {}, REQUEST)
     assert [task_id for task_id, *_ in pool.traced] == ["a.1", "b.1"]
+
+
+def test_a_run_that_was_begun_and_is_not_run_fails(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a task does after its end was told may raise."""
+    failed: list[Any] = []
+    monkeypatch.setattr(lines.closing, "fail", lambda services, attempt, error, *_: failed.append((attempt, error)))
+    trace = pool._trace
+
+    def raise_after(task_id: str, args: Any, kwargs: Any, request: Any) -> str:
+        trace(task_id, args, kwargs, request)
+        raise MemoryError
+
+    pool.next = ["b"]
+    with pytest.raises(MemoryError):
+        LineTracer(SimpleNamespace(app=None), raise_after, line_s=1.0)("a.1", [], {}, REQUEST)  # type: ignore[arg-type]
+    assert failed == [(hint("b").attempt, lines.NOT_RUN)]
 
 
 def test_outside_of_a_line_nothing_goes_on(pool: Pool) -> None:

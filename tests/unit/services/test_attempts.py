@@ -214,6 +214,32 @@ def test_who_goes_on_while_redis_is_away_is_closed_all_the_same(
     assert system.ids() == ["task-003"]
 
 
+def test_nobody_is_told_of_anything_before_the_close(going_on: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker may take its time, and until then the process has a lease that its node knows nothing of."""
+    run = started(going_on, 11)
+    view = going_on.slots.begin_pass("resize", limit=2, lease_s=60)
+    going_on.slots.end_pass("resize", work_seq=view.work_seq, dry=False)
+    states: list[Any] = []
+    monkeypatch.setattr(
+        going_on.attempts,
+        "_dispatch",
+        lambda _: states.append(going_on.task_table.find("task-001").task.completed_at),
+    )
+    while not states:
+        following = going_on.attempts.go_on(run.attempt, run.outcome(), nowhere)
+        assert following is not None
+        run = following
+    assert states == [going_on.now]
+
+
+def test_a_result_that_no_row_can_keep_leaves_the_slot_alone(system: System) -> None:
+    """It is found before the slot is handed on."""
+    run = started(system, 4)
+    with pytest.raises(TypeError):
+        system.attempts.go_on(run.attempt, run.outcome({"x": {(1, 2): 3}}), nowhere)
+    assert run.attempt.holder in system.slots.begin_sweep("resize").running
+
+
 def test_a_next_task_that_is_not_ours_gives_its_slot_on(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else claimed it meanwhile: the slot goes to the one after it, by a hint."""
     run = started(system, 5)

@@ -357,13 +357,8 @@ class Services:
                     argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
                     producer=producer,
                 )
-        self.note_dispatched(hints, at)
-
-    def note_dispatched(self, hints: Sequence[Hint], at: Decimal | None = None) -> None:
-        """Keep in the tasks' history, where there is one, that these were handed out; by default now."""
         if self.meta_handler:
-            attempts = [hint.attempt for hint in hints]
-            self.meta_handler.observe(Action.DISPATCHED, attempts, clock.now() if at is None else at)
+            self.meta_handler.observe(Action.DISPATCHED, [hint.attempt for hint in hints], at)
 
     def _depth(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:

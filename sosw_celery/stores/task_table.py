@@ -45,6 +45,11 @@ __all__ = ["Failure", "Found", "Moved", "TaskTable"]
 
 logger = logging.getLogger(__name__)
 
+#: Codes that say that this process may send no statements of PartiQL (it needs the permission `PartiQLUpdate`), or that
+#: the engine knows none, or not these; of a batch as a whole, or of each statement in it.
+NO_STATEMENTS_CODES = frozenset(
+    ["AccessDenied", "AccessDeniedException", "UnknownOperationException", "ValidationError", "ValidationException"]
+)
 #: Limits of DynamoDB's batch calls.
 WRITES_PER_BATCH = 25
 READS_PER_BATCH = 100
@@ -79,16 +84,6 @@ class Found:
     task: Task
     where: str
     dead: bool = False
-
-
-#: Codes that say that this process may send no statements of PartiQL (it needs the permission `PartiQLUpdate`), or that
-#: the engine knows none, or not these; of a batch as a whole, or of each statement in it.
-NO_STATEMENTS_CODES = frozenset(
-    {
-        *("AccessDenied", "AccessDeniedException"),
-        *("UnknownOperationException", "ValidationError", "ValidationException"),
-    }
-)
 
 
 @dataclass(frozen=True)

@@ -371,6 +371,20 @@ def test_release_frees_the_slot_once(slots: Slots) -> None:
     assert slots.look(LABOURER) == Usage(0, 0, "ready")
 
 
+def test_a_slot_is_handed_on_once_however_often_it_is_asked_for(slots: Slots) -> None:
+    """A client repeats a call whose answer it missed. The ended run is not lost while its successor has the slot."""
+    take(slots, 1, 2, 3, limit=1, standby=2)
+    confirm(slots, "task1/1", limit=1)
+    for _ in range(2):
+        assert slots.hand_on(LABOURER, "task1/1", limit=1, lease_s=60).granted == ("task2/1",)
+    assert slots.begin_sweep(LABOURER).running == {"task1/1", "task2/1"}
+    assert slots.look(LABOURER) == Usage(0, 1, "ready", standby=1)
+    assert slots.hand_again(LABOURER, "task2/1", "task1/1", lease_s=60)
+    assert not slots.hand_again(LABOURER, "task2/1", "task1/1", lease_s=60)
+    assert slots.begin_sweep(LABOURER).running == {"task1/1"}
+    assert slots.hand_on(LABOURER, "never/1", limit=1, lease_s=60).granted == ()
+
+
 def test_one_dispatch_for_a_burst_of_releases(slots: Slots) -> None:
     """Only the first release since the last pass is told to dispatch, and none whose lease was gone."""
     for holder in ("a/1", "b/1", "c/1"):

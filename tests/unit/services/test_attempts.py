@@ -9,7 +9,7 @@ import pytest
 
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.core.retrying import Dead, Retry
-from sosw_celery.errors import RetryLater, StoreUnavailable
+from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable
 from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
 from sosw_celery.stores.slots import Usage
 from sosw_celery.stores.task_table import Moved
@@ -195,19 +195,20 @@ def test_who_goes_on_where_none_stands_by_is_completed(going_on: System) -> None
     assert (going_on.ids(), used(going_on)) == ([], 0)
 
 
+@pytest.mark.parametrize("kind", [StoreUnavailable, StoreError], ids=["away", "not allowed"])
 def test_who_goes_on_while_redis_is_away_is_closed_all_the_same(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch, kind: type[StoreError]
 ) -> None:
     """Then the slot cannot be freed: whoever repeats the close does that."""
     run = started(system, 4)
 
     def fail(*_: Any, **__: Any) -> None:
-        raise StoreUnavailable("redis", "EVALSHA", "ConnectionError")
+        raise kind("redis", "EVALSHA", "")
 
     with monkeypatch.context() as away:
         away.setattr(system.slots, "hand_on", fail)
         away.setattr(system.slots, "release", fail)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(kind):
             system.attempts.go_on(run.attempt, run.outcome(), nowhere)
     assert system.task_table.find("task-001").task.completed_at == system.now
     system.attempts.complete(run.attempt, run.outcome())
@@ -237,7 +238,8 @@ def test_a_result_that_no_row_can_keep_leaves_the_slot_alone(system: System) -> 
     run = started(system, 4)
     with pytest.raises(TypeError):
         system.attempts.go_on(run.attempt, run.outcome({"x": {(1, 2): 3}}), nowhere)
-    assert run.attempt.holder in system.slots.begin_sweep("resize").running
+    running = system.slots.begin_sweep("resize").running
+    assert (run.attempt.holder in running, "task-003/1" in running) == (True, False)
 
 
 def test_a_next_task_that_is_not_ours_gives_its_slot_on(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

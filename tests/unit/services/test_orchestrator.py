@@ -199,18 +199,31 @@ def test_a_pass_that_fails_to_read_is_not_waited_for(system: System, monkeypatch
     assert system.dispatches == ["resize"]
 
 
-def test_rows_at_one_place_are_all_handed_out(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of others may have one greenfield, more of them than a pass reads at once, and be handed out and not run."""
+def test_rows_at_one_place_do_not_hold_a_pass_up(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of others may have one greenfield: all that a pass reads at the cursor may be handed out and not claimed."""
     monkeypatch.setattr(orchestrator, "STANDBY_MIN", 6)
     system.queue(30)
-    rows = system.task_table.queued("resize", now=system.now, start=None, limit=30)
+    rows = system.task_table.queued("resize", now=system.now, start=None, limit=8)
     system.task_table.write([replace(row, greenfield=rows[0].greenfield) for row in rows])
     system.orchestrator.dispatch("resize")
-    for _ in range(60):
-        for run in system.begin_all():
-            complete(system, run)
-        system.orchestrator.dispatch("resize")
-    assert system.task_table.queued("resize", now=system.now, start=None, limit=30) == []
+    for run in system.begin_all():
+        complete(system, run)
+    waits = system.hints.pop()
+    for run in system.begin_all():
+        complete(system, run)
+    system.hints.append(waits)
+    assert (used(system), system.slots.look("resize").standby) == (2, 3)
+    reads: list[int] = []
+    queued = system.task_table.queued
+
+    def count(*args: Any, **options: Any) -> Any:
+        reads.append(options["limit"])
+        assert len(reads) < 10, reads
+        return queued(*args, **options)
+
+    monkeypatch.setattr(system.task_table, "queued", count)
+    system.orchestrator.dispatch("resize")
+    assert system.slots.look("resize").standby == 6
 
 
 @pytest.mark.parametrize(("slots", "target"), [(1, 8), (4, 8), (30, 60), (5000, 200)])

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
-from sosw_celery.stores.item_parser import ItemParserFactory
+from sosw_celery.stores.shortcuts import shorten
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -85,8 +85,7 @@ def connect(*, endpoint_url: str | None, region_name: str | None, max_connection
     )
     client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
     client.meta.events.register("before-send.dynamodb", _guard_sending)
-    # Not by the session, where botocore has a place for it: that one is the user's, and other clients come from it.
-    client._endpoint._response_parser_factory = ItemParserFactory()  # type: ignore[attr-defined]
+    shorten(client, endpoint_is_given=endpoint_url is not None)
     return client
 
 

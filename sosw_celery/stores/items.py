@@ -45,7 +45,6 @@ Item = dict[str, Any]
 _TEXTS = ("task_id", "labourer_id", "job_id", "arn", "payload")
 _NUMBERS = ("greenfield", "created_at", "completed_at", "closed_at", "desired_launch_time")
 _COUNTS = ("attempts", "failed_attempts")
-_REQUIRED = ("task_id", "labourer_id", "greenfield", "created_at")
 
 #: Attempts beyond this were not made by anybody.
 LARGEST_COUNT = 10**9
@@ -240,20 +239,35 @@ def from_item(item: Mapping[str, Any], tables: Tables) -> Task:
     Raises:
         ItemCorrupt: A field is missing or of another type; names the row.
     """
-    f = tables.field
+    own = _readers(tuple(tables.field_names.items()))
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     try:
-        values: dict[str, Any] = {name: item[f(name)]["S"] for name in _TEXTS if f(name) in item}
-        values |= {name: _time(item[f(name)]["N"]) for name in _NUMBERS if f(name) in item}
-        values |= {name: _count(item[f(name)]["N"]) for name in _COUNTS if f(name) in item}
-        own = {f(name) for name in (*_TEXTS, *_NUMBERS, *_COUNTS)}
+        for field, attribute in item.items():
+            if reader := own.get(field):
+                name, kind, read = reader
+                values[name] = read(attribute[kind])
+            else:
+                extra[field] = _plain(attribute)
         if not _can_be_job(values.get("job_id", "")):
             # Of no job of ours, so nothing is counted for it; the field stays on the row as it is.
-            del values["job_id"]
-            own.remove(f("job_id"))
-        return Task(**values, extra={key: _plain(value) for key, value in item.items() if key not in own})
+            extra[tables.field("job_id")] = values.pop("job_id")
+        return Task(**values, extra=extra)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        name = item.get(f("task_id"), {}).get("S", "?")
+        name = item.get(tables.field("task_id"), {}).get("S", "?")
         raise ItemCorrupt("dynamodb", f"reading the row of task {name}: {error!r}") from error
+
+
+@functools.lru_cache
+def _readers(renamed: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, str, Callable[[str], Any]]]:
+    """Return, by the names in the tables, our name, the type and the reader of each field that is not an extra one."""
+    kinds: list[tuple[tuple[str, ...], str, Callable[[str], Any]]] = [
+        (_TEXTS, "S", str),
+        (_NUMBERS, "N", _time),
+        (_COUNTS, "N", _count),
+    ]
+    fields = dict(renamed)
+    return {fields.get(name, name): (name, kind, read) for names, kind, read in kinds for name in names}
 
 
 def _can_be_job(job_id: str) -> bool:
@@ -275,6 +289,8 @@ def _count(text: str) -> int:
 
 
 def _plain(attribute: Item) -> Any:
+    if "S" in attribute:
+        return attribute["S"]
     value = _deserialize(attribute)
     is_whole = isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == value.to_integral_value()
     return int(value) if is_whole else value

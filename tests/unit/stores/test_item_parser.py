@@ -12,7 +12,6 @@ from botocore.parsers import ResponseParserError, ResponseParserFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosw_celery.stores import dynamo
 from sosw_celery.stores.item_parser import ItemParserFactory
 
 MODEL = boto3.client("dynamodb", region_name="eu-west-1").meta.service_model
@@ -95,11 +94,3 @@ def test_what_is_no_answer_is_left_to_botocore(body: bytes) -> None:
 def test_members_without_a_value_are_left_out() -> None:
     """As botocore does."""
     same("Query", {"Items": [], "LastEvaluatedKey": None})
-
-
-def test_our_clients_read_so() -> None:
-    """And no others: not those that a user makes from the same session."""
-    client: Any = dynamo.connect(endpoint_url="http://127.0.0.1:1", region_name="eu-west-1")
-    other: Any = boto3.client("dynamodb", region_name="eu-west-1")
-    assert isinstance(client._endpoint._response_parser_factory, ItemParserFactory)
-    assert not isinstance(other._endpoint._response_parser_factory, ItemParserFactory)

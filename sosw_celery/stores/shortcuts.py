@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from sosw_celery.stores.connections import POOLS
 from sosw_celery.stores.item_parser import ItemParserFactory
 from sosw_celery.stores.item_serializer import ItemSerializer
 
@@ -31,7 +32,11 @@ def shorten(client: Any, *, endpoint_is_given: bool) -> None:
     endpoint._response_parser_factory = ItemParserFactory()
     if hasattr(client, "_serializer"):
         client._serializer = ItemSerializer(client._serializer)
-    for owner, name in _functions_of_url(getattr(endpoint, "http_session", None)):
+    session = getattr(endpoint, "http_session", None)
+    manager: Any = getattr(session, "_manager", None)
+    if hasattr(manager, "pool_classes_by_scheme"):  # that of connections without a proxy
+        manager.pool_classes_by_scheme = POOLS
+    for owner, name in _functions_of_url(session):
         setattr(owner, name, functools.lru_cache(URLS)(getattr(owner, name)))
     if endpoint_is_given:
         client._ruleset_resolver = None  # then botocore takes the endpoint as it stands

@@ -10,10 +10,11 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSHTTPConnectionPool, AWSResponse
 from botocore.config import Config
 
 from sosw_celery.stores import dynamo
+from sosw_celery.stores.connections import POOLS
 from sosw_celery.stores.item_parser import ItemParserFactory
 from sosw_celery.stores.item_serializer import ItemSerializer
 from sosw_celery.stores.shortcuts import shorten
@@ -123,6 +124,8 @@ def test_every_shortcut_has_its_place_in_botocore() -> None:
     ]:
         assert not hasattr(getattr(one, name), "cache_info")
         assert hasattr(getattr(other, name), "cache_info")
+    assert short._manager.connection_from_url("http://127.0.0.1:1").__class__ is POOLS["http"]
+    assert session._manager.connection_from_url("http://127.0.0.1:1").__class__ is AWSHTTPConnectionPool
     assert plain._ruleset_resolver is not None
     assert ours._ruleset_resolver is None
     assert isinstance(ours._serializer, ItemSerializer)

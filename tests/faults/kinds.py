@@ -281,11 +281,12 @@ def redis_silent(injection: Injection) -> FaultRecord:
 def messages_dropped(injection: Injection) -> FaultRecord:
     """Lose every message that waits or is under way, again and again."""
     messages = Messages(injection.system.services.redis, injection.chance.getrandbits(31))
-    at = time.monotonic()
-    for _ in _for_a_while(injection):
-        for queue in (*CAPS, "sosw_orchestrator", "sosw_scheduler", "sosw_scavenger"):
-            messages.drop(queue, 0.7)
-    return injection.record(at, time.monotonic(), loses_messages=True)
+    with injection.system.taken["redis"]:  # where there is none, nothing can get lost
+        at = time.monotonic()
+        for _ in _for_a_while(injection):
+            for queue in (*CAPS, "sosw_orchestrator", "sosw_scheduler", "sosw_scavenger"):
+                messages.drop(queue, 0.7)
+        return injection.record(at, time.monotonic(), loses_messages=True)
 
 
 def messages_doubled(injection: Injection) -> FaultRecord:
@@ -293,13 +294,13 @@ def messages_doubled(injection: Injection) -> FaultRecord:
     queues = (*CAPS, "sosw_orchestrator", "sosw_scheduler")
     client, seed = injection.system.services.redis, injection.chance.getrandbits(31)
     messages = Messages(client, seed)
-    at = time.monotonic()
-    with OldMessages(client, queues, seed) as old:
+    with injection.system.taken["redis"], OldMessages(client, queues, seed) as old:
+        at = time.monotonic()
         for _ in _for_a_while(injection):
             for queue in queues:
                 messages.duplicate(queue, 0.5)
                 old.deliver_again(queue, 5)
-    return injection.record(at, time.monotonic())
+        return injection.record(at, time.monotonic())
 
 
 def _for_a_while(injection: Injection) -> Iterator[None]:

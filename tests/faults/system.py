@@ -165,7 +165,7 @@ class System:
         self._seed = seed
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
-        #: Held by who takes a server away.
+        #: Held by who takes a server away, or cannot do without it.
         self.taken = {"redis": threading.Lock(), "dynamodb": threading.Lock()}
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}

@@ -83,11 +83,15 @@ def test_a_lost_attempt_is_reported(nursery: Nursery, tmp_path: Path) -> None:
 
 
 def test_a_close_by_a_stale_attempt_is_reported(nursery: Nursery, tmp_path: Path) -> None:
-    """A node that was frozen right before a close closes the attempt of another node, when closes have no fence."""
-    frozen = Fault("worker node frozen at a point", 0.0, "0/0", "before TaskTable.complete")
-    jobs = [job("a", "note", 4, 3.0, 0.5)]
+    """A node that was frozen right before a close closes the attempt of another node, when closes have no fence.
+
+    The other node begins its attempt when the lease has ended, after some 4 s, and the body takes 6 s: so it runs when
+    the frozen node wakes in between.
+    """
+    frozen = Fault("worker node frozen at a point", 3.0, "0/0", "before TaskTable.complete")
+    jobs = [job("a", "note", 1, 12.0, 0.5)]
     broken = "close_without_fence nobody_watches_leases"
-    outcome = carry_out_broken(nursery, tmp_path, broken, jobs, frozen)
+    outcome = carry_out_broken(nursery, tmp_path, broken, jobs, frozen, profile=replace(SHORT, freeze_s=8))
     assert outcome.verdict.broken == {Promise.CLOSED}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -246,33 +247,58 @@ def stopped(server: str) -> Inject:
     return stop
 
 
-def redis_cut(injection: Injection) -> FaultRecord:
-    """Cut every connection to Redis at once, three times within a few seconds."""
-    at = time.monotonic()
-    for pause_s in (0.5, 1.5, 0):
-        injection.system.proxy.cut()
-        time.sleep(pause_s)
-    return injection.record(at, time.monotonic())
+# ---- the way to a server
 
 
-def redis_slow(injection: Injection) -> FaultRecord:
-    """Have everything between us and Redis take 50 to 150 ms longer each way."""
-    at = time.monotonic()
-    there_s, back_s = (injection.chance.uniform(0.05, 0.15) for _ in range(2))
-    injection.system.proxy.delay(to_server_s=there_s, to_client_s=back_s)
-    time.sleep(injection.profile.outage_s)
-    injection.system.proxy.heal()
-    return injection.record(at, time.monotonic())
+def cut(server: str, every_s: tuple[float, float], times: float = math.inf, delay_s: float = 0.0) -> Inject:
+    """Cut every connection to a server, again and again: also with a request, or half of an answer, under way.
+
+    Parameters:
+        every_s: Bounds of the time between two cuts.
+        times: After so many it is over, and after an outage's time.
+        delay_s: How long everything takes meanwhile, each way: so that cuts meet what takes a millisecond.
+    """
+
+    def cut_connections(injection: Injection) -> FaultRecord:
+        proxy, at = injection.system.proxies[server], time.monotonic()
+        end, cuts = at + injection.profile.outage_s, 0
+        proxy.delay(to_server_s=delay_s, to_client_s=delay_s)
+        while cuts < times and time.monotonic() < end:
+            proxy.cut()
+            cuts += 1
+            time.sleep(injection.chance.uniform(*every_s))
+        proxy.heal()
+        return injection.record(at, time.monotonic())
+
+    return cut_connections
 
 
-def redis_silent(injection: Injection) -> FaultRecord:
-    """Have the network to Redis swallow everything."""
-    at = time.monotonic()
-    injection.system.proxy.hang()
-    time.sleep(injection.profile.outage_s)
-    injection.system.proxy.heal()
-    injection.system.proxy.cut()
-    return injection.record(at, time.monotonic())
+def slow(server: str) -> Inject:
+    """Have everything between us and a server take 50 to 150 ms longer each way."""
+
+    def slow_down(injection: Injection) -> FaultRecord:
+        proxy, at = injection.system.proxies[server], time.monotonic()
+        there_s, back_s = (injection.chance.uniform(0.05, 0.15) for _ in range(2))
+        proxy.delay(to_server_s=there_s, to_client_s=back_s)
+        time.sleep(injection.profile.outage_s)
+        proxy.heal()
+        return injection.record(at, time.monotonic())
+
+    return slow_down
+
+
+def silent(server: str) -> Inject:
+    """Have the network to a server swallow everything."""
+
+    def fall_silent(injection: Injection) -> FaultRecord:
+        proxy, at = injection.system.proxies[server], time.monotonic()
+        proxy.hang()
+        time.sleep(injection.profile.outage_s)
+        proxy.heal()
+        proxy.cut()
+        return injection.record(at, time.monotonic())
+
+    return fall_silent
 
 
 # ---- messages
@@ -335,7 +361,8 @@ def index_lags(injection: Injection) -> FaultRecord:
     return injection.record(at, time.monotonic())
 
 
-AWS, PROXY = frozenset({"aws"}), frozenset({"proxy"})
+AWS = frozenset({"aws"})
+TO_REDIS, TO_DYNAMODB = frozenset({"proxy of redis"}), frozenset({"proxy of dynamodb"})
 
 _ALL: dict[str, tuple[Kind, Inject]] = {
     kind.name: (kind, how)
@@ -360,12 +387,18 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
         (Kind("Redis emptied", 0.6), redis_emptied),
         (Kind("Redis down, then empty", 0.6, lasts=True), redis_down),
         (Kind("Redis stopped", 0.6, lasts=True), stopped("redis")),
-        (Kind("Redis connections cut", 0.4, needs=PROXY), redis_cut),
-        (Kind("Redis slow", 0.3, lasts=True, needs=PROXY), redis_slow),
-        (Kind("Redis swallowed by the network", 0.6, lasts=True, needs=PROXY), redis_silent),
+        (Kind("Redis connections cut", 0.4, needs=TO_REDIS), cut("redis", (0.5, 1.5), times=3)),
+        (Kind("Redis slow", 0.3, lasts=True, needs=TO_REDIS), slow("redis")),
+        (Kind("Redis swallowed by the network", 0.6, lasts=True, needs=TO_REDIS), silent("redis")),
         (Kind("messages dropped", 0.6), messages_dropped),
         (Kind("messages doubled", 0.6), messages_doubled),
         (Kind("DynamoDB stopped", 0.5, lasts=True), stopped("dynamodb")),
+        (
+            Kind("DynamoDB connections cut", 0.4, lasts=True, needs=TO_DYNAMODB),
+            cut("dynamodb", (0.05, 0.5), delay_s=0.01),
+        ),
+        (Kind("DynamoDB slow", 0.4, lasts=True, needs=TO_DYNAMODB), slow("dynamodb")),
+        (Kind("DynamoDB swallowed by the network", 0.6, lasts=True, needs=TO_DYNAMODB), silent("dynamodb")),
         (
             Kind("DynamoDB throttled", 0.4, lasts=True, needs=AWS),
             aws(AwsFault.THROTTLED, AwsFault.REQUEST_LIMIT, AwsFault.THROTTLING, share=0.3),

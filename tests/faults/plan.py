@@ -101,7 +101,7 @@ class Kind:
         recovery_leases: How long slots may be in less than full use after it, in leases.
         lasts: It takes `outage_s`; False: it is over at once.
         waits: It waits for a process to come by at some point of its work: a job has to be submitted after it.
-        needs: What has to be there for it: `proxy`, `aws`, `lag`, `s3`, `clock`.
+        needs: What has to be there for it: `proxy of redis`, `proxy of dynamodb`, `aws`, `lag`, `s3`, `clock`.
     """
 
     name: str

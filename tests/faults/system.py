@@ -167,6 +167,8 @@ class System:
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         #: Held by who takes a server away, or cannot do without it.
         self.taken = {"redis": threading.Lock(), "dynamodb": threading.Lock()}
+        #: Between the processes under test and a server, where a fault needs one.
+        self.proxies: dict[str, TcpProxy] = {}
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
 
@@ -206,22 +208,26 @@ class System:
         self._stack.callback(self.app.close)
         self._stack.callback(self.services.redis.close)
         create_tables(self.services.dynamodb, self.services.tables)
-        redis_url = self._proxied() if "proxy" in self._needs else self.redis.url
+        redis_url = f"redis://{LOOPBACK}:{self._way_to('redis', self.redis.port)}/0"
+        dynamodb = f"http://{LOOPBACK}:{self._way_to('dynamodb', self.dynamodb.port)}"
         self.environment = {
             **os.environ,
             **self._aws_environment(),
             "PYTHONPATH": f"{MODULES}{os.pathsep}{ROOT}",
             "CELERY_CONFIG_MODULE": "faults_config",
             "TEST_REDIS_URL": redis_url,
-            "TEST_SOSW": json.dumps({**section, "redis_url": redis_url}),
+            "TEST_SOSW": json.dumps({**section, "redis_url": redis_url, "dynamodb_endpoint": dynamodb}),
             "TEST_IMPORTS": " ".join(self._imports),
             "TEST_HISTORY": str(self.history),
             "TEST_POINTS": str(self.points),
         }
 
-    def _proxied(self) -> str:
-        self.proxy = self._stack.enter_context(TcpProxy(self.redis.port))
-        return f"redis://{LOOPBACK}:{self.proxy.port}/0"
+    def _way_to(self, server: str, port: int) -> int:
+        """Return the port at which the processes under test find a server."""
+        if f"proxy of {server}" not in self._needs:
+            return port
+        self.proxies[server] = self._stack.enter_context(TcpProxy(port))
+        return self.proxies[server].port
 
     def _aws_environment(self) -> Mapping[str, str]:
         if "lag" in self._needs:

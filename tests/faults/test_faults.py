@@ -17,7 +17,7 @@ RUNS = {
     1: ("worker node killed", "scheduler killed at a point", "beat killed"),
     2: ("Redis emptied", "worker child killed at a point", "orchestrator killed"),
     3: ("worker node frozen", "messages doubled", "messages dropped"),
-    4: ("rolling deploy, SIGTERM", "Redis connections cut"),
+    4: ("rolling deploy, SIGTERM", "Redis connections cut", "DynamoDB connections cut"),
     5: ("DynamoDB errors after the write", "DynamoDB throttled", "S3 answers lost"),
     6: ("Redis stopped", "orchestrator killed at a point", "worker child killed"),
     7: ("DynamoDB stopped", "worker node killed at a point", "DynamoDB index lags"),

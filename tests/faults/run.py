@@ -109,7 +109,8 @@ def carry_out(
     labourers = {name: {**LABOURER, "max_simultaneous_invocations": cap} for name, cap in CAPS.items()}
     section = {"job_schema": {"chunkable_attrs": ["group", "value"]}, "labourers": labourers, **plan.profile.section}
     shutil.rmtree(directory, ignore_errors=True)
-    system = System(directory, nursery, section, needs=plan.needs, imports=["points", *imports], seed=plan.seed)
+    # Points last: a process is struck before and after all that a call does, what is broken in it included.
+    system = System(directory, nursery, section, needs=plan.needs, imports=[*imports, "points"], seed=plan.seed)
     with system:
         prepare(system)
         for role, count in processes.items():

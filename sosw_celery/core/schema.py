@@ -178,6 +178,8 @@ class Layout(NamedTuple):
     flags: tuple[tuple[Word, str], ...]
     #: (index of the level, the key), outermost first.
     levels: tuple[tuple[int, str], ...]
+    #: The one of `levels`, where the node has no other key.
+    only: tuple[int, str] | None
 
 
 class Vocabulary:
@@ -193,7 +195,8 @@ class Vocabulary:
             self._words.update(dict.fromkeys(level.spellings, Word(Meaning.VALUES, index)))
             self._words.update(dict.fromkeys(level.isolate_flags, Word(Meaning.ISOLATE, index)))
             self._words.update(dict.fromkeys(level.batch_flags, Word(Meaning.BATCH, index)))
-        self._layouts: dict[tuple[str, ...], Layout] = {}
+        #: By the keys of a node: what they are.
+        self.layouts = _Layouts(self._words)
 
     @property
     def flags(self) -> list[str]:
@@ -211,15 +214,19 @@ class Vocabulary:
             raise ValueError(f"no level {attr!r}{did_you_mean(attr, [level.name for level in self.levels])}")
         return word.level
 
-    def layout(self, node: Mapping[str, Any]) -> Layout:
-        """Return what the keys of a node are."""
-        keys = tuple(node)
-        known = self._layouts.get(keys)
-        if known is None:
-            known = self._read(keys)
-            if len(self._layouts) < REMEMBERED_LAYOUTS and len(keys) <= REMEMBERED_KEYS:
-                self._layouts[keys] = known
-        return known
+
+class _Layouts(dict[tuple[str, ...], Layout]):
+    """Layouts by the keys that they are of; one that is not there is read, and remembered."""
+
+    def __init__(self, words: Mapping[str, Word]) -> None:
+        super().__init__()
+        self._words = words
+
+    def __missing__(self, keys: tuple[str, ...]) -> Layout:
+        layout = self._read(keys)
+        if len(self) < REMEMBERED_LAYOUTS and len(keys) <= REMEMBERED_KEYS:
+            self[keys] = layout
+        return layout
 
     def _read(self, keys: tuple[str, ...]) -> Layout:
         flags = []
@@ -233,7 +240,8 @@ class Vocabulary:
                 levels.append((word.level, key))
             else:
                 flags.append((word, key))
-        return Layout(tuple(flags), tuple(sorted(levels, key=itemgetter(0))))
+        only = levels[0] if len(levels) == len(keys) == 1 else None
+        return Layout(tuple(flags), tuple(sorted(levels, key=itemgetter(0))), only)
 
 
 class Scope:

@@ -46,7 +46,9 @@ class Tree:
         self, levels: Sequence[Level], start: str | None = None, around: Mapping[str, Any] | None = None
     ) -> None:
         self._levels = levels
+        self._plurals = [level.plural for level in levels]
         self._vocabulary = Vocabulary(levels)
+        self._layouts = self._vocabulary.layouts
         self._start = 0 if start is None else self._vocabulary.level_of(start)
         self._around = around or {}
         self._outer = self._scope(self._around, self._start, NO_FLAGS, None)
@@ -81,7 +83,7 @@ class Tree:
         """Return the scope in a node: its own flags for the levels from `index` on, nearer than those around it."""
         isolated: dict[int, bool] = {}
         batches: dict[int, int] = {}
-        for word, key in self._vocabulary.layout(node).flags:
+        for word, key in self._layouts[tuple(node)].flags:
             if word.level < index:
                 continue
             value, place = node[key], f"{show_path(path)}.{key}"
@@ -98,7 +100,13 @@ class Tree:
         self, node: Mapping[str, Any], index: int, outer: Scope, path: Path
     ) -> tuple[bool, InvalidJob | None]:
         """Return whether a node asks to be opened, and what is wrong with it in that case."""
-        flags, levels = self._vocabulary.layout(node)
+        flags, levels, only = self._layouts[tuple(node)]
+        # What all that follows does too, but this is what most nodes of big jobs are.
+        if only is not None and only[0] == index and node[only[1]] and is_plain(node[only[1]]):
+            asks = index in outer.sizes
+            if not asks:
+                self._splits.append(False)
+            return asks, None
         scope = outer
         if flags:
             scope = self._scope(node, index, outer, path)
@@ -114,15 +122,7 @@ class Tree:
         first = given[0][0] if given else len(self._levels)
         if first > index:
             self._note_missing(range(index, first), scope, path)
-        if not given:
-            return asks, None
-        if len(given) > 1 or not is_plain(given[0][2]):
-            return self._survey_level(given, scope, path) or asks, None
-        # What that does too, but this is what most nodes of big jobs are.
-        if first in scope.sizes:
-            return True, None
-        self._splits.append(False)
-        return asks, None
+        return bool(given and self._survey_level(given, scope, path)) or asks, None
 
     def _survey_level(self, given: Sequence[Given], scope: Scope, path: Path) -> bool:
         """Return whether the outermost of the levels that a node has values for is split."""
@@ -193,12 +193,12 @@ class Tree:
     def _note_missing(self, missing: range, scope: Scope, path: Path) -> None:
         for level in scope.sizes:
             if level in missing:
-                self.notes.add(Note.NO_VALUES, self._levels[level].plural, path)
+                self.notes.add(Note.NO_VALUES, self._plurals[level], path)
 
     def _note_nothing_split(self, job: Mapping[str, Any]) -> None:
-        if self._vocabulary.layout(job).levels:
+        if self._layouts[tuple(job)].levels:
             for level in self._scope(job, self._start, self._outer, None).sizes:
-                self.notes.add(Note.NOTHING_SPLIT, self._levels[level].plural, None)
+                self.notes.add(Note.NOTHING_SPLIT, self._plurals[level], None)
 
     # The second walk.
 
@@ -212,7 +212,10 @@ class Tree:
             splits: The bytes of the survey that are not read yet. The node's own is read at once, those of its nodes
                 while its tasks are taken: take them before the next node is expanded.
         """
-        flags, levels = self._vocabulary.layout(node)
+        flags, levels, only = self._layouts[tuple(node)]
+        # What all that follows does too, but this is what most tasks of big jobs come from.
+        if only is not None and only[0] in outer.sizes and _is_list_of_plain(node[only[1]]):
+            return _in_batches(node[only[1]], outer.sizes[only[0]], self._plurals[only[0]], skeleton)
         given = _given(node, levels)
         task = skeleton
         if len(given) < len(node):
@@ -226,14 +229,9 @@ class Tree:
         if not size and not next(splits):
             task.update(map(self._unsplit, given))
             return (task,)
-        key = self._levels[level].plural
-        if beside or not isinstance(content, list) or isinstance(content[0], dict):
-            return self._expand_values(content, level, beside, scope, task, splits)
-        # What the loop over values does too, but this is what most tasks of big jobs come from.
-        if len(content) <= size:
-            task[key] = content[:]
-            return (task,)
-        return ({**task, key: content[start : start + size]} for start in range(0, len(content), size))
+        if size and not beside and _is_list_of_plain(content):
+            return _in_batches(content, size, self._plurals[level], task)
+        return self._expand_values(content, level, beside, scope, task, splits)
 
     def _expand_values(
         self,
@@ -245,7 +243,7 @@ class Tree:
         splits: Iterator[int],
     ) -> Iterator[dict[str, Any]]:
         """Yield the tasks of the values of a level: plain ones in batches, those with content as nodes."""
-        size, key = scope.sizes.get(level, 0), self._levels[level].plural
+        size, key = scope.sizes.get(level, 0), self._plurals[level]
         batch: list[Any] = []
         for name, child in _entries(content):
             if beside:
@@ -267,18 +265,37 @@ class Tree:
         """Return the key and the values of a level that stays together: plain ones as a list, others as they are."""
         level, key, content = found
         if isinstance(content, (dict, list, tuple)) and is_plain(content):
-            return self._levels[level].plural, content if isinstance(content, list) else list(content)
+            return self._plurals[level], content if isinstance(content, list) else list(content)
         return key, content
 
 
 def is_plain(content: Any) -> bool:
     """Return whether values have no content of their own: one scalar, a list of scalars, or a dict of None."""
+    if type(content) is list and PLAIN_TYPES.issuperset(map(type, content)):
+        return True  # what most of them are
     if isinstance(content, dict):
         return NONE_TYPE.issuperset(map(type, content.values()))
     if not isinstance(content, (list, tuple)):
         return True
     # Subclasses of these are rare: texts or numbers of an Enum, in a job that did not come from JSON.
     return PLAIN_TYPES.issuperset(map(type, content)) or all(isinstance(item, (str, int, float)) for item in content)
+
+
+def _is_list_of_plain(content: Any) -> bool:
+    """Return whether values that were surveyed and are split are a list of plain ones: there is no mixture any more."""
+    return isinstance(content, list) and bool(content) and not isinstance(content[0], dict)
+
+
+def _in_batches(values: list[Any], size: int, key: str, task: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """Return the tasks of plain values, so many in each; what are many is made one by one.
+
+    Parameters:
+        task: What they have besides; not used by anybody else.
+    """
+    if len(values) <= size:
+        task[key] = values[:]
+        return (task,)
+    return ({**task, key: values[start : start + size]} for start in range(0, len(values), size))
 
 
 def _given(node: Mapping[str, Any], levels: Sequence[tuple[int, str]]) -> list[Given]:

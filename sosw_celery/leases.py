@@ -3,8 +3,9 @@
 A thread of the worker's main process renews all of a node's leases in one call (hub timers stop during a soft shutdown,
 a thread does not). Two guards end an attempt that may no longer hold its slot: the renewal that learns so kills the
 child, and a watchdog in each child ends it when its main process has not renewed for too long (frozen, cut off from
-Redis). `Attempts.begin` keeps one from beginning whose node stood still after it asked for its lease. With the threads
-pool there is no child to kill: the close of such an attempt is refused all the same.
+Redis). One whose node stood still after it asked for its lease does not begin: `Attempts.begin` sees to that up to the
+claim, `Worker.before_start` up to the first line of the body. With the threads pool there is no child to kill: the
+close of such an attempt is refused all the same.
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celery import Task
 from celery.exceptions import Ignore
@@ -271,6 +272,8 @@ class Worker(Processor, CeleryTask):
         event = self._event_of(run)
         watchdog.watch(run.attempt.holder, run.slot_from)
         self._make_ready(run)
+        if watchdog.overdue(time.monotonic()):  # the node stood still since the claim: the slot may be another's
+            self._drop(run)
         args[:] = [event]
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
@@ -290,6 +293,13 @@ class Worker(Processor, CeleryTask):
         if run is None:
             raise Ignore
         return WorkerRun(run.task, run.slot_from)
+
+    def _drop(self, run: WorkerRun) -> NoReturn:
+        """Have the body not begin, and the task be found again; the lease is left alone, which may be another's."""
+        logger.warning("hint dropped: its lease may have ended", extra={"holder": run.attempt.holder})
+        watchdog.unwatch()
+        forget_run(self.request)
+        raise Ignore
 
     def _event_of(self, run: WorkerRun) -> dict[str, Any]:
         try:

@@ -39,7 +39,7 @@ ORCHESTRATOR_POINTS = (
 )
 WORKER_POINTS = (
     *("Slots.confirm", "TaskTable.claim", "TaskTable.complete", "Slots.release", "TaskTable.fail"),
-    *("Slots.hand_on", "TaskTable.complete_and_claim"),
+    *("Slots.hand_on", "TaskTable.complete_and_claim", "Worker._make_ready"),
 )
 
 #: Seconds until an order to strike at a point is taken back, because nobody came by.

@@ -40,11 +40,14 @@ def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_node_that_stands_still_between_claim_and_body_begins_no_body(nursery: Nursery, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["after TaskTable.claim", "before Worker._make_ready"])
+def test_a_node_that_stands_still_between_claim_and_body_begins_no_body(
+    nursery: Nursery, tmp_path: Path, place: str
+) -> None:
     """When it goes on, its slot is another's by now: the attempt is dropped before its first line."""
     groups = {"fine": {"values": list(range(60))}}
     definition = {"lambda_name": "note", "isolate_values": True, "seconds": 0.8, "groups": groups}
-    frozen = Fault("worker node frozen at a point", 0.0, "0/0", "after TaskTable.claim")
+    frozen = Fault("worker node frozen at a point", 0.0, "0/0", place)
     plan = Plan(0, SHORT, [frozen], [JobPlan("a", definition, 60, (0,))])
     outcome = carry_out(
         plan, nursery, tmp_path / "run", processes={"scheduler": 1, "orchestrator": 1, "worker": 3, "beat": 1}

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from celery.signals import worker_process_init
+
 from sosw_celery import RetryLater, Worker, app
 
 #: Seconds between two signs of life of a body: how exactly the end of a run is known whose process was killed.
@@ -67,6 +69,12 @@ def diary() -> Diary:
     if _diary is None or _diary.pid != os.getpid():
         _diary = Diary()
     return _diary
+
+
+@worker_process_init.connect
+def open_diary(**_: Any) -> None:
+    """Have it at hand when the first body begins: opening it takes a while."""
+    diary()
 
 
 def work(event: dict[str, Any]) -> None:

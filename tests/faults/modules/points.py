@@ -35,6 +35,7 @@ PLACES = {
         "sosw_celery.stores.task_table",
         ("claim", "complete", "complete_and_claim", "fail", "archive", "requeue", "_delete_counted", "_put_all"),
     ),
+    "Worker": ("sosw_celery.worker", ("_make_ready",)),
 }
 
 DIRECTORY = Path(os.environ["TEST_POINTS"])

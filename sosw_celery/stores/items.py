@@ -71,6 +71,8 @@ LONGEST_EXCERPT = 300
 MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
 #: What a statement of PartiQL sets at most here (it takes 8192 characters), and names that stand in one as they are.
 MOST_IN_STATEMENT, PLAIN_NAME = 40, re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+#: As DynamoDB names tables.
+TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 MORE = "result_more"
 
 
@@ -410,11 +412,11 @@ def claim_statement(attempt: Attempt, claimer: str, greenfield: Decimal, end: De
         CLAIMED_BY: {"S": claimer},
     }
     conditions = {
-        f'{f("task_id")}"=?': {"S": attempt.task_id},
-        f'{f("labourer_id")}"=?': {"S": attempt.labourer_id},
-        f'{f("greenfield")}"<=?': number(end),
-        f'{f("attempts")}"=?': number(attempt.number - 1),
-        f'{f("completed_at")}" IS MISSING': None,
+        (f("task_id"), "=?"): {"S": attempt.task_id},
+        (f("labourer_id"), "=?"): {"S": attempt.labourer_id},
+        (f("greenfield"), "<=?"): number(end),
+        (f("attempts"), "=?"): number(attempt.number - 1),
+        (f("completed_at"), " IS MISSING"): None,
     }
     return _update_statement(parameters, conditions, tables, "RETURNING ALL NEW *")
 
@@ -428,21 +430,24 @@ def close_statement(
     for name, value in fitting(outcome).items():
         parameters[name] = typed_attribute(value, tables.row_mapper.get(name))
     conditions = {
-        f'{f("task_id")}"=?': {"S": attempt.task_id},
-        f'{f("attempts")}"=?': number(attempt.number),
-        f'{f("greenfield")}">?': number(end),
-        f'{f("completed_at")}" IS MISSING': None,
+        (f("task_id"), "=?"): {"S": attempt.task_id},
+        (f("attempts"), "=?"): number(attempt.number),
+        (f("greenfield"), ">?"): number(end),
+        (f("completed_at"), " IS MISSING"): None,
     }
     return _update_statement(parameters, conditions, tables)
 
 
 def _update_statement(
-    parameters: Mapping[str, Item], conditions: Mapping[str, Item | None], tables: Tables, tail: str = ""
+    parameters: Mapping[str, Item],
+    conditions: Mapping[tuple[str, str], Item | None],
+    tables: Tables,
+    tail: str = "",
 ) -> Item | None:
     """Return an update of one row.
 
     Parameters:
-        conditions: Each from behind its first quotation mark on, and what stands for its question mark, if it has one.
+        conditions: By an attribute's name and what is asked of it: what stands for the question mark, if there is one.
     """
     text = _update_text(tables.tasks, tuple(parameters), tuple(conditions), tail)
     values = [*parameters.values(), *(value for value in conditions.values() if value is not None)]
@@ -450,12 +455,14 @@ def _update_statement(
 
 
 @functools.lru_cache(maxsize=1024)
-def _update_text(table: str, names: tuple[str, ...], conditions: tuple[str, ...], tail: str) -> str | None:
-    if len(names) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, names)):
+def _update_text(table: str, names: tuple[str, ...], conditions: tuple[tuple[str, str], ...], tail: str) -> str | None:
+    named = [*names, *(name for name, _ in conditions)]
+    if len(names) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, named)) or not TABLE_NAME.fullmatch(table):
         return None
     sets = ", ".join(f'"{name}"=?' for name in names)
-    where = " AND ".join(f'"{condition}' for condition in conditions)
-    return f'UPDATE "{table}" SET {sets} WHERE {where} {tail}'.rstrip()
+    where = " AND ".join(f'"{name}"{asked}' for name, asked in conditions)
+    # Names that were checked right above, and no value: those are parameters.
+    return f'UPDATE "{table}" SET {sets} WHERE {where} {tail}'.rstrip()  # nosec B608
 
 
 def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosw_celery.core.model import Task
+from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.task_fields import ALWAYS_SET, FIELD_TYPES
 from sosw_celery.errors import InvalidJob, ItemCorrupt
-from sosw_celery.stores.items import close_request, from_item, new_item, to_item, typed_attribute, value_to_attribute
+from sosw_celery.stores.items import (
+    claim_statement,
+    close_request,
+    close_statement,
+    from_item,
+    new_item,
+    to_item,
+    typed_attribute,
+    value_to_attribute,
+)
 from sosw_celery.stores.tables import Tables
 
 KINDS_OF_DYNAMODB = {"S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M"}
@@ -192,3 +201,30 @@ def test_a_row_that_is_no_task_names_itself(change: dict[str, Any]) -> None:
     row = to_item(Task("task-7", "resize", Decimal(1), Decimal(1)), Tables()) | change
     with pytest.raises(ItemCorrupt, match="task-7"):
         from_item({key: value for key, value in row.items() if value is not None}, Tables())
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        Tables(tasks='tasks" SET "labourer_id"=\'other\' --'),
+        Tables(field_names={"labourer_id": 'id" IS MISSING OR "a'}),
+        Tables(field_names={"greenfield": "place in the queue"}),
+    ],
+    ids=["the table", "a field of a condition", "a field with spaces"],
+)
+def test_no_name_that_is_more_than_a_name_stands_in_a_statement(tables: Tables) -> None:
+    """Then there is no statement: values are parameters, names would be text."""
+    assert claim_statement(Attempt("a", "task", 1), "me", Decimal(5), Decimal(3), tables) is None
+
+
+def test_a_statement_names_the_table_and_the_fields_as_they_are_called() -> None:
+    """Each value is a parameter, in the order of the question marks."""
+    tables = Tables(tasks="1-tasks.of_mine", field_names={"attempts": "tries"})
+    statement = close_statement(Attempt("a", "task", 2), Decimal(5), Decimal(3), {"stat_n": 1}, tables)
+    assert statement == {
+        "Statement": (
+            'UPDATE "1-tasks.of_mine" SET "completed_at"=?, "stat_n"=? '
+            'WHERE "task_id"=? AND "tries"=? AND "greenfield">? AND "completed_at" IS MISSING'
+        ),
+        "Parameters": [{"N": "5"}, {"N": "1"}, {"S": "task"}, {"N": "2"}, {"N": "3"}],
+    }

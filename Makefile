@@ -22,7 +22,7 @@ ENGINES := $(VENV)/.engines
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint docs docs-serve bench fuzz audit clean
+.PHONY: help demo test acceptance faults lint docs docs-serve bench fuzz audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ help: ## Show this list
 demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
 	$(BIN)/sosw-celery demo
 
-test: $(ENGINES) ## Run all tests
-	$(BIN)/python -m pytest tests --numprocesses $(TEST_PROCESSES) --dist worksteal
+test: $(ENGINES) ## Run the tests: units, contracts of the stores, whole systems under faults (9 minutes)
+	$(BIN)/python -m pytest tests --ignore tests/acceptance --numprocesses $(TEST_PROCESSES) --dist worksteal
+
+acceptance: $(ENGINES) ## Run the commands as a user's shell does, in directories without the checkout
+	$(BIN)/python -m pytest tests/acceptance --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise
 	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --at-once $(AT_ONCE) $(if $(MARKDOWN),--markdown $(MARKDOWN))

@@ -6,27 +6,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-COMMAND = str(Path(sys.executable).with_name("sosw-celery"))
-
-pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
-    pytest.mark.usefixtures("redis_server", "dynamodb_server"),  # they say where an engine is missing
-]
+from tests.acceptance.shell import Shell, await_
 
 
 def start(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
     """Start the demo in a directory without a celeryconfig, its temporary files in a directory of the test."""
+    environment = {**Shell(tmp_path).environment, "TMPDIR": str(tmp_path), "SOSW_TEST": str(tmp_path)}
     return subprocess.Popen(
-        [COMMAND, "demo", *options],
+        ["sosw-celery", "demo", *options],
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path), "SOSW_TEST": str(tmp_path)},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,14 +37,6 @@ def processes_of(tmp_path: Path) -> list[int]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return found
-
-
-def await_(condition: Any, what: str, timeout_s: float = 30) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -81,7 +66,7 @@ def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, number: signal.S
     demo.send_signal(number)
     demo.communicate(timeout=30)
     assert demo.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
-    await_(lambda: not processes_of(tmp_path), f"end of {processes_of(tmp_path)}")
+    await_(lambda: not processes_of(tmp_path), lambda: f"end of {processes_of(tmp_path)}")
 
 
 def test_a_demo_whose_worker_dies_by_itself_fails_and_shows_why(tmp_path: Path) -> None:

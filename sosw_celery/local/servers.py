@@ -1,7 +1,8 @@
 """Server processes on free loopback ports, each as a context manager.
 
-A server without `data_dir` keeps its data in memory and leaves no file behind. With one, what it acknowledged is there
-again when the next server is started on the same directory, even after a kill -9 of everything; see `supervise`.
+A server without `data_dir` keeps its data in memory, in a new directory of its own that goes with it: it finds no file
+of anybody's and leaves none behind. With one, what it acknowledged is there again when the next server is started on the
+same directory, even after a kill -9 of everything; see `supervise`.
 """
 
 from __future__ import annotations
@@ -133,15 +134,17 @@ class Server:
         raise NotImplementedError
 
     def _launch(self) -> None:
-        data_dir = ["--data-dir", str(self.data_dir)] if self.data_dir else []
+        # The supervisor removes a directory of the server's own, so that it goes with an owner that is killed too.
+        directory = self.data_dir or Path(tempfile.mkdtemp(prefix=f"sosw-celery-{self.name}-"))
+        place = "--data-dir" if self.data_dir else "--scratch-dir"
         self._log = self._open_files.enter_context(self._new_log())
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervise.__file__, *data_dir, "--", *self.command()],
+            [sys.executable, "-I", "-S", supervise.__file__, place, str(directory), "--", *self.command()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            cwd=self.data_dir or tempfile.gettempdir(),
+            cwd=directory,
             # Ctrl-C in the terminal is for the owner, who stops the servers when their users are done.
             start_new_session=True,
         )
@@ -199,7 +202,7 @@ class RedisServer(Server):
             "bind": LOOPBACK,
             "port": str(self.port),
             "protected-mode": "yes",
-            "dir": str(self.data_dir or tempfile.gettempdir()),
+            "dir": ".",
             "save": "",
             "appendonly": keep,
             "loglevel": "warning",

@@ -1,6 +1,6 @@
 """Runs one server for as long as the process that asked for it lives. Started as a script of its own.
 
-    python supervise.py [--data-dir DIR] -- PROGRAM ARGUMENT...
+    python supervise.py [--data-dir DIR | --scratch-dir DIR] -- PROGRAM ARGUMENT...
 
 Standard input is a pipe from the owner and is never written to: that it ends is how the owner's death shows, on every
 system and whatever killed it. A parent that is another than at the start shows it too, should a fork of the owner hold
@@ -9,6 +9,8 @@ the pipe open. On standard output stands the server's process id, once it runs.
 Two locks in DIR tell who uses the data. The supervisor holds `owner.lock`; the server inherits `server.lock`, so that
 it is held exactly while the server lives, even after its supervisor was killed. Who finds `owner.lock` free and
 `server.lock` held has found a leftover, ends it and takes over. Locks end with their holders, so none can be stale.
+
+A scratch directory is removed when the server has ended.
 
 Only the standard library is used, and nothing of this package, so that it starts in a few milliseconds.
 
@@ -22,6 +24,7 @@ import contextlib
 import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +49,7 @@ def main() -> int:
     """Run the server until it, its owner or this process ends; return the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--scratch-dir", type=Path)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     owner = os.getppid()
@@ -56,10 +60,14 @@ def main() -> int:
             locks = _take_over(arguments.data_dir, owner)
         except TimeoutError:
             return EXIT_IN_USE
-    server = _start(arguments.command, locks[-1:])
-    print(server.pid, flush=True)
-    _await_end(server, owner, wakeup)
-    return _stop(server)
+    try:
+        server = _start(arguments.command, locks[-1:])
+        print(server.pid, flush=True)
+        _await_end(server, owner, wakeup)
+        return _stop(server)
+    finally:
+        if arguments.scratch_dir:
+            shutil.rmtree(arguments.scratch_dir, ignore_errors=True)
 
 
 def _wake_on_signals() -> int:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,6 +155,19 @@ def make_table(endpoint: str, name: str) -> None:
 @pytest.fixture(autouse=True)
 def _engines_present(redis_server: RedisServer, dynamodb_server: DynamoServer) -> None:
     """Skip at home where an engine is missing; in CI that fails."""
+
+
+def test_a_server_in_memory_starts_empty_whatever_lies_in_the_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dump of somebody else's Redis is neither loaded nor a reason not to start, and nothing is left behind."""
+    (tmp_path / "dump.rdb").write_bytes(b"not of this Redis")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with RedisServer() as server, redis.from_url(server.url) as client:
+        assert client.dbsize() == 0
+        client.set("a", 1)
+        assert client.config_get("dir")["dir"] != str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.rdb"]
 
 
 def test_both_servers_answer_inside_the_block_and_none_listens_after_it() -> None:

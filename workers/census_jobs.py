@@ -97,7 +97,7 @@ def _count_code(job: Mapping[str, Any]) -> dict[str, Any]:
         totals.update({what: number for what, number in census.items() if isinstance(number, int)})
         if function := census["longest_function"]:
             functions.append(LongestFunction(name=f"{name}.{function['name']}", lines=function["lines"]))
-    return {**+totals, "longest_function": longest(functions)}
+    return {**_named(totals, CODE_NUMBERS), "longest_function": longest(functions)}
 
 
 def _count_imports(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _count_imports(job: Mapping[str, Any]) -> dict[str, Any]:
         totals["imports"] += census["imports"]
         totals["relative_imports"] += census["relative_imports"]
         imported.update(census["imported"])
-    return {**+totals, "imported": dict(imported)}
+    return {**_named(totals, IMPORT_NUMBERS), "imported": dict(imported)}
 
 
 def _code_totals(tasks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _code_totals(tasks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         totals.update(_numbers(attributes, "stat_", CODE_NUMBERS))
         if function := attributes.get("result_longest_function"):
             functions.append(LongestFunction(name=function["name"], lines=int(function["lines"])))
-    return {**+totals, "longest_function": longest(functions)}
+    return {**_named(totals, CODE_NUMBERS), "longest_function": longest(functions)}
 
 
 def _import_totals(tasks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -131,7 +131,12 @@ def _import_totals(tasks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for attributes in tasks:
         totals.update(_numbers(attributes, "result_", IMPORT_NUMBERS))
         imported.update({name: int(number) for name, number in attributes["result_imported"].items()})
-    return {**+totals, "imported": dict(imported)}
+    return {**_named(totals, IMPORT_NUMBERS), "imported": dict(imported)}
+
+
+def _named(totals: Counter[str], names: Iterable[str]) -> dict[str, int]:
+    """Return all of the numbers, also those that nothing was found of."""
+    return {name: totals[name] for name in names}
 
 
 def _numbers(attributes: Mapping[str, Any], prefix: str, names: Iterable[str]) -> dict[str, int]:

@@ -11,8 +11,9 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "duration", "json_option", "number", "print_fields", "print_json", "print_table"]
+__all__ = ["console", "duration", "json_option", "number", "print_fields", "print_hanging", "print_json", "print_table"]
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
@@ -20,8 +21,25 @@ json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a console on what stdout (or stderr) is now; it draws only where that is a terminal."""
-    return Console(file=sys.stderr if err else sys.stdout, highlight=False, soft_wrap=True)
+    """Return a console on what stdout (or stderr) is now; it draws only where that is a terminal.
+
+    There it wraps between words; elsewhere a line stays one, for `grep` and the like.
+    """
+    out = Console(file=sys.stderr if err else sys.stdout, highlight=False)
+    out.soft_wrap = not out.is_terminal
+    return out
+
+
+def print_hanging(out: Console, label: Text, text: Text) -> None:
+    """Print a text behind its label; on a terminal its further lines stand below the first one."""
+    if not out.is_terminal:
+        out.print(label + text)
+        return
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(label, text)
+    out.print(grid)
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -1,8 +1,8 @@
 """Server processes on free loopback ports, each as a context manager.
 
 A server without `data_dir` keeps its data in memory, in a new directory of its own that goes with it: it finds no file
-of anybody's and leaves none behind. With one, what it acknowledged is there again when the next server is started on the
-same directory, even after a kill -9 of everything; see `supervise`.
+of anybody's and leaves none behind. With one, what it acknowledged is there again when the next server is started on
+the same directory, even after a kill -9 of everything; see `supervise`.
 """
 
 from __future__ import annotations

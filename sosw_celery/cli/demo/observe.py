@@ -79,6 +79,8 @@ class Observer:
         self._jobs = dict(jobs)
         self._monotonic = monotonic
         self._done_at: dict[str, deque[tuple[float, int]]] = {name: deque() for name in jobs}
+        #: The most that any look has counted. A look misses what is archived while it reads; no task becomes undone.
+        self._done: dict[str, int] = dict.fromkeys(jobs, 0)
         #: Task -> attempts and failed attempts as seen last; only of tasks that needed more than one.
         self._troubles: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in jobs}
         #: Labourer -> the most slots in use that any look has seen.
@@ -99,7 +101,8 @@ class Observer:
         waiting = table.due(labourer_id, now=ALL_DUE, limit=WAITING_LIMIT)[0]
         queued = table.count_queued(labourer_id, now=now)
         self._note_troubles(labourer_id, [*claimed, *waiting])
-        done = job.completed + sum(task.completed_at is not None for task in claimed)
+        done = max(self._done[labourer_id], job.completed + sum(task.completed_at is not None for task in claimed))
+        self._done[labourer_id] = done
         rate = self._rate(labourer_id, done)
         left = None if job.tasks is None else job.tasks - done - job.dead
         troubles = self._troubles[labourer_id].values()

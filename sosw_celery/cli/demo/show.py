@@ -16,7 +16,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from sosw_celery.cli.output import duration, number
+from sosw_celery.cli.output import duration, number, print_hanging
 
 if TYPE_CHECKING:
     from sosw_celery.cli.demo.check import Check, Outcome
@@ -31,6 +31,8 @@ TOP = 6
 
 #: Characters of a progress bar.
 WIDEST_BAR, NARROWEST_BAR = 24, 6
+#: Columns of a terminal up to which tables stand closer.
+NARROW = 90
 #: Before what stands under a labourer's name.
 INDENT = " " * 15
 
@@ -63,7 +65,7 @@ class Screen:
 
     def event(self, text: str, style: str = "") -> None:
         """Say that something happened; it stays on the screen."""
-        self._console.print(Text.assemble((self._clock(), "dim"), "  ", (text, style)))
+        print_hanging(self._console, Text(f"{self._clock()}  ", "dim"), Text(text, style))
 
     def progress(self, sights: Sequence[Sight]) -> None:
         """Show where the jobs stand, in place of what was shown before."""
@@ -80,7 +82,8 @@ class Screen:
 
 def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Show how the jobs ended, by the rows of the closed table."""
-    table = _plain_table("labourer", "tasks", "completed", "dead", "failed", "retried", "most at once", "time", "rate")
+    columns = ("labourer", "tasks", "completed", "dead", "failed", "retried", "most at once", "time", "rate")
+    table = _plain_table(*columns, gap=2 if console.width > NARROW or not console.is_terminal else 1)
     for outcome in outcomes:
         failed, retried = outcome.failed, outcome.retried
         table.add_row(
@@ -115,8 +118,10 @@ def show_checks(console: Console, checks: Sequence[Check], seconds: float) -> No
     console.print()
     console.print(Rule("checked", align="left", style="dim"))
     for check in checks:
-        mark = ("ok    ", "bold green") if check.holds else ("WRONG ", "bold red")
-        console.print(Text.assemble(mark, check.sentence, (f": {check.found}", "dim" if check.holds else "red")))
+        mark = Text("ok    ", "bold green") if check.holds else Text("WRONG ", "bold red")
+        print_hanging(
+            console, mark, Text.assemble(check.sentence, (f": {check.found}", "dim" if check.holds else "red"))
+        )
     verdict = ("All of it holds", "bold green") if all(check.holds for check in checks) else ("It failed", "bold red")
     console.print()
     console.print(Text.assemble(verdict, f", after {duration(seconds)}."))
@@ -181,14 +186,16 @@ def _show_code(console: Console, outcome: Outcome) -> None:
         for package in json.loads(row.payload)["packages"]:
             lines[package] += int(row.extra.get("stat_lines", 0))
             modules[package] += int(row.extra.get("stat_modules", 0))
-    console.print(
-        f"[bold]code_census[/]    {number(totals['modules'])} modules: {number(totals['lines'])} lines, "
+    found = (
+        f"{number(totals['modules'])} modules: {number(totals['lines'])} lines, "
         f"{number(totals['functions'])} functions, {number(totals['classes'])} classes, "
         f"{number(totals['docstrings'])} docstrings"
     )
+    print_hanging(console, _subject("code_census"), Text(found))
     longest = totals.get("longest_function")
     if longest:
-        console.print(f"{INDENT}longest function: {longest['name']}, {number(longest['lines'])} lines")
+        found = f"longest function: {longest['name']}, {number(longest['lines'])} lines"
+        print_hanging(console, _subject(""), Text(found))
     table = _top_table("largest packages", "lines", "modules")
     for package, count in lines.most_common(TOP):
         table.add_row(INDENT + package, number(count), number(modules[package]))
@@ -198,10 +205,11 @@ def _show_code(console: Console, outcome: Outcome) -> None:
 def _show_imports(console: Console, outcome: Outcome) -> None:
     totals = outcome.totals
     imported = Counter(totals["imported"])
-    console.print(
-        f"[bold]import_census[/]  {number(totals['modules'])} modules: {number(totals['imports'])} imports, "
+    found = (
+        f"{number(totals['modules'])} modules: {number(totals['imports'])} imports, "
         f"{number(totals['relative_imports'])} of them relative, of {number(len(imported))} different modules"
     )
+    print_hanging(console, _subject("import_census"), Text(found))
     table = _top_table("most imported", "by modules", "share")
     for name, count in sorted(imported.items(), key=lambda item: (-item[1], item[0]))[:TOP]:
         table.add_row(INDENT + name, number(count), f"{count / totals['modules']:.0%}")
@@ -212,8 +220,12 @@ def _top_table(subject: str, *measures: str) -> Table:
     return _plain_table(INDENT + subject, *measures)
 
 
-def _plain_table(subject: str, *measures: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+def _subject(name: str) -> Text:
+    return Text(name.ljust(len(INDENT)), "bold")
+
+
+def _plain_table(subject: str, *measures: str, gap: int = 2) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column(subject, no_wrap=True)
     for measure in measures:
         table.add_column(measure, justify="right", no_wrap=True)

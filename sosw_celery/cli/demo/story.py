@@ -111,7 +111,8 @@ def _start_node(services: Services, processes: Processes, labourer_id: str) -> C
 
 def _size(job: Job) -> str:
     modules = sum(len(package["modules"]) for package in job["packages"].values())
-    return f"{number(modules)} modules in {number(len(job['packages']))} packages"
+    packages = len(job["packages"])
+    return f"{number(modules)} modules in {number(packages)} package{'s' if packages > 1 else ''}"
 
 
 class PlainLoop:

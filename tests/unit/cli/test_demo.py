@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
@@ -181,6 +182,16 @@ def test_completed_tasks_count_before_they_are_archived() -> None:
     assert (sight.done, sight.running, sight.handed_out, sight.share) == (5, 2, 1, 0.5)
 
 
+def test_done_never_goes_back() -> None:
+    """Rows that are archived while a look reads are in neither of its counts: what was seen done stays done."""
+    world = World()
+    world.claimed = [row(0), row(1)]
+    assert world.look().done == 2
+    world.claimed = []  # archived since the job's counters were read
+    sight = world.look()
+    assert (sight.done, sight.rate) == (2, 0.0)
+
+
 def test_rate_and_time_left_come_from_the_last_seconds() -> None:
     """What happened long ago does not count."""
     world = World()
@@ -280,6 +291,35 @@ def test_before_it_is_chunked_a_job_has_no_number_of_tasks(console: Console) -> 
     with show.Screen(console) as screen:
         screen.progress([replace(SIGHT, tasks=None, done=0, eta_s=None)])
     assert "0/?" in printed(console)
+
+
+@pytest.mark.parametrize("width", [72, 80])
+def test_a_narrow_terminal_breaks_lines_between_words_and_cuts_no_column(width: int) -> None:
+    """Every word of what happened, of the outcome, of what was found and of the proof is read whole."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False, color_system=None)
+    totals = {
+        **{"modules": 1100, "lines": 454_697, "functions": 27_651, "classes": 5_175, "docstrings": 9_270},
+        "longest_function": {"name": "sosw_celery.a_package_of_some_length.a_module.a_function", "lines": 386},
+    }
+    event = "the leases have ended: the lost attempts are noticed, their tasks are tried again, as often as they may be"
+    with show.Screen(console) as screen:
+        screen.event(event)
+    found = outcome(cap=3, totals=totals)
+    show.show_outcomes(console, [found])
+    show.show_found(console, [found])
+    sentence = "The totals are those of a plain loop over the same files"
+    show.show_checks(console, [Check(sentence, True, "code_census 1,100 modules, import_census 1,100 modules")], 41)
+    text = re.sub(r"\x1b\[[0-9?]*[A-Za-z]", "", printed(console))
+    words = set(text.split())
+    assert {
+        *event.split(),
+        *sentence.split(),
+        "docstrings",
+        "sosw_celery.a_package_of_some_length.a_module.a_function,",
+    } - {"files"} <= words
+    assert "rate" in words
+    assert "\u2026" not in text
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_the_end_shows_outcome_and_proof(console: Console) -> None:

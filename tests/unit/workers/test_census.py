@@ -13,7 +13,14 @@ import pytest
 
 from sosw_celery.core.chunking import chunk_job
 from workers import sources
-from workers.census_jobs import CHUNKABLE_ATTRS, build_jobs, plain_loop, totals_of
+from workers.census_jobs import (
+    CHUNKABLE_ATTRS,
+    CODE_NUMBERS,
+    IMPORT_NUMBERS,
+    build_jobs,
+    plain_loop,
+    totals_of,
+)
 from workers.code_census import CodeCensus, census_of
 from workers.import_census import import_census, imports_of
 from workers.sources import TOP_LEVEL, find_modules, parse, read_source
@@ -207,3 +214,16 @@ def test_a_package_is_isolated_batched_or_whole_by_its_size() -> None:
     assert all(flag == ["isolate_modules"] for size, flag in flags.items() if 4 < size <= 24)
     assert all(flag == ["max_modules_per_batch"] for size, flag in flags.items() if size > 24)
     assert {"isolate_modules", "max_modules_per_batch"} <= {name for flag in flags.values() for name in flag}
+
+
+@pytest.mark.parametrize("limit", [20, 40, 100])
+def test_totals_name_every_number_however_few_modules_there_are(limit: int) -> None:
+    """What was not found even once is 0 in the totals of the loop and of the tasks alike, and the demo can show it."""
+    jobs = build_jobs(limit)
+    plain = plain_loop(jobs)
+    assert plain["code_census"].keys() == {*CODE_NUMBERS, "longest_function"}
+    assert plain["import_census"].keys() == {*IMPORT_NUMBERS, "imported"}
+    outcomes = [
+        (job["lambda_name"], outcome_of(job["lambda_name"], payload)) for job in jobs for payload in tasks_of(job)
+    ]
+    assert totals_of(outcomes) == plain

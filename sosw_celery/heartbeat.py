@@ -111,7 +111,7 @@ class Heartbeat(bootsteps.StartStopStep):
             accepted=state.all_total_count[0],
             written_at=now,
             turned_at=self._turned_at,
-            renewed_at=max(self._started_at, watchdog.renewed_at),
+            renewed_at=max(self._started_at, watchdog.noted_at),
             lease_s=services_of(self._app).settings.lease_s,
             broker_since=self._broker_since,
             redis_since=self._redis_since,

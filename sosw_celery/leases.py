@@ -24,6 +24,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from sosw_celery.board import board
+from sosw_celery.clock import steady
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import StoreError
 from sosw_celery.settings import PATIENCE
@@ -58,18 +59,21 @@ class Watchdog:
         self._renewed_at = ctypes.c_double.from_buffer(shared, 0)
         self._lease_s = ctypes.c_double.from_buffer(shared, DOUBLE_BYTES)
         self._main_pid = ctypes.c_double.from_buffer(shared, 2 * DOUBLE_BYTES)
+        #: When `renewed` was called last in this process, monotonic: a suspended node is not silent.
+        self.noted_at = 0.0
         self._watched: tuple[str, float] | None = None
         self._thread_of_pid = 0
 
     def renewed(self, at: float, lease_s: float) -> None:
-        """Note that all leases of the node are good from `at` (monotonic) for `lease_s`."""
+        """Note that all leases of the node are good from `at` (steady) for `lease_s`."""
         self._main_pid.value = os.getpid()
         self._lease_s.value = lease_s
         self._renewed_at.value = at
+        self.noted_at = time.monotonic()
 
     @property
     def renewed_at(self) -> float:
-        """The monotonic time from which the leases of the node are good; 0 before the first renewal."""
+        """The steady time from which the leases of the node are good; 0 before the first renewal."""
         return float(self._renewed_at.value)
 
     @property
@@ -81,7 +85,7 @@ class Watchdog:
         """Watch over the attempt that begins in this pool process.
 
         Parameters:
-            since: Monotonic time before its lease was asked for.
+            since: Steady time before its lease was asked for.
         """
         if not self.is_in_pool_process:
             return  # nobody renews (a test, `solo`), or threads: ending the process would end the others too
@@ -95,7 +99,7 @@ class Watchdog:
         self._watched = None
 
     def overdue(self, now: float) -> bool:
-        """Return whether the attempt under way may have lost its slot at `now` (monotonic)."""
+        """Return whether the attempt under way may have lost its slot at `now` (steady)."""
         watched = self._watched
         if watched is None:
             return False
@@ -103,7 +107,7 @@ class Watchdog:
         return now - good_from > float(self._lease_s.value) * PATIENCE
 
     def _look(self) -> None:
-        while not self.overdue(time.monotonic()):
+        while not self.overdue(steady()):
             time.sleep(WATCH_S)
         logger.error("attempt ended: its node did not renew its lease", extra={"holder": self._watched})
         os.kill(os.getpid(), signal.SIGKILL)
@@ -124,14 +128,14 @@ class LeaseKeeper(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
         self._kept: set[Key] = set()
         self._seen_at: dict[Key, float] = {}
-        self._looked_at = time.monotonic()
+        self._looked_at = steady()
         self._uses_processes = True
 
     def create(self, worker: Any) -> Any:
         """Return the step itself as what is started and stopped."""
         # Before the pool forks, so that its first children find the shared values set.
         settings = services_of(self._app).settings
-        watchdog.renewed(time.monotonic(), settings.lease_s)
+        watchdog.renewed(steady(), settings.lease_s)
         return self
 
     def start(self, worker: Any) -> None:
@@ -158,7 +162,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
                 logger.exception("leases not renewed, trying again")
 
     def _renew(self, lease_s: float) -> None:
-        started = time.monotonic()
+        started = steady()
         running = {(attempt.labourer_id, attempt.holder): request for attempt, request in _running()}
         self._seen_at = {key: self._seen_at.get(key, started) for key in running}
         stood_still = started - self._looked_at > PATIENCE * lease_s

@@ -13,7 +13,6 @@ kept by nodes of one labourer only: on others, hints of other labourers wait.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from celery.signals import worker_process_init
 from sosw_celery import closing
 from sosw_celery.board import board
 from sosw_celery.celery import app
+from sosw_celery.clock import steady
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.leases import watchdog
 from sosw_celery.runs import RUN, WorkerRun
@@ -49,7 +49,7 @@ class Line:
 
     Parameters:
         message_id: On account of which it runs.
-        until: Monotonic time after which it gets no longer.
+        until: Steady time after which it gets no longer.
         next: The run that it goes on with when the present one is through: its task is claimed.
     """
 
@@ -64,7 +64,7 @@ _line: Line | None = None
 
 def goes_on() -> bool:
     """Return whether this process takes up the next task itself when the one that it runs has completed."""
-    return _line is not None and time.monotonic() < _line.until
+    return _line is not None and steady() < _line.until
 
 
 def be_at(attempt: Attempt) -> None:
@@ -90,7 +90,7 @@ class LineTracer:
     def __call__(self, message_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
         """Return what the trace of the message's own task returns; the others have told of their ends by signals."""
         global _line
-        _line = line = Line(message_id, time.monotonic() + self._line_s)
+        _line = line = Line(message_id, steady() + self._line_s)
         try:
             answer = self._trace(message_id, args, kwargs, request)
             while line.next is not None:

@@ -28,7 +28,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -38,6 +37,7 @@ from celery.exceptions import Ignore
 
 from sosw_celery import closing
 from sosw_celery.celery import app as sosw_app
+from sosw_celery.clock import steady
 from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
 from sosw_celery.core.siblings import Sibling, next_depth
@@ -272,7 +272,7 @@ class Worker(Processor, CeleryTask):
         event = self._event_of(run)
         watchdog.watch(run.attempt.holder, run.slot_from)
         self._make_ready(run)
-        if watchdog.overdue(time.monotonic()):  # the node stood still since the claim: the slot may be another's
+        if watchdog.overdue(steady()):  # the node stood still since the claim: the slot may be another's
             self._drop(run)
         args[:] = [event]
 

@@ -9,10 +9,9 @@ claimed task without a lease: the scavenger finds it lost, and it is tried again
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
-from sosw_celery.clock import Clock
+from sosw_celery.clock import Clock, steady
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import StoreError, TransitionRefused
 from sosw_celery.services.attempts import Run
@@ -95,12 +94,12 @@ class AssistedAttempts:
         slots: Slots,
         *,
         dispatch: Callable[[str], None],
-        monotonic: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = steady,
     ) -> None:
         self._settings = settings
         self._slots = slots
         self._dispatch = dispatch
-        self._monotonic = monotonic
+        self._steady = steady
 
     def begin(self, hint: Hint) -> Run | None:
         """Take up a hint; return None when the attempt is not ours to run.
@@ -113,11 +112,11 @@ class AssistedAttempts:
         """
         attempt = hint.attempt
         labourer = self._settings.labourer(attempt.labourer_id)
-        asked_at = self._monotonic()
+        asked_at = self._steady()
         confirmation = self._slots.confirm(
             attempt.labourer_id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s
         )
-        if self._monotonic() > asked_at + self._settings.patience_s:
+        if self._steady() > asked_at + self._settings.patience_s:
             logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
         if confirmation is Confirmation.CONFIRMED and hint.task is not None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import random
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from sosw_celery.clock import Clock
+from sosw_celery.clock import Clock, steady
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
 from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable, TransitionRefused
@@ -37,7 +36,7 @@ class Run:
     """One attempt while it runs: its task, and what the worker's code has counted and found so far."""
 
     task: Task
-    #: Monotonic time before its slot was asked for: until when it may rely on it counts from there.
+    #: Steady time before its slot was asked for: until when it may rely on it counts from there.
     slot_from: float = 0.0
     stats: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
     result: dict[str, Any] = field(default_factory=dict)
@@ -114,7 +113,7 @@ class Attempts:
         job_ended: Callable[[str], object],
         clock: Clock,
         chance: Callable[[], float] = random.random,
-        monotonic: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = steady,
         shared_clock: Clock | None = None,
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
@@ -129,7 +128,7 @@ class Attempts:
         self._job_ended = job_ended
         self._clock = clock
         self._chance = chance
-        self._monotonic = monotonic
+        self._steady = steady
         self._shared_clock = shared_clock or clock
 
     def begin(self, hint: Hint) -> Run | None:
@@ -142,7 +141,7 @@ class Attempts:
         """
         attempt = hint.attempt
         labourer = self._labourer_now(attempt.labourer_id)
-        asked_at = self._monotonic()
+        asked_at = self._steady()
         confirmation = self._slots.confirm(
             attempt.labourer_id,
             attempt.holder,
@@ -162,7 +161,7 @@ class Attempts:
 
     def _begun(self, attempt: Attempt, task: Task | None, asked_at: float) -> Run | None:
         """Return the run of an attempt that got a slot, if it has claimed its task and can rely on the slot."""
-        if self._monotonic() > asked_at + self._settings.patience_s:
+        if self._steady() > asked_at + self._settings.patience_s:
             # This node stood still, or the table for all: by now the lease may be another worker's, with the same hint.
             logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
@@ -197,7 +196,7 @@ class Attempts:
         Raises:
             StoreUnavailable: Whether the close took effect is unknown; repeat it. The slot is its own still.
         """
-        attributes, asked_at = outcome.attributes(), self._monotonic()
+        attributes, asked_at = outcome.attributes(), self._steady()
         handed = self._hand_on(attempt)
         try:
             if not handed.granted:

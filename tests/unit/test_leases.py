@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sosw_celery import leases
+from sosw_celery.clock import steady
 from sosw_celery.core.model import Attempt
 from sosw_celery.leases import LeaseKeeper, Watchdog
 
@@ -22,7 +22,7 @@ def in_a_child(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
     """A watchdog as a pool process has it, whose main process renewed long ago; it bites nobody."""
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
     watchdog = Watchdog()
-    watchdog.renewed(time.monotonic() - 100, LEASE_S)
+    watchdog.renewed(steady() - 100, LEASE_S)
     watchdog._main_pid.value = 1
     return watchdog
 
@@ -30,7 +30,7 @@ def in_a_child(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
 @pytest.mark.parametrize(("age_s", "overdue"), [(0, False), (15, False), (17, True)])
 def test_a_lease_counts_from_when_it_was_asked_for(in_a_child: Watchdog, age_s: float, overdue: bool) -> None:
     """A process that stood still since then does not take it for a new one."""
-    now = time.monotonic()
+    now = steady()
     in_a_child.watch("task/1", now - age_s)
     assert in_a_child.overdue(now) is overdue
 

@@ -37,7 +37,7 @@ class Pool:
         self.during: Callable[[], None] = lambda: None
         self.traced: list[tuple[str, Any, Any]] = []
         self.on_board: list[tuple[str, Attempt]] = []
-        monkeypatch.setattr(lines, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(lines, "steady", lambda: self.now)
         monkeypatch.setattr(lines, "services_of", lambda app: None)
         monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
         task: Any = SimpleNamespace(app=None)

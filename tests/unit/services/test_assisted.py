@@ -97,7 +97,7 @@ def test_a_worker_that_stands_still_before_its_body_runs_nothing(
     """When it goes on its lease may have ended, and the next attempt may run."""
     (hint,) = assisted.hand_out()
     times = iter([100.0, 100.1 + 0.8 * assisted.system.settings.lease_s])
-    monkeypatch.setattr(assisted.worker, "_monotonic", lambda: next(times))
+    monkeypatch.setattr(assisted.worker, "_steady", lambda: next(times))
     assert assisted.worker.begin(hint) is None
 
 

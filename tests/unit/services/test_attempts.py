@@ -72,7 +72,7 @@ def test_who_stands_still_between_slot_and_body_neither_runs_nor_frees(
     if claimed_by_another:
         system.task_table.claim(hint.attempt, now=system.now, node="another")
     times = iter([100.0, 100.1 + 0.8 * system.settings.lease_s])
-    monkeypatch.setattr(system.attempts, "_monotonic", lambda: next(times))
+    monkeypatch.setattr(system.attempts, "_steady", lambda: next(times))
     assert system.attempts.begin(hint) is None
     assert system.slots.look("resize").running == 1
 

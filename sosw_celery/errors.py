@@ -13,7 +13,9 @@ from typing import Any
 from sosw_celery.excerpt import excerpt
 
 __all__ = [
+    "LONGEST_DELAY_S",
     "ConfigError",
+    "ContentRefused",
     "InvalidJob",
     "ItemCorrupt",
     "JobNotFound",
@@ -28,6 +30,9 @@ __all__ = [
     "TransactionRefused",
     "TransitionRefused",
 ]
+
+#: Seconds that a task may wait at most, for a retry as for anything else: ten years.
+LONGEST_DELAY_S = 315_576_000
 
 
 class SoswError(Exception):
@@ -169,6 +174,13 @@ class StoreUnavailable(StoreError):
     """
 
 
+class ContentRefused(StoreError):
+    """The store will never take what it was given: too large an item, too long a key, a sum with what is no number.
+
+    Trying again does not help; something of it has to be left out, or set aside.
+    """
+
+
 class ItemCorrupt(StoreError):
     """An item in a store cannot be read. Trying again does not help; it has to be set aside."""
 
@@ -211,11 +223,17 @@ class RetryLater(SoswError):
     """Raise this in a worker to have the task retried; not a failure of the code.
 
     Parameters:
-        delay_s: Seconds until the task is put back into the queue; None leaves it to the labourer's backoff.
+        delay_s: Seconds until the task is put back into the queue, at most ten years; less than 0 counts as 0. None
+            leaves it to the labourer's backoff.
         reason: Kept on the task as its last error.
+
+    Raises:
+        ValueError: The delay is no number of seconds, or more than ten years. `time.time_ns()` is, as a rule.
     """
 
     def __init__(self, delay_s: float | None = None, reason: str = "the worker asked for a retry") -> None:
+        if delay_s is not None and not delay_s <= LONGEST_DELAY_S:  # nor is NaN
+            raise ValueError(f"delay_s: expected at most {LONGEST_DELAY_S} seconds (ten years), got {excerpt(delay_s)}")
         super().__init__(delay_s, reason)
         self.delay_s, self.reason = delay_s, reason
 

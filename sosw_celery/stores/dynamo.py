@@ -18,7 +18,7 @@ import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused
+from sosw_celery.errors import ContentRefused, StoreError, StoreUnavailable, TransactionRefused
 from sosw_celery.stores.shortcuts import shorten
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ CONFLICT_CODES = frozenset({"TransactionConflictException", "TransactionInProgre
 
 #: The same, and the throttles, as reasons per item of a cancelled transaction; botocore does not repeat these.
 PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+#: Codes that say "not this, now or ever", as reasons of a cancelled transaction too.
+CONTENT_CODES = frozenset({"ValidationError", "ValidationException"})
 
 #: Sends of a call that meets conflicts: with the waits below it gives up after about 4 s.
 ATTEMPTS = 14
@@ -143,7 +146,7 @@ def cancellation_codes(error: ClientError) -> list[str]:
 
 @contextlib.contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Turn botocore's errors inside the block into `StoreUnavailable` (try again) or `StoreError`.
+    """Turn botocore's errors inside the block into `StoreUnavailable` (try again), `ContentRefused` or `StoreError`.
 
     Errors that a caller treats as ordinary outcomes (a failed condition) have to be caught inside the block.
     """
@@ -151,10 +154,13 @@ def translated(operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error_code(error)
+        refusals = sorted(CONTENT_CODES & {code, *cancellation_codes(error)})
+        if refusals:
+            raise ContentRefused("dynamodb", operation, refusals[0]) from error
         kind = StoreUnavailable if code in RETRYABLE_CODES else StoreError
         raise kind("dynamodb", operation, code) from error
     except ParamValidationError as error:
-        raise StoreError("dynamodb", operation, type(error).__name__) from error
+        raise ContentRefused("dynamodb", operation, type(error).__name__) from error
     except BotoCoreError as error:  # no connection, time-outs, no credentials
         raise StoreUnavailable("dynamodb", operation, type(error).__name__) from error
 
@@ -198,6 +204,7 @@ def transact(
     Raises:
         TransactionRefused: A condition failed; tells which.
         StoreUnavailable: Every send met a conflict, or the store did not answer; whether it took effect is unknown.
+        ContentRefused: It can never take effect, for what one of the items says.
         StoreError: The store refused the call.
     """
     token = str(uuid.uuid4())

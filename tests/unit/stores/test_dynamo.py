@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from sosw_celery.errors import StoreError, StoreUnavailable, TransactionRefused, TransitionRefused
+from sosw_celery.errors import ContentRefused, StoreError, StoreUnavailable, TransactionRefused, TransitionRefused
 from sosw_celery.stores.dynamo import connect, patiently, sent_only_if, transact, translated
 
 
@@ -97,14 +97,16 @@ def test_endless_conflicts_end_as_unavailable(sleep: Callable[[float], None], wa
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (cancelled("None", "ValidationError"), StoreError),
+        (cancelled("None", "ValidationError"), ContentRefused),
+        (refused("ValidationException"), ContentRefused),
+        (refused("AccessDeniedException"), StoreError),
         (refused("ResourceNotFoundException"), StoreError),
         (refused("ThrottlingException"), StoreUnavailable),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), StoreUnavailable),
     ],
 )
 def test_other_errors_are_translated(error: Exception, kind: type[StoreError], sleep: Callable[[float], None]) -> None:
-    """Errors of the vendor end here: what may pass is unavailable, the rest an error of the store."""
+    """Errors of the vendor end here: what may pass is unavailable, what never can says so."""
     with pytest.raises(StoreError) as caught:
         transact(Answers(error), [], "FinishPart", sleep=sleep)  # type: ignore[arg-type]
     assert type(caught.value) is kind

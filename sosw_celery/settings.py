@@ -28,7 +28,7 @@ from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.ecology_settings import EcologyConfig, HealthMetric, coefficients
-from sosw_celery.errors import ConfigError
+from sosw_celery.errors import LONGEST_DELAY_S, ConfigError
 from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
 from sosw_celery.notice_settings import NoticesConfig, SnsConfig
 
@@ -107,9 +107,9 @@ class LabourerSettings(_Section):
     #: Starts per time in the whole cluster, in Celery's notation: `10/s`, `100/m`, `1000/h`. None: not limited.
     rate_limit: str | float | None = None
     #: Seconds before the first retry, doubled with each further one; None takes that of the section.
-    retry_backoff: float | None = Field(None, ge=0)
+    retry_backoff: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
     #: Longest wait between two attempts, seconds; None takes that of the section.
-    retry_backoff_max: float | None = Field(None, ge=0)
+    retry_backoff_max: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
     #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
     retry_jitter: bool | None = None
     #: Where its class stands, `my_module:Processor`, for a class without a `name` of its own; workers import it.
@@ -252,9 +252,9 @@ class Settings(_Section):
     #: Attempts after which a task is dead.
     max_attempts: int = Field(3, ge=1, le=10_000)
     #: Seconds before the first retry, doubled with each further one.
-    retry_backoff: float = Field(1.0, ge=0)
+    retry_backoff: float = Field(1.0, ge=0, le=LONGEST_DELAY_S)
     #: Longest wait between two attempts, seconds.
-    retry_backoff_max: float = Field(600.0, ge=0)
+    retry_backoff_max: float = Field(600.0, ge=0, le=LONGEST_DELAY_S)
     #: Whether waits are spread at random between 0 and the backoff.
     retry_jitter: bool = True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sosw_celery.errors import LONGEST_DELAY_S
+
 __all__ = ["Dead", "Retry", "RetryPolicy", "decide"]
 
 #: 2 to this power already exceeds any sensible `backoff_max`; keeps the float from overflowing at high attempts.
@@ -46,13 +48,18 @@ def decide(policy: RetryPolicy, attempts: int, chance: float, wanted_delay_s: fl
     Parameters:
         attempts: Number of the failed attempt, from 1.
         chance: A random number from 0 up to 1, used where the policy has jitter.
-        wanted_delay_s: A wait that the worker itself asked for; taken as it is, without jitter.
+        wanted_delay_s: A wait that the worker itself asked for; taken as it is, without jitter, up to ten years.
 
     Source: Celery's `retry_backoff`, `retry_backoff_max` and `retry_jitter`, with the same formula.
     """
     if attempts >= policy.max_attempts:
         return Dead()
     if wanted_delay_s is not None:
-        return Retry(max(0.0, wanted_delay_s))
+        return Retry(_bounded(wanted_delay_s))
     backoff = min(policy.backoff_s * 2 ** min(attempts - 1, MAX_EXPONENT), policy.backoff_max_s)
-    return Retry(backoff * chance if policy.jitter else backoff)
+    return Retry(_bounded(backoff * chance if policy.jitter else backoff))
+
+
+def _bounded(delay_s: float) -> float:
+    """Return a wait that can be kept: a row that is due never, or at no time at all, would be in the others' way."""
+    return float(min(max(delay_s, 0.0), LONGEST_DELAY_S)) if delay_s == delay_s else 0.0

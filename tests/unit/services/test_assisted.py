@@ -283,3 +283,14 @@ def test_a_sibling_that_cannot_be_announced_is_spawned_all_the_same(assisted: As
         assisted.system.settings, assisted.system.task_table, announce=fail, clock=lambda: assisted.system.now
     )
     assert siblings.spawn(hint.attempt, "", Sibling.of("task-001", 1, {}, [])) is True
+
+
+def test_an_absurd_delay_of_a_failed_attempt_leaves_it_to_the_backoff(assisted: Assisted) -> None:
+    """A worker of another version asks for it; the attempt has ended all the same."""
+    (hint,) = assisted.hand_out()
+    message = closing_message(FAILED, hint.attempt, Outcome(), error="not yet", delay_s=1.8e18)
+    assisted.assistant.handle(message)
+    due = assisted.task().desired_launch_time
+    assert due is not None
+    assert due <= assisted.system.now + 600
+    assert assisted.task().extra["last_error"].startswith("not yet (delay_s: expected at most 315576000 seconds")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sosw_celery.clock import now
+from sosw_celery.delays import Delay, seconds_until
 from sosw_celery.excerpt import excerpt
 
 __all__ = [
-    "LONGEST_DELAY_S",
     "ConfigError",
     "ContentRefused",
     "InvalidJob",
@@ -30,9 +31,6 @@ __all__ = [
     "TransactionRefused",
     "TransitionRefused",
 ]
-
-#: Seconds that a task may wait at most, for a retry as for anything else: ten years.
-LONGEST_DELAY_S = 315_576_000
 
 
 class SoswError(Exception):
@@ -223,19 +221,21 @@ class RetryLater(SoswError):
     """Raise this in a worker to have the task retried; not a failure of the code.
 
     Parameters:
-        delay_s: Seconds until the task is put back into the queue, at most ten years; less than 0 counts as 0. None
-            leaves it to the labourer's backoff.
+        delay_s: How long the task waits before it is put back into the queue: seconds (a number, or the text of one, as
+            a `Retry-After` header has it), a timedelta, a datetime with a time zone, or the text of an HTTP date. What
+            is past means at once; None leaves it to the labourer's backoff. Kept as seconds.
         reason: Kept on the task as its last error.
 
     Raises:
-        ValueError: The delay is no number of seconds, or more than ten years. `time.time_ns()` is, as a rule.
+        ValueError: `delay_s` is none of these, or longer than ten years.
     """
 
-    def __init__(self, delay_s: float | None = None, reason: str = "the worker asked for a retry") -> None:
-        if delay_s is not None and not delay_s <= LONGEST_DELAY_S:  # nor is NaN
-            raise ValueError(f"delay_s: expected at most {LONGEST_DELAY_S} seconds (ten years), got {excerpt(delay_s)}")
-        super().__init__(delay_s, reason)
-        self.delay_s, self.reason = delay_s, reason
+    delay_s: float | None
+
+    def __init__(self, delay_s: Delay | None = None, reason: str = "the worker asked for a retry") -> None:
+        self.delay_s = None if delay_s is None else seconds_until(delay_s, float(now()), "RetryLater.delay_s")
+        self.reason = reason
+        super().__init__(self.delay_s, reason)
 
     def __str__(self) -> str:
         when = "after the usual backoff" if self.delay_s is None else f"in {self.delay_s:g} s"

@@ -27,8 +27,9 @@ from sosw_celery.core.masking import masked
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
+from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.ecology_settings import EcologyConfig, HealthMetric, coefficients
-from sosw_celery.errors import LONGEST_DELAY_S, ConfigError
+from sosw_celery.errors import ConfigError
 from sosw_celery.history_settings import MetaHandlerConfig, MetaTableConfig
 from sosw_celery.notice_settings import NoticesConfig, SnsConfig
 

@@ -30,10 +30,12 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celery import Task
 from celery.exceptions import Ignore
+from celery.utils.time import maybe_make_aware
 
 from sosw_celery import closing
 from sosw_celery.celery import app as sosw_app
@@ -41,6 +43,7 @@ from sosw_celery.clock import steady
 from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
 from sosw_celery.core.siblings import Sibling, next_depth
+from sosw_celery.delays import Delay
 from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
 from sosw_celery.processor import Processor, call_arguments, counters
@@ -233,25 +236,27 @@ class Worker(Processor, CeleryTask):
         exc: BaseException | None = None,
         throw: bool = True,
         eta: Any = None,
-        countdown: float | None = None,
+        countdown: Delay | None = None,
         max_retries: int | None = None,
         **options: Any,
     ) -> RetryLater:
         """End this attempt and have the task tried again, as Celery's `retry` does, but through the task table.
 
         Parameters:
-            countdown: Seconds until the retry; None leaves it to the labourer's backoff. `eta`, a datetime, likewise.
+            countdown: Wait until the retry, as `RetryLater` takes it; None leaves it to the labourer's backoff. `eta`,
+                a datetime, likewise; one without a time zone is of UTC, as Celery takes it.
             max_retries: Raises `exc` instead when that many retries have been made; the labourer's `max_attempts`
                 holds in any case.
 
         Raises:
             RetryLater: Always, unless `throw` is false; then it is returned, for the caller to raise.
+            ValueError: `countdown` or `eta` is no wait.
         """
         run = run_of(self.request)
         if exc is not None and max_retries is not None and run is not None and run.task.attempts > max_retries:
             raise exc
-        if countdown is None and eta is not None:
-            countdown = max(0.0, (eta - self.app.now()).total_seconds())
+        if countdown is None:
+            countdown = maybe_make_aware(eta) if isinstance(eta, datetime) else eta
         later = RetryLater(countdown, "the worker asked for a retry" if exc is None else describe(exc))
         if throw:
             raise later from exc

@@ -124,7 +124,7 @@ def _error_of(reason: str, delay_s: float | None) -> str | RetryLater:
     if delay_s is None:
         return reason
     try:
-        return RetryLater(float(delay_s), reason)
+        return RetryLater(delay_s, reason)
     except ValueError as problem:  # asked for by a worker of another version: the attempt has ended all the same
         return f"{reason} ({problem})"
 

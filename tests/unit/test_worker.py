@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import types
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ import pytest
 
 from sosw_celery import Worker, app
 from sosw_celery.core.model import Task
-from sosw_celery.errors import ConfigError
+from sosw_celery.errors import ConfigError, RetryLater
 from sosw_celery.registration import register_configured, worker_class
 from sosw_celery.runs import WorkerRun
 from sosw_celery.settings import load_settings
 from sosw_celery.wiring import Services
 
+NAIVE = datetime.datetime.fromisoformat("1998-11-06T08:50:37")
 MADE: list[str] = []
 
 
@@ -172,3 +174,31 @@ def test_what_the_event_has_of_its_task_is_not_part_of_a_siblings_payload() -> N
     assert run.without_ids({**run.event(), "a": 2}) == {"a": 2, "job_id": "mine"}
     assert run.without_ids({"task_id": "another", "attempts": 2}) == {"task_id": "another"}
     assert run.sibling_depth == 0
+
+
+# ---- retries
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        ({"countdown": "4"}, 4.0),
+        ({"countdown": datetime.timedelta(minutes=1)}, 60.0),
+        ({"countdown": "Fri, 06 Nov 1998 08:50:37 GMT"}, 0.0),
+        ({"eta": NAIVE}, 0.0),
+        ({"eta": NAIVE, "countdown": 9}, 9.0),
+        ({}, None),
+    ],
+)
+def test_a_retry_waits_as_it_was_asked_to(wait: dict[str, Any], seconds: float | None) -> None:
+    """`countdown` and `eta` are taken as `RetryLater` takes a wait; an `eta` without a time zone as Celery does."""
+    with pytest.raises(RetryLater) as caught:
+        Processor.register_as("one").retry(**wait)
+    assert caught.value.delay_s == seconds
+
+
+@pytest.mark.parametrize("wait", [{"countdown": "soon"}, {"countdown": 1e16}, {"eta": "at noon"}])
+def test_a_retry_that_cannot_be_kept_is_refused_where_it_is_asked_for(wait: dict[str, Any]) -> None:
+    """In one line that says what is expected; the attempt fails with it."""
+    with pytest.raises(ValueError, match=r"RetryLater\.delay_s: expected seconds .*, got "):
+        Processor.register_as("one").retry(**wait)

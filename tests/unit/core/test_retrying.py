@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sosw_celery.core.retrying import Dead, Retry, RetryPolicy, decide
-from sosw_celery.errors import LONGEST_DELAY_S, RetryLater
+from sosw_celery.delays import LONGEST_DELAY_S
 
 POLICY = RetryPolicy(max_attempts=5, backoff_s=2, backoff_max_s=10, jitter=False)
 
@@ -57,12 +55,3 @@ def test_no_wait_is_longer_than_ten_years(wanted: float, backoff: float, maximum
     for verdict in (decide(policy, 1, 0.5, wanted), decide(policy, 1, 0.5)):
         assert isinstance(verdict, Retry)
         assert 0 <= verdict.delay_s <= LONGEST_DELAY_S
-
-
-@pytest.mark.parametrize("delay_s", [1_795_392_000_000_000_000, 1e16, math.nan, math.inf, LONGEST_DELAY_S + 1])
-def test_an_absurd_delay_is_refused_where_it_is_asked_for(delay_s: float) -> None:
-    """Nanoseconds instead of seconds, for one; ten years are taken."""
-    with pytest.raises(ValueError, match=r"delay_s: expected at most 315576000 seconds \(ten years\), got "):
-        RetryLater(delay_s)
-    assert RetryLater(LONGEST_DELAY_S).delay_s == LONGEST_DELAY_S
-    assert RetryLater(-1).delay_s == -1

@@ -293,4 +293,4 @@ def test_an_absurd_delay_of_a_failed_attempt_leaves_it_to_the_backoff(assisted: 
     due = assisted.task().desired_launch_time
     assert due is not None
     assert due <= assisted.system.now + 600
-    assert assisted.task().extra["last_error"].startswith("not yet (delay_s: expected at most 315576000 seconds")
+    assert assisted.task().extra["last_error"].startswith("not yet (RetryLater.delay_s: expected seconds")

@@ -14,7 +14,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
-from sosw_celery import closing, lines
+from sosw_celery import closing, event_loop, lines
 from sosw_celery.board import board
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.leases import watchdog
@@ -30,12 +30,13 @@ logger = logging.getLogger(__name__)
 
 @task_success.connect(weak=False)
 def close_completed(sender: Any = None, result: Any = None, **_: Any) -> None:
-    """Close the attempt whose body returned: as completed, unless the body marked it as failed."""
+    """Close the attempt whose body returned: as completed, unless it marked it as failed, or has yet to be run."""
     run = run_of(sender.request) if isinstance(sender, Worker) else None
     if run is None:
         return
-    if run.marked_failed is not None:
-        _end_failed(sender, run.marked_failed)
+    failed = event_loop.unrun(result) or run.marked_failed
+    if failed is not None:
+        _end_failed(sender, failed)
         return
     outcome = sender.outcome_of(run, result)
     _forget(sender, run, completed=True)

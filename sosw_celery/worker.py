@@ -25,6 +25,7 @@ before the first of them: nothing is connected at import, and nothing that is co
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -37,7 +38,7 @@ from celery import Task
 from celery.exceptions import Ignore
 from celery.utils.time import maybe_make_aware
 
-from sosw_celery import closing
+from sosw_celery import closing, event_loop
 from sosw_celery.celery import app as sosw_app
 from sosw_celery.clock import steady
 from sosw_celery.core.merging import merged_deeply
@@ -61,6 +62,10 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
+#: Methods of which one is the body of a labourer, and what Celery calls beside it.
+BODY = ("__call__", "run")
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+
 #: Objects are made one after the other, also with threads.
 _making = threading.RLock()
 
@@ -77,6 +82,8 @@ class Worker(Processor, CeleryTask):
 
     #: The process in which `__init__` has run.
     _made_in_pid = 0
+    #: Whether a `__call__` of the class is a coroutine function, in which `super().__call__(event)` may be awaited.
+    _is_awaited = False
     #: The run under way, in a process that has one at a time.
     _only_run: WorkerRun | None = None
 
@@ -90,6 +97,11 @@ class Worker(Processor, CeleryTask):
         # Celery keeps what belongs to a task on its class: a subclass of a labourer needs its own.
         cls.__bound__ = False
         own = vars(cls)
+        if event_loop.is_coroutine_function(cls.__call__):
+            cls.__call__ = event_loop.runs_to_its_end(cls.__call__)  # type: ignore[method-assign]
+            cls._is_awaited = True
+        if own.get("_decorated") or own.get("name"):
+            _check_body(cls)
         if own.get("_decorated"):
             cls.__init__ = _made_later  # type: ignore[assignment,method-assign]  # Celery makes the object at import
         elif not own.get("abstract") and own.get("name"):
@@ -154,9 +166,11 @@ class Worker(Processor, CeleryTask):
                 with what it is at the end of this one, when this one completes. Stats begin anew in any case.
         """
         event, reset_result, others = call_arguments(*args, **kwargs)
-        returned = self.run(event, **others)
         self._run_now().keeps_result = not reset_result
-        return returned
+        returned = self.run(event, **others)
+        if inspect.iscoroutine(returned) and event_loop.is_coroutine_function(self.run):
+            return event_loop.run_here(returned)
+        return event_loop.Given(returned) if self._is_awaited and event_loop.is_running() else returned
 
     @property
     def meta_handler(self) -> OwnMeta:
@@ -391,6 +405,16 @@ class Worker(Processor, CeleryTask):
         elif task_id is not None and task_id != run.task.task_id:
             raise ValueError(f"a worker marks its own task, {run.task.task_id}, not {task_id}")
         return run
+
+
+def _check_body(cls: type[Worker]) -> None:
+    """Refuse what would be called and never run: its tasks would be closed as completed."""
+    for name in (*BODY, *HOOKS):
+        method = getattr(cls, name)
+        if event_loop.yields(method):
+            raise TypeError(f"labourer {cls.name!r}: expected {name} without `yield`: nobody would run what follows it")
+        if name in HOOKS and event_loop.is_coroutine_function(method):
+            raise TypeError(f"labourer {cls.name!r}: expected {name} without `async`: Celery does not await it")
 
 
 def _made_later(_: Worker) -> None:

@@ -189,6 +189,7 @@ class Heartbeat(bootsteps.StartStopStep):
             "accepted": pulse.accepted,
             "problems": verdict.problems,
             "is_stopping": pulse.is_stopping,
+            "heartbeat_s": services_of(self._app).settings.heartbeat_s,
         }
         try:
             nodes.put(pulse.node, note)
@@ -200,8 +201,7 @@ class Heartbeat(bootsteps.StartStopStep):
             self._redis_since = pulse.written_at
 
     def _nodes(self) -> Nodes:
-        services = services_of(self._app)
-        return Nodes(services.redis, prefix=services.settings.redis_prefix)
+        return services_of(self._app).nodes
 
 
 def _capacity(worker: Any) -> int:

@@ -40,6 +40,7 @@ from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.lambda_functions import LambdaFunctions
 from sosw_celery.stores.meta_table import MetaTable
 from sosw_celery.stores.metrics import Source, sources_from
+from sosw_celery.stores.nodes import Nodes
 from sosw_celery.stores.notice_targets import targets_from
 from sosw_celery.stores.outbox import Outbox
 from sosw_celery.stores.queue_file import QueueFiles, queue_files_from
@@ -116,6 +117,11 @@ class Services:
     def slots(self) -> Slots:
         """Who runs."""
         return Slots(self.redis, prefix=self.settings.redis_prefix)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """What the worker nodes of the cluster say of themselves."""
+        return Nodes(self.redis, prefix=self.settings.redis_prefix)
 
     @cached_property
     def job_table(self) -> JobTable:

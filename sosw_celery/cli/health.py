@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from sosw_celery.cli.output import json_option, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.liveness import Pulse, Verdict, judge
 from sosw_celery.stores.pulse_files import DIRECTORY, PulseFiles, is_there
+
+if TYPE_CHECKING:
+    from sosw_celery.stores.nodes import NodeNote
 
 __all__ = ["full_name", "health"]
 
@@ -39,7 +42,7 @@ LIMIT_S = 60.0
     show_default=True,
     help="Seconds of silence, or of idling while messages wait, after which a node counts as dead.",
 )
-@click.option("--all", "everywhere", is_flag=True, help="Show the nodes of the whole cluster, as each sees itself.")
+@click.option("--all", "everywhere", is_flag=True, help="The nodes of the whole cluster, as each sees itself.")
 @data_option
 @json_option
 def health(node: str | None, limit_s: float, everywhere: bool, data: Path, as_json: bool) -> None:
@@ -47,7 +50,8 @@ def health(node: str | None, limit_s: float, everywhere: bool, data: Path, as_js
 
     Not whether a process is there: whether its event loop turns, whether messages wait while it has free processes,
     and whether it renews its leases. A broker or a Redis that does not answer is told, and is no failure: a restart of
-    the worker would not help.
+    the worker would not help. With --all a node is shown for ten minutes after its last sign of life; one that missed
+    three of them has a problem.
     """
     if everywhere:
         _show_cluster(data, as_json)
@@ -123,24 +127,22 @@ def _as_dict(pulse: Pulse, verdict: Verdict, now: float) -> dict[str, Any]:
 
 
 def _show_cluster(data: Path, as_json: bool) -> None:
-    from sosw_celery.stores.nodes import Nodes
-
-    services = services_at(data)
-    notes = Nodes(services.redis, prefix=services.settings.redis_prefix).all()
+    notes = services_at(data).nodes.all()
     if as_json:
-        print_json([{"node": one.node, "age_s": one.age_s, **one.note} for one in notes])
-        return
-    print_table(
-        ["node", "queues", "busy", "taken up", "seen", "problems"],
-        [
-            (
-                one.node,
-                ", ".join(one.note["queues"]),
-                f"{one.note['busy']}/{one.note['capacity']}",
-                one.note["accepted"],
-                f"{one.age_s:.0f} s ago",
-                "; ".join(one.note["problems"]) or ("stopping" if one.note["is_stopping"] else "-"),
-            )
-            for one in notes
-        ],
+        print_json([{"node": one.node, "age_s": one.age_s, **one.note, "problems": one.problems} for one in notes])
+    else:
+        print_table(["node", "queues", "busy", "taken up", "seen", "problems"], [_row(one) for one in notes])
+    if any(one.problems for one in notes):
+        raise click.exceptions.Exit(ExitCode.FAILURE)
+
+
+def _row(one: NodeNote) -> tuple[Any, ...]:
+    note = one.note
+    return (
+        one.node,
+        ", ".join(note["queues"]),
+        f"{note['busy']}/{note['capacity']}",
+        note["accepted"],
+        f"{one.age_s:.0f} s ago",
+        "; ".join(one.problems) or ("stopping" if note["is_stopping"] else "-"),
     )

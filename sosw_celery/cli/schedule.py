@@ -20,7 +20,9 @@ from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
 from sosw_celery.cli.preview import Chunker, job_argument, read_job
 from sosw_celery.cli.runtime import data_option, end_on_sigterm, services_at
+from sosw_celery.cli.status import not_served
 from sosw_celery.core.model import JobState, JobSummary
+from sosw_celery.errors import StoreError
 
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
@@ -33,7 +35,7 @@ ENDED = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD, JobState.RE
 POLL_S = 0.5
 #: Seconds between two lines of progress where no bar can be drawn.
 LINE_S = 5.0
-#: Seconds after which a job that nobody has taken up makes one ask for the Scheduler.
+#: Seconds without progress after which one looks for workers.
 PATIENCE_S = 10.0
 
 Show = Callable[[JobSummary], None]
@@ -96,7 +98,7 @@ def schedule(source: Path, job_id: str | None, wait: bool, timeout_s: float | No
         return
     if not as_json:
         click.echo(accepted)
-    with _progress(console(err=True)) as show:
+    with _progress(console(err=True), _Nudge(services)) as show:
         summary = wait_for(services, accepted, show, timeout_s)
     if summary is None:
         raise CommandFailed(f"job {accepted} has not ended after {duration(timeout_s)}; it goes on", ExitCode.TIMEOUT)
@@ -124,10 +126,10 @@ def _print_end(summary: JobSummary, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _progress(out: Console) -> Iterator[Show]:
+def _progress(out: Console, nudge: _Nudge) -> Iterator[Show]:
     """Give a function that shows where the job stands: as a bar, or every few seconds as a line."""
     if not out.is_terminal:
-        yield _Lines()
+        yield _Lines(nudge)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -138,7 +140,6 @@ def _progress(out: Console) -> Iterator[Show]:
     )
     with Progress(*columns, console=out, transient=True) as progress:
         bar = progress.add_task("accepted", total=None)
-        nudge = _Nudge()
 
         def show(summary: JobSummary) -> None:
             if text := nudge(summary):
@@ -152,9 +153,9 @@ def _progress(out: Console) -> Iterator[Show]:
 class _Lines:
     """Prints a line about the job on stderr every few seconds, and at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, nudge: _Nudge) -> None:
         self._next = 0.0
-        self._nudge = _Nudge()
+        self._nudge = nudge
 
     def __call__(self, summary: JobSummary) -> None:
         if text := self._nudge(summary):
@@ -167,18 +168,23 @@ class _Lines:
 
 
 class _Nudge:
-    """Says once what may be missing when nobody takes the job up."""
+    """Says once what may be missing when a job does not move."""
 
-    def __init__(self) -> None:
-        self._since = time.monotonic()
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._moved_at = time.monotonic()
+        self._seen: object = None
         self._said = False
 
     def __call__(self, summary: JobSummary) -> str:
-        waited = time.monotonic() - self._since
-        if self._said or summary.state is not JobState.ACCEPTED or waited < PATIENCE_S:
+        seen = (summary.state, summary.written, summary.completed, summary.dead)
+        if seen != self._seen:
+            self._seen, self._moved_at = seen, time.monotonic()
+        if self._said or summary.state in ENDED or time.monotonic() - self._moved_at < PATIENCE_S:
             return ""
-        self._said = True
-        return (
-            "nobody has taken the job up yet; does a worker with -Q sosw_scheduler run? "
-            "(sosw-celery up starts all that is needed)"
-        )
+        self._moved_at = time.monotonic()
+        with contextlib.suppress(StoreError):  # the job can be waited for without Redis
+            missing = not_served(self._services, self._services.nodes.all(), [summary.labourer_id])
+            self._said = bool(missing)
+            return "; ".join(missing)
+        return ""

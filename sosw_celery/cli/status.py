@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,13 +16,16 @@ from sosw_celery.cli.output import duration, json_option, number, print_json, pr
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.durations import eta_s
 from sosw_celery.core.model import JobSummary
+from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import JobNotFound
+from sosw_celery.stores.nodes import NodeNote
 from sosw_celery.stores.slots import Readiness
+from sosw_celery.wiring import QUEUES
 
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
 
-__all__ = ["COUNT_LIMIT", "LabourerStatus", "labourer_status", "open_jobs", "status"]
+__all__ = ["COUNT_LIMIT", "LabourerStatus", "labourer_status", "not_served", "open_jobs", "status"]
 
 #: Rows of a queue that are counted at most: reading all of a long one costs money and time.
 COUNT_LIMIT = 10_000
@@ -38,6 +42,8 @@ class LabourerStatus:
         queued: Tasks in its queue, those handed out included; `COUNT_LIMIT` stands for that many or more.
         running: Slots whose attempt runs.
         handed_out: Slots whose hint waits for a worker.
+        nodes, processes: Worker nodes that take messages from its queue, and the processes that they have for it and
+            for whatever else they serve.
         cap: Slots in all.
         health: Eco status 0 to 4 of the worst metric; None without metrics, or while one is not known.
         limit: Slots that its health leaves it.
@@ -61,10 +67,17 @@ class LabourerStatus:
     average_duration_s: float | None
     max_duration_s: float | None
     eta_s: float | None
+    nodes: int
+    processes: int
 
 
-def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
-    """Return what a labourer is at, by counts that stop at `COUNT_LIMIT`."""
+def labourer_status(services: Services, labourer_id: str, nodes: Sequence[NodeNote] = ()) -> LabourerStatus:
+    """Return what a labourer is at, by counts that stop at `COUNT_LIMIT`.
+
+    Parameters:
+        nodes: The worker nodes of the cluster.
+    """
+    serving = [node for node in nodes if labourer_id in node.serves]
     usage = services.slots.look(labourer_id)
     table = services.task_table
     labourer = services.durations.measured(services.settings.labourer(labourer_id))
@@ -93,7 +106,23 @@ def labourer_status(services: Services, labourer_id: str) -> LabourerStatus:
         )
         if max(queued, waiting) < COUNT_LIMIT
         else None,
+        nodes=len(serving),
+        processes=sum(node.note.get("capacity", 0) for node in serving),
     )
+
+
+def not_served(services: Services, nodes: Sequence[NodeNote], labourers: Iterable[str]) -> list[str]:
+    """Return a line for each thing that nobody does: the system's own work, and that of these labourers."""
+    served = {queue for node in nodes for queue in node.serves}
+    own = [queue for queue in dict.fromkeys(QUEUES.values()) if queue not in served]
+    lines = [f"no worker serves {', '.join(own)}: celery -A sosw_celery worker -Q {','.join(own)}"] if own else []
+    for labourer_id in dict.fromkeys(labourers):
+        if labourer_id not in services.settings.labourers:
+            known = did_you_mean(labourer_id, services.settings.labourers)
+            lines.append(f"labourer {labourer_id} is not configured, its tasks wait until it is{known}")
+        elif labourer_id not in served:
+            lines.append(f"no worker serves {labourer_id}: celery -A sosw_celery worker -Q {labourer_id}")
+    return lines
 
 
 def open_jobs(services: Services, limit: int) -> list[JobSummary]:
@@ -119,17 +148,19 @@ def open_jobs(services: Services, limit: int) -> list[JobSummary]:
 def status(job_limit: int, data: Path, as_json: bool) -> None:
     """Show what each labourer and each open job is at.
 
-    Queues are counted up to 10,000 tasks.
+    Queues are counted up to 10,000 tasks. Workers are the processes of nodes that serve the labourer's queue.
     """
     services = services_at(data)
-    labourers = [labourer_status(services, labourer_id) for labourer_id in services.settings.labourers]
+    nodes = services.nodes.all()
+    labourers = [labourer_status(services, labourer_id, nodes) for labourer_id in services.settings.labourers]
     jobs = open_jobs(services, job_limit)
+    warnings = not_served(services, nodes, [*services.settings.labourers, *(job.labourer_id for job in jobs)])
     if as_json:
         counted = [{**asdict(labourer), "count_limit": COUNT_LIMIT} for labourer in labourers]
-        print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs]})
+        print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs], "warnings": warnings})
         return
     print_table(
-        ["labourer", "queued", "running", "handed out", "retry", "slots", "health", "ETA"],
+        ["labourer", "queued", "running", "handed out", "retry", "workers", "slots", "health", "ETA"],
         [
             (
                 labourer.labourer_id,
@@ -137,6 +168,7 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
                 f"{labourer.running}/{labourer.cap}",
                 labourer.handed_out,
                 _counted(labourer.waiting),
+                labourer.processes,
                 labourer.slots,
                 _health(labourer),
                 duration(labourer.eta_s),
@@ -144,6 +176,8 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
             for labourer in labourers
         ],
     )
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
     click.echo()
     if not jobs:
         click.echo("no open jobs" if job_limit else "jobs not asked for")

@@ -10,7 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
-__all__ = ["Pulse", "Verdict", "judge", "noticed_waiting"]
+__all__ = ["Pulse", "Verdict", "judge", "noticed_waiting", "silence_of"]
+
+#: A node has fallen silent when it missed so many signs of life.
+MISSED = 3
+#: Seconds between two signs of life of a node that does not say.
+HEARTBEAT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,17 @@ def judge(pulse: Pulse, now: float, limit_s: float) -> Verdict:
     if pulse.is_stopping:
         return Verdict(remarks=("it was asked to end, and finishes what runs",))
     return Verdict(tuple(_problems(pulse, limit_s)), tuple(_remarks(pulse)))
+
+
+def silence_of(age_s: float, heartbeat_s: float | None) -> str | None:
+    """Return what is wrong with a node whose last sign of life in Redis is so old; None: it is not too old.
+
+    Parameters:
+        heartbeat_s: Seconds between two signs of life of this node; None when it does not say.
+    """
+    if age_s <= MISSED * (heartbeat_s or HEARTBEAT_S):
+        return None
+    return f"no sign of life for {age_s:.0f} s: it is dead, frozen, or cut off from Redis"
 
 
 def noticed_waiting(

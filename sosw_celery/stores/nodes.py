@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from sosw_celery.core.liveness import silence_of
 from sosw_celery.stores.redis_errors import translated
 
 if TYPE_CHECKING:
@@ -31,6 +32,18 @@ class NodeNote:
     node: str
     age_s: float
     note: Mapping[str, Any]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the node: that it is silent, else what it knows itself."""
+        silence = silence_of(self.age_s, self.note.get("heartbeat_s"))
+        return (silence,) if silence else tuple(self.note.get("problems", ()))
+
+    @property
+    def serves(self) -> Sequence[str]:
+        """The queues that it takes messages from; none when it is silent, or about to end."""
+        is_there = silence_of(self.age_s, self.note.get("heartbeat_s")) is None
+        return self.note.get("queues", ()) if is_there and not self.note.get("is_stopping") else ()
 
 
 class Nodes:

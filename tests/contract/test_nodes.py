@@ -28,3 +28,24 @@ def test_prefixes_keep_systems_apart(redis_url: str) -> None:
     with redis.from_url(redis_url) as client:
         Nodes(client, prefix="one").put("a@host", {})
         assert Nodes(client, prefix="two").all() == []
+
+
+def test_a_node_that_missed_three_signs_of_life_is_a_problem_and_serves_nothing(redis_url: str) -> None:
+    """Its own rhythm counts; one of an older version, which does not tell it, is held to the default of 5 s."""
+    with redis.from_url(redis_url) as client:
+        nodes = Nodes(client, prefix="p")
+        note = {"queues": ["resize"], "problems": [], "is_stopping": False}
+        nodes.put("dead@host", {**note, "heartbeat_s": 5})
+        nodes.put("old@host", note)
+        nodes.put("slow@host", {**note, "heartbeat_s": 30})
+        nodes.put("stopping@host", {**note, "is_stopping": True})
+        nodes.put("well@host", note)
+        for name in ("dead", "old", "slow"):
+            client.pexpire(f"p:node:{{{name}@host}}", (EXPIRE_S - 19) * 1000)
+        found = {one.node: one for one in nodes.all()}
+        silent = ("no sign of life for 19 s: it is dead, frozen, or cut off from Redis",)
+        assert [found[f"{name}@host"].problems for name in ("dead", "old", "slow", "stopping", "well")] == [
+            *(silent, silent),
+            *((), (), ()),
+        ]
+        assert [name for name, one in found.items() if "resize" in one.serves] == ["slow@host", "well@host"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sosw_celery.cli import sosw, status, task
+from sosw_celery.cli import schedule, sosw, status, task
 from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
 from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
@@ -22,6 +22,7 @@ from sosw_celery.core.health import EcoStatus, allowed
 from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.services.ecology import Health
 from sosw_celery.settings import load_settings
+from sosw_celery.stores.nodes import NodeNote
 from sosw_celery.stores.slots import Usage
 from sosw_celery.stores.task_table import Found
 
@@ -107,6 +108,7 @@ class Services(SimpleNamespace):
         jobs: tuple[JobSummary, ...] = (),
         health: Health | None = None,
         average_s: float | None = None,
+        nodes: tuple[NodeNote, ...] = (),
     ) -> None:
         self.asked: list[int] = []
 
@@ -132,6 +134,7 @@ class Services(SimpleNamespace):
             settings=load_settings({"labourers": {"resize": own}}),
             ecology=ecology,
             durations=SimpleNamespace(measured=measured),
+            nodes=SimpleNamespace(all=lambda: list(nodes)),
             slots=SimpleNamespace(look=lambda labourer_id: Usage(1, 3, "ready")),
             task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
             job_table=SimpleNamespace(unfinished=lambda limit: list(by_id), get=by_id.__getitem__),
@@ -145,7 +148,7 @@ def test_a_huge_queue_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch)
     assert services.asked == [COUNT_LIMIT, COUNT_LIMIT]
     monkeypatch.setattr(status, "services_at", lambda data: services)
     lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
-    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "ready", "-", "-"]
+    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "0", "ready", "-", "-"]
     assert lines[-1] == "no open jobs"
 
 
@@ -182,6 +185,56 @@ def test_status_lists_open_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
     assert found["jobs"] == [job.as_dict()]
     assert found["labourers"][0]["running"] == 3
+
+
+ESSENTIALS = ("sosw_scheduler", "sosw_orchestrator", "sosw_scavenger", "sosw_worker_assistant")
+
+
+def test_status_counts_the_workers_of_a_labourer_and_names_what_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of nodes that live; what is missing is a line on stderr with the command that starts it."""
+    note = {"capacity": 4, "queues": ["resize"]}
+    nodes = (
+        *(NodeNote("a@h", 1, note), NodeNote("b@h", 1, {**note, "capacity": 2}), NodeNote("dead@h", 60, note)),
+        NodeNote("c@h", 1, {"capacity": 1, "queues": ["sosw_orchestrator", "sosw_scavenger", "sosw_worker_assistant"]}),
+    )
+    job = JobSummary("nightly", "resise", JobState.SCHEDULED, tasks=2, written=2)
+    monkeypatch.setattr(status, "services_at", lambda data: Services(nodes=nodes, jobs=(job,)))
+    answer = CliRunner().invoke(sosw, ["status"])
+    head, line = (re.split("  +", text) for text in answer.stdout.splitlines()[:2])
+    assert dict(zip(head, line, strict=True))["workers"] == "6"
+    warnings = [
+        "no worker serves sosw_scheduler: celery -A sosw_celery worker -Q sosw_scheduler",
+        "labourer resise is not configured, its tasks wait until it is, did you mean 'resize'?",
+    ]
+    assert answer.stderr.splitlines() == [f"warning: {text}" for text in warnings]
+    told = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
+    assert (told["labourers"][0]["nodes"], told["labourers"][0]["processes"]) == (2, 6)
+    assert told["warnings"] == warnings
+
+
+def test_status_of_a_system_without_workers_says_how_to_start_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newcomer who started nothing reads both commands."""
+    monkeypatch.setattr(status, "services_at", lambda data: Services())
+    own = ",".join(ESSENTIALS)
+    assert CliRunner().invoke(sosw, ["status"]).stderr.splitlines() == [
+        f"warning: no worker serves {', '.join(ESSENTIALS)}: celery -A sosw_celery worker -Q {own}",
+        "warning: no worker serves resize: celery -A sosw_celery worker -Q resize",
+    ]
+
+
+def test_waiting_for_a_job_that_nobody_works_on_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten seconds without progress; as long as tasks are done, and once it was said, it is silent."""
+    now = 100.0
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: now)
+    everything = NodeNote("e@h", 1, {"capacity": 4, "queues": ESSENTIALS})
+    nudge = schedule._Nudge(Services(nodes=(everything,)))  # type: ignore[arg-type]
+    job = JobSummary("nightly", "resize", JobState.SCHEDULED, tasks=9, written=9)
+    said = []
+    for step in range(6):
+        now = 100.0 + 9 * step
+        said.append(nudge(replace(job, completed=min(step, 2))))
+    line = "no worker serves resize: celery -A sosw_celery worker -Q resize"
+    assert said == ["", "", "", "", line, ""]
 
 
 def test_a_tasks_json_has_its_fields_and_its_parsed_payload(monkeypatch: pytest.MonkeyPatch) -> None:

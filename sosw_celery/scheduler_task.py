@@ -13,6 +13,7 @@ from celery.signals import worker_shutting_down
 from celery.utils import uuid
 
 from sosw_celery.core.job_plan import Envelope
+from sosw_celery.core.masking import masked
 from sosw_celery.errors import InvalidJob, StoreUnavailable
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
@@ -76,13 +77,12 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
             envelope = Envelope(job_id)
         try:
             return super().apply_async((envelope.as_message(),), {}, task_id=task_id, **options)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # told in one line: nothing is broken that a traceback explains
             # Broker and result backend have errors of many kinds (Redis' backend a bare RuntimeError), and none of
             # them may look as if the job was not accepted.
             logger.warning(
-                "job accepted, its message is sent by the next sweep: %s",
-                problem,
-                exc_info=True,
+                "job accepted, its message is sent by the next sweep: %s: %s",
+                *(type(problem).__name__, masked(str(problem))),
                 extra={"job_id": envelope.job_id},
             )
             return self.AsyncResult(task_id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -20,7 +21,7 @@ from sosw_celery.errors import (
     TaskNotFound,
 )
 
-__all__ = ["DEBUG", "CommandFailed", "ExitCode", "Terminated", "code_of", "line_of", "one_exit"]
+__all__ = ["ADDRESSES", "DEBUG", "CommandFailed", "ExitCode", "Terminated", "code_of", "line_of", "one_exit"]
 
 #: Key in click's `Context.meta` under which `--debug` is kept.
 DEBUG = "sosw_celery.debug"
@@ -29,6 +30,23 @@ DEBUG = "sosw_celery.debug"
 NO_TABLE = "ResourceNotFoundException"
 #: How clients call it that nothing answers at an address.
 NOBODY_THERE = frozenset({"ConnectionError", "EndpointConnectionError"})
+#: What no waiting cures, because what was asked, where, or as whom is wrong: the code, and the cure.
+CONFIGURED_WRONG = {
+    NO_TABLE: "a table is missing there; make the tables with `sosw-celery init`, or set sosw.aws_region",
+    "NoCredentialsError": "no AWS credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "PartialCredentialsError": "half of the AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "CredentialRetrievalError": "the AWS credentials cannot be read",
+    "ExpiredTokenException": "the AWS credentials have expired",
+    "UnrecognizedClientException": "AWS does not know these credentials",
+    "InvalidSignatureException": "AWS does not take these credentials",
+    "AccessDeniedException": "these AWS credentials may not do that; see `sosw-celery iam`",
+    "AccessDenied": "these AWS credentials may not do that; see `sosw-celery iam`",
+    "AuthenticationError": "the password of sosw.redis_url is wrong or missing",
+    "AuthorizationError": "the user of sosw.redis_url may not do that",
+    "NoPermissionError": "the user of sosw.redis_url may not do that",
+}
+#: Key in click's `Context.meta` of the addresses that a command asks: store -> address.
+ADDRESSES = "sosw_celery.addresses"
 
 
 class ExitCode(enum.IntEnum):
@@ -73,6 +91,8 @@ def code_of(error: BaseException) -> ExitCode:
     """Return the code with which a command ends because of this error."""
     if isinstance(error, CommandFailed):
         return error.code
+    if isinstance(error, StoreError) and (error.code in CONFIGURED_WRONG or _is_unknown_host(error)):
+        return ExitCode.CONFIG
     codes = (
         (InvalidJob, ExitCode.INVALID_JOB),
         (ConfigError, ExitCode.CONFIG),
@@ -85,19 +105,45 @@ def code_of(error: BaseException) -> ExitCode:
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILURE)
 
 
-def line_of(error: BaseException) -> str:
-    """Return what the user reads about an error, on one line, with the cure where we know it."""
+def line_of(error: BaseException, addresses: Mapping[str, str] | None = None) -> str:
+    """Return what the user reads about an error, on one line, with the cure where we know it.
+
+    Parameters:
+        addresses: Where the stores of this command are.
+    """
     if isinstance(error, click.ClickException):
         text = error.format_message()
-    elif isinstance(error, StoreError) and error.code == NO_TABLE:
-        text = f"{error}: a table is missing, make the tables with `sosw-celery init`"
-    elif isinstance(error, StoreUnavailable) and error.code in NOBODY_THERE:
-        text = f"{error}: is it running? `sosw-celery up` starts the servers on this machine"
+    elif isinstance(error, StoreError):
+        address = (addresses or {}).get(error.store, "")
+        where = f", asked at {address}" if address else ""
+        text = f"{error}{where}{_cure(error)}"
     elif type(error).__module__.startswith("sosw_celery."):
         text = str(error)
     else:
         text = f"{type(error).__name__}: {error} (the traceback is shown with --debug)"
     return f"error: {' '.join(text.split())}"
+
+
+def _cure(error: StoreError) -> str:
+    """Return what is to be done about an error of a store, behind a colon; empty where we do not know."""
+    if error.code in CONFIGURED_WRONG:
+        return f": {CONFIGURED_WRONG[error.code]}"
+    if _is_unknown_host(error):
+        return ": there is no host of this name; is the address, or sosw.aws_region, right?"
+    if isinstance(error, StoreUnavailable) and error.code in NOBODY_THERE:
+        return ": is it running? `sosw-celery up` starts the servers on this machine"
+    return ""
+
+
+def _is_unknown_host(error: BaseException) -> bool:
+    """Return whether it came to this error because a host's name is not known."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # urllib3 wraps what the resolver raised: of its own kinds only the text tells.
+        if isinstance(cause, socket.gaierror) or type(cause).__name__ == "NameResolutionError":
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 @contextlib.contextmanager
@@ -119,5 +165,5 @@ def one_exit(ctx: click.Context) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  # the border: shown here, with its traceback on demand
         if ctx.meta.get(DEBUG):
             traceback.print_exc()
-        click.echo(line_of(error), err=True)
+        click.echo(line_of(error, ctx.meta.get(ADDRESSES)), err=True)
         ctx.exit(code_of(error))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sosw_celery.cli.exits import CommandFailed, ExitCode, Terminated
+from sosw_celery.cli.exits import ADDRESSES, CommandFailed, ExitCode, Terminated
+from sosw_celery.core.masking import masked
 from sosw_celery.errors import SoswError
 
 if TYPE_CHECKING:
@@ -85,12 +86,15 @@ def services_at(data_dir: Path) -> Services:
     services = load_services()
     no_region = importlib.import_module("botocore.exceptions").NoRegionError
     try:
-        _ = services.dynamodb
+        endpoint = services.dynamodb.meta.endpoint_url
     except no_region as error:
         message = (
             f"no AWS region, and no `sosw-celery up` runs on {data_dir}; set sosw.aws_region or AWS_DEFAULT_REGION"
         )
         raise CommandFailed(message, ExitCode.CONFIG) from error
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[ADDRESSES] = {"dynamodb": endpoint, "redis": masked(services.settings.redis_url)}
     return services
 
 

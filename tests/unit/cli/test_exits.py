@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import types
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import COMMANDS, Command, sosw
-from sosw_celery.cli.exits import CommandFailed, ExitCode, Terminated
+from sosw_celery.cli.exits import CommandFailed, ExitCode, Terminated, code_of, line_of
 from sosw_celery.errors import (
     ConfigError,
     InvalidJob,
@@ -60,6 +61,40 @@ def test_an_error_is_one_line_and_a_code(fail: Fail, error: Exception, code: Exi
     assert result.exit_code == code
     assert result.stdout == ""
     assert result.stderr == f"error: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("NoCredentialsError", "no AWS credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ("ExpiredTokenException", "the AWS credentials have expired"),
+        ("ResourceNotFoundException", "a table is missing there; make the tables with `sosw-celery init`"),
+        ("AuthenticationError", "the password of sosw.redis_url is wrong or missing"),
+    ],
+)
+def test_what_waiting_does_not_cure_is_an_error_of_the_configuration(fail: Fail, code: str, cure: str) -> None:
+    """What was asked, what is wrong, and what to do; not "try again later"."""
+    result = fail(StoreUnavailable("dynamodb", "GetItem", code))
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr.startswith(f"error: dynamodb: GetItem failed ({code}): {cure}")
+
+
+def test_an_error_of_a_store_says_where_it_was_asked() -> None:
+    """The address that the command used, without its password."""
+    error = StoreUnavailable("redis", "look", "ConnectionError")
+    assert line_of(error, {"redis": "redis://:***@cache:6379/0", "dynamodb": "https://d"}) == (
+        "error: redis: look failed (ConnectionError), asked at redis://:***@cache:6379/0: is it running? "
+        "`sosw-celery up` starts the servers on this machine"
+    )
+
+
+def test_a_host_that_nobody_knows_is_an_error_of_the_configuration() -> None:
+    """A region or an address with a typo shows as a name that cannot be resolved."""
+    error = StoreUnavailable("dynamodb", "GetItem", "EndpointConnectionError")
+    error.__cause__ = OSError("urllib3's")
+    error.__cause__.__context__ = socket.gaierror(-2, "Name or service not known")
+    assert code_of(error) is ExitCode.CONFIG
+    assert "there is no host of this name" in line_of(error)
 
 
 def test_a_bug_is_one_line_that_says_how_to_see_more(fail: Fail) -> None:

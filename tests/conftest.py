@@ -21,6 +21,7 @@ from botocore.config import Config
 from moto.core.botocore_stubber import BotocoreStubber
 
 from sosw_celery.local import DynamoServer, EngineMissing, RedisServer, engines
+from tests import signals
 from tests.nursery import Nursery
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _clean_environment() -> None:
 
 # Before any test module is imported: the app reads its configuration at import.
 _clean_environment()
+
+signals.pass_none_on()
 
 # moto lets boto3 forget its session after each test: botocore would read and parse all of its models for each one anew.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from tests import signals
+
 __all__ = ["Nursery", "Process"]
 
 ROOT = Path(__file__).parents[1]
@@ -244,6 +246,7 @@ class _Children:
 
 def main() -> None:
     """Fork a process for each order on standard input, and end them all when it ends."""
+    signals.take_defaults()
     for module in COMMON:
         importlib.import_module(module)
     if shared := OF_ONE_NODE & sys.modules.keys():
@@ -293,7 +296,6 @@ def _become(order: Mapping[str, Any]) -> None:
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):

@@ -102,6 +102,7 @@ def end_on_sigterm() -> None:
     """Have SIGTERM end this process as Ctrl-C does, so that what it started is ended in good order."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise_terminated)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:

@@ -71,13 +71,18 @@ def main() -> int:
 
 
 def _wake_on_signals() -> int:
-    """Return a file descriptor that can be read once a signal came that ends this process, or the server ended."""
+    """Return a file descriptor that can be read once a signal came that ends this process, or the server ended.
+
+    Whatever was ignored or blocked where this was started: the server begins with the defaults. What has a handler here
+    has none there.
+    """
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
     signal.set_wakeup_fd(writable)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return readable
 
 

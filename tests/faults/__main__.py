@@ -15,6 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+from tests import signals
+
 AWS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -29,6 +31,7 @@ def main() -> int:
     """Carry out the runs that are asked for, and tell of each and of all."""
     arguments = _arguments()
     _clean_environment()
+    signals.pass_none_on()
     # What is imported here reads the environment.
     from tests.faults import kinds, plan, report, run
     from tests.nursery import Nursery

@@ -38,6 +38,8 @@ class TcpProxy:
         self.to_client_s = 0.0
         self.hangs = False
         self._links: set[_Link] = set()
+        #: All that is open, of links that were given up as well.
+        self._transports: set[asyncio.BaseTransport] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
@@ -54,6 +56,7 @@ class TcpProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.refuse()
+        asyncio.run_coroutine_threadsafe(self._close_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -113,6 +116,17 @@ class TcpProxy:
         self.accept()
 
     # ---- inside
+
+    async def _close_all(self) -> None:
+        """Have everything closed that is open or about to be: who ends before it is warned of by Python."""
+        opening = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        while self._transports:
+            for transport in self._transports:
+                cast(asyncio.Transport, transport).abort()
+            await asyncio.sleep(0)  # the loop tells of the end of each in its next turn
 
     def cpu_s(self) -> float:
         """Return the CPU time that the proxy's thread has used."""
@@ -233,6 +247,8 @@ class _Side(asyncio.Protocol):
         self._onward = link.to_server if is_client else link.to_client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._link.proxy._transports.add(transport)
+        self._transport = transport
         begin = self._link.opened if self._is_client else self._link.connected
         begin(cast(asyncio.Transport, transport))
 
@@ -240,6 +256,7 @@ class _Side(asyncio.Protocol):
         self._onward.take(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._link.proxy._transports.discard(self._transport)
         if self._link in self._link.proxy._links:
             self._onward.take(None)
         self._link.ended()

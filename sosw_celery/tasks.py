@@ -15,6 +15,7 @@ from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.services.notices import TELL_LIMIT_S
 from sosw_celery.services.orchestrator import Dispatched
+from sosw_celery.start_checks import StartChecks
 from sosw_celery.wiring import (
     DISPATCH,
     DISPATCH_ALL,
@@ -43,7 +44,7 @@ RECEIVERS = (endings, signals)
 log_privacy.keep_private()
 signing.sign_messages(app)
 
-app.steps["worker"].update((CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat))
+app.steps["worker"].update((CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat, StartChecks))
 
 scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 

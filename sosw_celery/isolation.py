@@ -21,6 +21,9 @@ __all__ = ["Steps", "each_by_itself"]
 
 logger = logging.getLogger(__name__)
 
+#: Attribute of errors that were logged.
+TOLD = "sosw_told"
+
 
 class Steps:
     """The steps of one block: how many were made, how many failed, and the first error.
@@ -52,9 +55,11 @@ class Steps:
             # The border: one of many is as broken as it likes, the others must not notice.
             self.failed += 1
             self._first = self._first or problem
-            # That a store is away for now is told in one line; where it is, says the error that ends the block.
-            traceback = None if isinstance(problem, StoreUnavailable) else problem
-            logger.error("%s: %s failed, going on: %s", self.what, about, problem, exc_info=traceback)
+            if TOLD not in vars(problem):  # else a block inside this step has
+                vars(problem)[TOLD] = True
+                # That a store is away for now is told in one line; where it is, says the error that ends the block.
+                traceback = None if isinstance(problem, StoreUnavailable) else problem
+                logger.error("%s: %s failed, going on: %s", self.what, about, problem, exc_info=traceback)
 
     def end(self) -> None:
         """Raise the first error, if a step failed."""

@@ -9,10 +9,12 @@ Source: sosw counts newest + 1000, which needs a read per task and runs into the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 
-__all__ = ["MICROSECOND", "claimed", "claimed_at", "positions", "queue_end", "retry_positions"]
+from sosw_celery.errors import LONGEST_DELAY_S
+
+__all__ = ["MICROSECOND", "claimed", "claimed_at", "positions", "queue_end", "retry_position"]
 
 MICROSECOND = Decimal("0.000001")
 
@@ -45,7 +47,9 @@ def queue_end(now: Decimal) -> Decimal:
     return now + CLOCK_TOLERANCE
 
 
-def retry_positions(oldest: Decimal | None, now: Decimal, count: int) -> Sequence[Decimal]:
-    """Return `count` greenfields before the head of the queue, ascending: give them out in the order of due times."""
-    head = now if oldest is None else min(oldest, now)
-    return [(head - (count - step)).quantize(MICROSECOND) for step in range(count)]
+def retry_position(due: Decimal) -> Decimal:
+    """Return the place of a task whose retry is due at that time: ten years before.
+
+    So retries come before all other tasks, in the order in which they fall due, whoever puts them back and when.
+    """
+    return (due - LONGEST_DELAY_S).quantize(MICROSECOND)

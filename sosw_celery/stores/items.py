@@ -21,15 +21,21 @@ from sosw_celery.core.job_plan import LONGEST_JOB_ID
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.excerpt import excerpt
+from sosw_celery.stores.item_size import MOST_BYTES, fitted, size_of
 from sosw_celery.stores.tables import Tables
 
 __all__ = [
     "archive_row",
+    "bare_row",
     "claim_request",
     "close_request",
     "closed_query",
+    "corrupt_row",
     "delete_running",
+    "delete_waiting",
+    "fitted_retry_row",
     "from_item",
+    "job_of",
     "new_item",
     "queue_query",
     "retry_row",
@@ -51,6 +57,9 @@ LARGEST_COUNT = 10**9
 
 #: Times and places in a queue beyond this are not kept beside the slots; nobody of ours writes them.
 LARGEST_TIME = Decimal(4 * 10**15)
+
+#: Bytes that are kept of the reason why a row was set aside.
+LONGEST_REASON = 2048
 
 #: Field of a claimed row: who claimed it, unique for each claim.
 CLAIMED_BY = "claimed_by"
@@ -493,17 +502,35 @@ def delete_completed(task: Task, tables: Tables) -> Item:
     return {
         "TableName": tables.tasks,
         "Key": {tables.field("task_id"): {"S": task.task_id}},
-        "ConditionExpression": "#a = :this AND attribute_exists(#c)",
+        "ConditionExpression": f"{_is_attempt(task.attempts)} AND attribute_exists(#c)",
         "ExpressionAttributeNames": {"#a": tables.field("attempts"), "#c": tables.field("completed_at")},
         "ExpressionAttributeValues": {":this": number(task.attempts)},
     }
+
+
+def delete_waiting(task: Task, tables: Tables) -> Item:
+    """Return the delete of the row of a task that waits for a retry, for a transaction that puts it elsewhere."""
+    f = tables.field
+    return {
+        "TableName": tables.retry,
+        "Key": {f("labourer_id"): {"S": task.labourer_id}, f("task_id"): {"S": task.task_id}},
+        "ConditionExpression": f"{_is_attempt(task.attempts)} AND attribute_exists(#id)",
+        "ExpressionAttributeNames": {"#a": f("attempts"), "#id": f("task_id")},
+        "ExpressionAttributeValues": {":this": number(task.attempts)},
+    }
+
+
+def _is_attempt(number: int) -> str:
+    """Return the condition that a row is of this attempt. One that somebody else wrote may say by no number that it was
+    never attempted."""
+    return "#a = :this" if number else "(#a = :this OR attribute_not_exists(#a))"
 
 
 def _fence(attempt: Attempt, end: Decimal, tables: Tables) -> Item:
     """The condition "this attempt is the one that runs": its number is the row's, and nobody has closed it."""
     f = tables.field
     return {
-        "ConditionExpression": "#a = :this AND #g > :end AND attribute_not_exists(#c)",
+        "ConditionExpression": f"{_is_attempt(attempt.number)} AND #g > :end AND attribute_not_exists(#c)",
         "ExpressionAttributeNames": {"#a": f("attempts"), "#g": f("greenfield"), "#c": f("completed_at")},
         "ExpressionAttributeValues": {":this": number(attempt.number), ":end": number(end)},
     }
@@ -523,7 +550,60 @@ def archive_row(task: Task, now: Decimal, *, status: int, tables: Tables) -> Ite
     """Return the row of the closed table: the task with `closed_at` and its status, 1 completed or 0 dead."""
     item = to_item(replace(task, closed_at=now), tables)
     item[tables.field("labourer_id_task_status")] = {"S": status_key(task.labourer_id, status)}
-    return item
+    return fitted_row(item, tables)
+
+
+def corrupt_row(row: Mapping[str, Any], reason: str, now: Decimal, tables: Tables) -> Item:
+    """Return the row of the closed table for one that cannot be read: dead, as it is as far as it fits, and why."""
+    f = tables.field
+    labourer_id = row[f("labourer_id")]["S"]
+    dead = {
+        **row,
+        "last_error": {"S": reason.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")},
+        f("closed_at"): number(now),
+        f("labourer_id_task_status"): {"S": status_key(labourer_id, 0)},
+    }
+    return fitted_row(dead, tables)
+
+
+def fitted_row(row: Item, tables: Tables) -> Item:
+    """Return a row of the closed table as it fits: without its largest results if need be, without its payload at last.
+
+    Its ids, the reason of a death, and what the table's index needs stay.
+    """
+    needed = {*map(tables.field, ("task_id", "labourer_id", "closed_at", "labourer_id_task_status")), "last_error"}
+    if job_of(row, tables):
+        needed.add(tables.field("job_id"))
+    fitting = fitted(row, keep={*needed, tables.field("payload")})
+    return fitting if size_of(fitting) <= MOST_BYTES else fitted(row, keep=needed)
+
+
+def bare_row(row: Item, tables: Tables) -> Item:
+    """Return of a row of the closed table only what tells which task it was and how it ended: texts and numbers."""
+    names = {
+        *map(tables.field, ("task_id", "labourer_id", "created_at", "completed_at", "closed_at")),
+        tables.field("labourer_id_task_status"),
+        "last_error",
+    }
+    if job_of(row, tables):
+        names.add(tables.field("job_id"))
+    return {name: value for name, value in row.items() if name in names}
+
+
+def fitted_retry_row(failed: Task, tables: Tables) -> Item | None:
+    """Return the row of a task that waits for a retry, without the largest results of its attempts if need be.
+
+    None where its own fields do not fit, and so it cannot wait.
+    """
+    row = to_item(failed, tables)
+    fitting = fitted(row, keep={*map(tables.field, (*_TEXTS, *_NUMBERS, *_COUNTS))})
+    return fitting if size_of(fitting) <= MOST_BYTES else None
+
+
+def job_of(row: Mapping[str, Any], tables: Tables) -> str:
+    """Return the job of a row, whether it can be read or not; empty where there is none that could be ours."""
+    job_id = row.get(tables.field("job_id"), {}).get("S", "")
+    return job_id if _can_be_job(job_id) else ""
 
 
 def status_key(labourer_id: str, status: int) -> str:

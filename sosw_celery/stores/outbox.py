@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sosw_celery.core.model import LONGEST_KEY
 from sosw_celery.core.notice import Owed
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.dynamo import translated
@@ -51,7 +52,8 @@ class Outbox:
 
     def owed(self, whom: str, limit: int) -> list[Owed]:
         """Return deaths owed to `whom` alone, or to everybody, the first one first, as the index shows them."""
-        return [_from_key(key) for key in itertools.islice(self._keys(whom), limit)]
+        owed = (_from_key(key) for key in self._keys(whom))
+        return list(itertools.islice((death for death in owed if death is not None), limit))
 
     def owe(self, whom: str, deaths: Sequence[Owed], now: Decimal) -> None:
         """Owe deaths to `whom` alone. Idempotent."""
@@ -135,10 +137,14 @@ def _stage(whom: str) -> str:
 
 
 def _key(whom: str, death: Owed) -> str:
-    return f"#dead#{whom}#{death.labourer_id}#{death.task_id}"
+    # A task id may be as long as a key may be: what does not fit is left out, because a death is never refused for the
+    # word about it. The notice then names the beginning.
+    key = f"#dead#{whom}#{death.labourer_id}#{death.task_id}"
+    return key.encode()[:LONGEST_KEY].decode(errors="ignore")
 
 
-def _from_key(key: str) -> Owed:
+def _from_key(key: str) -> Owed | None:
+    """Return the death of a key; None where somebody put an item there that tells of none."""
     # Labourers and those who are told have no "#" in their names; the id of a task may.
-    _, _, _, labourer_id, task_id = key.split("#", 4)
-    return Owed(labourer_id, task_id)
+    parts = key.split("#", 4)
+    return Owed(parts[3], parts[4]) if len(parts) == 5 else None

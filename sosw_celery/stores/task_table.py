@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery.core import greenfield
@@ -26,6 +26,7 @@ from sosw_celery.core.history import Action, Observer, nobody
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import (
+    ContentRefused,
     ItemCorrupt,
     StoreError,
     StoreUnavailable,
@@ -33,8 +34,10 @@ from sosw_celery.errors import (
     TransactionRefused,
     TransitionRefused,
 )
+from sosw_celery.isolation import each_by_itself
 from sosw_celery.stores import items
 from sosw_celery.stores.dynamo import transact, translated
+from sosw_celery.stores.halving import in_halves
 from sosw_celery.stores.items import Item
 from sosw_celery.stores.tables import Tables
 
@@ -53,6 +56,8 @@ NO_STATEMENTS_CODES = frozenset(
 #: Limits of DynamoDB's batch calls.
 WRITES_PER_BATCH = 25
 READS_PER_BATCH = 100
+#: Rows of one read of those that wait for a retry: few, because as a rule few of them are due.
+WAITING_PER_PAGE = 50
 #: Deletes in one archiving transaction; the rest of DynamoDB's 100 is for the counters of their jobs.
 ARCHIVED_PER_TRANSACTION = 50
 
@@ -237,9 +242,12 @@ class TaskTable:
         return self._count(query, at_most)
 
     def closed(self, labourer_id: str, *, status: int, since: Decimal = Decimal(0)) -> Iterator[Task]:
-        """Yield closed tasks of a labourer, 1 completed or 0 dead, in the order in which they were closed."""
+        """Yield closed tasks of a labourer, 1 completed or 0 dead, in the order in which they were closed.
+
+        Rows that cannot be read are left out.
+        """
         for rows in self._pages(items.closed_query(labourer_id, status, since, self.tables)):
-            yield from (items.from_item(row, self.tables) for row in rows["Items"])
+            yield from (task for row in rows["Items"] if (task := self._task_or_none(row)) is not None)
 
     def recently_closed(self, labourer_id: str, *, status: int, limit: int) -> list[Task]:
         """Return the tasks that were closed last, 1 completed or 0 dead, the latest first.
@@ -334,7 +342,7 @@ class TaskTable:
     def fail(self, attempt: Attempt, verdict: Retry | Dead, failure: Failure, *, now: Decimal) -> Task:
         """End the attempt as failed, in one transaction: into the retry table, or into the closed one as dead.
 
-        Returns the row as it stands there.
+        Returns the row as it stands there. A task whose own fields leave no room for a word about its retry is dead.
 
         Raises:
             TransitionRefused: The attempt does not run (any more).
@@ -348,15 +356,20 @@ class TaskTable:
             raise TransitionRefused(attempt.task_id, "fail", self._state_of(row, now))
         delay = Decimal(repr(verdict.delay_s)) if isinstance(verdict, Retry) else Decimal(0)
         failed = items.retry_row(task, (now + delay).quantize(greenfield.MICROSECOND), failure.error, failure.outcome)
+        waiting = items.fitted_retry_row(failed, self.tables) if isinstance(verdict, Retry) else None
+        if waiting is None:
+            failed = replace(failed, desired_launch_time=None)
         delete: Item = {"Delete": items.delete_running(attempt, greenfield.queue_end(now), self.tables)}
-        put = self._wait(failed) if isinstance(verdict, Retry) else self._bury(failed, now)
         try:
-            self._transact([delete, *put], "fail")
+            if waiting is None:
+                self._bury(delete, items.archive_row(failed, now, status=0, tables=self.tables), failed, now, "fail")
+            else:
+                self._transact([delete, {"Put": {"TableName": self.tables.retry, "Item": waiting}}], "fail")
         except TransactionRefused:
             raise TransitionRefused(attempt.task_id, "fail", "another attempt or a closed task") from None
         self._observe(Action.FAILED, (failed,), now, error=failure.error)
-        if isinstance(verdict, Retry):
-            due = failed.desired_launch_time
+        due = failed.desired_launch_time
+        if due is not None:
             self._observe(Action.SCHEDULED_FOR_RETRY, (failed,), now, desired_launch_time=due)
         else:
             self._observe(Action.ARCHIVED_DEAD, (failed,), now)
@@ -368,42 +381,49 @@ class TaskTable:
         """Move completed tasks to the closed table and add them to their jobs' counters; return how many were moved.
 
         Idempotent, and exact whatever dies in between: a row is first put into the closed table, then its delete and
-        its count are one transaction.
+        its count are one transaction. A row that does not pass keeps no other from being moved: it is moved with as
+        much of it as fits, and without its count where the item of its job cannot count.
         """
         moved = 0
-        for batch in items.batches(tasks, ARCHIVED_PER_TRANSACTION):
-            rows = [items.archive_row(task, now, status=1, tables=self.tables) for task in batch]
-            self._put_all(self.tables.closed, rows)
-            gone = self._delete_counted(batch)
-            self._observe(Action.ARCHIVED, gone, now)
-            moved += len(gone)
+        with each_by_itself("archive", ends_with=(StoreUnavailable,)) as steps:
+            for batch in items.batches(tasks, ARCHIVED_PER_TRANSACTION):
+                with steps.step(f"{len(batch)} tasks of {batch[0].labourer_id} from {batch[0].task_id} on"):
+                    moved += len(in_halves(batch, partial(self._archive, now=now), partial(self._archive_one, now=now)))
         return moved
 
     def due(self, labourer_id: str, *, now: Decimal, limit: int) -> tuple[list[Task], Decimal | None]:
-        """Return the tasks whose wait for a retry is over, first due first, and when the next one is due."""
+        """Return the first `limit` tasks whose wait for a retry is over, first due first, and when the next one is due.
+
+        Reads are consistent. Rows that cannot be read are set aside as dead.
+        """
         query: Item = {
             "TableName": self.tables.retry,
             "IndexName": self.tables.retry_index,
             "KeyConditionExpression": "#l = :l",
             "ExpressionAttributeNames": {"#l": self.tables.field("labourer_id")},
             "ExpressionAttributeValues": {":l": {"S": labourer_id}},
-            "Limit": limit + 1,
+            "ConsistentRead": True,
+            "Limit": min(limit + 1, WAITING_PER_PAGE),
         }
-        with translated("Query"):
-            answer = self.client.query(**query)
-        waiting = [items.from_item(item, self.tables) for item in answer["Items"]]
-        due = [task for task in waiting if (task.desired_launch_time or 0) <= now][:limit]
-        later = waiting[len(due) :]
-        return due, (later[0].desired_launch_time if later else None)
+        due: list[Task] = []
+        for task in self._tasks_of(query, now):
+            at = task.desired_launch_time or Decimal(0)
+            if at > now or len(due) == limit:
+                return due, at
+            due.append(task)
+        return due, None
 
     def requeue(self, tasks: Sequence[Task], *, now: Decimal) -> int:
-        """Put retried tasks of one labourer at the head of its queue, in the order given; return how many."""
-        if not tasks:
-            return 0
-        oldest = self.queued(tasks[0].labourer_id, now=now, start=None, limit=1)
-        positions = greenfield.retry_positions(oldest[0].greenfield if oldest else None, now, len(tasks))
-        back = [task for task, position in zip(tasks, positions, strict=True) if self._requeue(task, position)]
-        self._observe(Action.READY_FOR_RETRY, back, now)
+        """Put retried tasks back into their labourer's queue, each at its place; return how many."""
+        back: list[Task] = []
+        try:
+            with each_by_itself("retry", ends_with=(StoreUnavailable,)) as steps:
+                for task in tasks:
+                    with steps.step(f"task {task.task_id}"):
+                        if self._requeue(task, now):
+                            back.append(task)
+        finally:
+            self._observe(Action.READY_FOR_RETRY, back, now)
         return len(back)
 
     # ---- inside
@@ -414,43 +434,92 @@ class TaskTable:
             self._has_batches = False
             logger.warning("closes and claims are sent one by one from here on, batches are refused: %s", codes)
 
-    def _requeue(self, task: Task, position: Decimal) -> bool:
-        f = self.tables.field
-        queued = replace(task, greenfield=position, desired_launch_time=None)
+    def _requeue(self, task: Task, now: Decimal) -> bool:
+        """Move a task from the retry table into the queue; return whether it was this call that did."""
+        position = greenfield.retry_position(task.desired_launch_time or now)
+        queued = items.to_item(replace(task, greenfield=position, desired_launch_time=None), self.tables)
         not_there = {
             "ConditionExpression": "attribute_not_exists(#id)",
-            "ExpressionAttributeNames": {"#id": f("task_id")},
+            "ExpressionAttributeNames": {"#id": self.tables.field("task_id")},
         }
-        put = {"TableName": self.tables.tasks, "Item": items.to_item(queued, self.tables), **not_there}
-        delete = {
-            "TableName": self.tables.retry,
-            "Key": self._retry_key(task),
-            "ConditionExpression": "#a = :a",
-            "ExpressionAttributeNames": {"#a": f("attempts")},
-            "ExpressionAttributeValues": {":a": items.number(task.attempts)},
-        }
+        delete = {"Delete": items.delete_waiting(task, self.tables)}
         try:
-            self._transact([{"Delete": delete}, {"Put": put}], "retry")
-        except TransactionRefused:
-            return False  # another scavenger was first
+            self._transact([delete, {"Put": {"TableName": self.tables.tasks, "Item": queued, **not_there}}], "retry")
+        except TransactionRefused as refused:
+            if refused.codes[0] != "ConditionalCheckFailed":  # the put was: it stands in the tasks table already
+                self._forget_retry(delete, task)
+            return False  # or another scavenger was first
+        except ContentRefused as refusal:
+            self._set_aside(self.tables.retry, items.to_item(task, self.tables), str(refusal), now)
+            return False
         return True
 
-    def _wait(self, failed: Task) -> list[Item]:
-        return [{"Put": {"TableName": self.tables.retry, "Item": items.to_item(failed, self.tables)}}]
+    def _forget_retry(self, delete: Item, task: Task) -> None:
+        """Delete the waiting row of a task that stands in the tasks table as well: written again, it begins anew there.
 
-    def _bury(self, failed: Task, now: Decimal) -> list[Item]:
-        dead = replace(failed, desired_launch_time=None)
-        put = {"TableName": self.tables.closed, "Item": items.archive_row(dead, now, status=0, tables=self.tables)}
-        counters = [{"Update": self._job_counters(dead.job_id, 0, 1)}] if dead.job_id else []
-        return [{"Put": put}, *counters, *self._notices_of(dead.labourer_id, dead.task_id, now)]
+        The waiting row could never come back, and would be tried first in every sweep.
+        """
+        with contextlib.suppress(TransactionRefused):
+            self._transact([delete], "forget retry")
+            logger.warning("retry of a task that is in the tasks table again: %s", task.task_id)
 
-    def _notices_of(self, labourer_id: str, task_id: str, now: Decimal) -> list[Item]:
-        return [] if self._owe_notice is None else [{"Put": self._owe_notice(labourer_id, task_id, now)}]
+    def _bury(self, delete: Item, row: Item, who: Task | Attempt, now: Decimal, operation: str) -> None:
+        """Put a row into the closed table as dead in the transaction that deletes it elsewhere, count it, and owe word
+        of it.
 
-    def _delete_counted(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        A count or a word that cannot be written does not keep the row from being dead.
+
+        Parameters:
+            row: As it is put.
+        """
+        job_id = items.job_of(row, self.tables)
+        beside: list[Item] = [{"Update": self._job_counters(job_id, 0, 1)}] if job_id else []
+        if self._owe_notice is not None:
+            beside.append({"Put": self._owe_notice(who.labourer_id, who.task_id, now)})
+        moved: list[Item] = [delete, {"Put": {"TableName": self.tables.closed, "Item": row}}]
+        try:
+            self._transact([*moved, *beside], operation)
+        except ContentRefused as refusal:
+            logger.error("%s of task %s, each write by itself: %s", operation, who.task_id, refusal)
+            self._transact(moved, operation)
+            for write in beside:
+                self._write_beside(write, who.task_id)
+
+    def _write_beside(self, write: Item, task_id: str) -> None:
+        try:
+            self._transact([write], "count")
+        except ContentRefused as refusal:
+            logger.error("not counted or not told of, task %s: %s", task_id, refusal)
+
+    def _archive(self, batch: Sequence[Task], *, now: Decimal) -> Sequence[Task]:
+        self._put_all(
+            self.tables.closed, [items.archive_row(task, now, status=1, tables=self.tables) for task in batch]
+        )
+        return self._moved(self._delete_counted(batch), now)
+
+    def _archive_one(self, task: Task, refusal: ContentRefused, *, now: Decimal) -> Sequence[Task]:
+        """Archive a row that was refused by itself: as little of it as has to pass, and counted only if it can be."""
+        logger.error("task %s is archived as far as it can be: %s", task.task_id, refusal)
+        row = items.archive_row(task, now, status=1, tables=self.tables)
+        try:
+            self._put_all(self.tables.closed, [row])
+        except ContentRefused as problem:
+            reason = {"last_error": {"S": f"Completed, but its row could not be kept: {problem}"}}
+            self._put_all(self.tables.closed, [items.bare_row({**row, **reason}, self.tables)])
+        try:
+            gone = self._delete_counted([task])
+        except ContentRefused:
+            gone = self._delete_counted([task], counted=False)
+        return self._moved(gone, now)
+
+    def _moved(self, gone: Sequence[Task], now: Decimal) -> Sequence[Task]:
+        self._observe(Action.ARCHIVED, gone, now)
+        return gone
+
+    def _delete_counted(self, tasks: Sequence[Task], *, counted: bool = True) -> Sequence[Task]:
         """Delete completed rows and count them; return which. What another scavenger has taken meanwhile is its own."""
         while tasks:
-            counts = Counter(task.job_id for task in tasks if task.job_id)
+            counts = Counter(task.job_id for task in tasks if task.job_id and counted)
             deletes = [{"Delete": items.delete_completed(task, self.tables)} for task in tasks]
             counters = [{"Update": self._job_counters(job_id, count, 0)} for job_id, count in counts.items()]
             try:
@@ -465,45 +534,46 @@ class TaskTable:
             return tasks
         return ()
 
-    def _readable(self, rows: Sequence[Mapping[str, Any]], now: Decimal) -> Iterator[Task]:
+    def _readable(self, table: str, rows: Sequence[Mapping[str, Any]], now: Decimal) -> Iterator[Task]:
+        """Yield the tasks of rows; those that cannot be read are set aside as dead."""
         for row in rows:
             try:
                 yield items.from_item(row, self.tables)
             except ItemCorrupt as problem:
-                self._set_aside(row, str(problem), now)
+                try:
+                    self._set_aside(table, row, str(problem), now)
+                except StoreError as refusal:
+                    # It is met again by the next look. Nothing that is behind it waits for that.
+                    logger.error("row that cannot be read is not set aside for now: %s", refusal)
 
     def _task_or_none(self, row: Mapping[str, Any]) -> Task | None:
         with contextlib.suppress(ItemCorrupt):  # it was set aside as dead because it cannot be read
             return items.from_item(row, self.tables)
         return None
 
-    def _set_aside(self, row: Mapping[str, Any], reason: str, now: Decimal) -> None:
-        """Move a row that cannot be read into the closed table as dead, as it is, with the reason."""
+    def _set_aside(self, table: str, row: Mapping[str, Any], reason: str, now: Decimal) -> None:
+        """Move a row of the tasks or the retry table that can never pass into the closed table as dead, with the
+        reason."""
         f = self.tables.field
-        labourer_id = row[f("labourer_id")]["S"]
-        dead = {
-            **row,
-            "last_error": {"S": reason},
-            f("closed_at"): items.number(now),
-            f("labourer_id_task_status"): {"S": items.status_key(labourer_id, 0)},
-        }
-        key = {f("task_id"): row[f("task_id")]}
-        job_id = row.get(f("job_id"), {}).get("S", "")
-        counters = [{"Update": self._job_counters(job_id, 0, 1)}] if job_id else []
+        key_fields = ("labourer_id", "task_id") if table == self.tables.retry else ("task_id",)
         delete = {
-            "TableName": self.tables.tasks,
-            "Key": key,
+            "TableName": table,
+            "Key": {f(name): row[f(name)] for name in key_fields},
             "ConditionExpression": "attribute_exists(#id)",
             "ExpressionAttributeNames": {"#id": f("task_id")},
         }
+        corrupt = Attempt(row[f("labourer_id")]["S"], row[f("task_id")]["S"], 0)
+        dead = items.corrupt_row(row, reason, now, self.tables)
         try:
-            put = {"Put": {"TableName": self.tables.closed, "Item": dead}}
-            notices = self._notices_of(labourer_id, row[f("task_id")]["S"], now)
-            self._transact([{"Delete": delete}, put, *counters, *notices], "set aside")
+            self._bury({"Delete": delete}, dead, corrupt, now, "set aside")
         except TransactionRefused:
             return  # somebody else has set it aside
-        corrupt = Attempt(labourer_id, row[f("task_id")]["S"], 0)
-        self._observe(Action.ARCHIVED_DEAD, (corrupt,), now, error=reason)
+        except ContentRefused as refusal:
+            logger.error("of task %s only its ids are kept: %s", corrupt.task_id, refusal)
+            self._bury({"Delete": delete}, items.bare_row(dead, self.tables), corrupt, now, "set aside")
+        # Why, says the row: what it holds is its owner's own.
+        logger.error("row set aside as dead: task %s of %s", corrupt.task_id, corrupt.labourer_id)
+        self._observe(Action.ARCHIVED_DEAD, (corrupt,), now, error=dead["last_error"]["S"])
 
     def _transact(self, writes: Sequence[Any], operation: str) -> None:
         transact(self.client, writes, operation)
@@ -525,10 +595,6 @@ class TaskTable:
         queued = Decimal(row[f("greenfield")]["N"]) <= greenfield.queue_end(now)
         return f"queued after attempt {attempts}" if queued else f"running as attempt {attempts}"
 
-    def _retry_key(self, task: Task) -> Item:
-        f = self.tables.field
-        return {f("labourer_id"): {"S": task.labourer_id}, f("task_id"): {"S": task.task_id}}
-
     def _get(self, table: str, key: Item) -> Item | None:
         with translated("GetItem"):
             return self.client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
@@ -545,7 +611,7 @@ class TaskTable:
 
     def _tasks_of(self, query: Item, now: Decimal) -> Iterator[Task]:
         for page in self._pages(query):
-            yield from self._readable(page["Items"], now)
+            yield from self._readable(query["TableName"], page["Items"], now)
 
     def _pages(self, query: Item) -> Iterator[Any]:
         """Yield the answers to a query, page by page as they are asked for."""

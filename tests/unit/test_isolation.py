@@ -60,6 +60,13 @@ def test_only_what_is_broken_is_told_with_a_traceback(caplog: pytest.LogCaptureF
     assert broken.exc_info[0] is RuntimeError
 
 
+def test_a_failure_inside_of_another_blocks_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The inner block says what it was about, the outer one goes on and raises it too."""
+    with pytest.raises(ValueError, match="first"), each_by_itself("sweep of all") as steps, steps.step("resize"):
+        make({"a": ValueError("first")}, [])
+    assert [record.getMessage() for record in caplog.records] == ["sweep: labourer a failed, going on: first"]
+
+
 def test_what_ends_a_process_is_not_held_up() -> None:
     """An exit is no failure of a step."""
     with pytest.raises(SystemExit), each_by_itself("sweep") as steps, steps.step("labourer a"):

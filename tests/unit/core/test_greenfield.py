@@ -31,15 +31,14 @@ def test_clocks_that_differ_do_not_change_a_tasks_state(now: Decimal, difference
     assert greenfield.claimed(now, DELTA) > end
 
 
-@given(now=TIMES, count=st.integers(1, 50), lead=st.decimals(min_value=0, max_value=10**6, places=6))
-def test_retries_stand_before_the_oldest_in_order(now: Decimal, count: int, lead: Decimal) -> None:
-    """Retried tasks come before the head of the queue, the first due first."""
-    oldest = now - lead
-    places = list(greenfield.retry_positions(oldest, now, count))
+@given(due=st.lists(TIMES, min_size=2), now=TIMES)
+def test_retries_stand_before_all_others_in_the_order_in_which_they_fall_due(due: list[Decimal], now: Decimal) -> None:
+    """Whichever are put back together: the earlier is due, the earlier it comes, and before what was written since."""
+    places = [greenfield.retry_position(at) for at in sorted(due)]
     assert places == sorted(places)
-    assert len(set(places)) == count
-    assert places[-1] < oldest
-    assert greenfield.retry_positions(None, now, count)[-1] < now
+    assert len(set(places)) == len(set(due))
+    written = next(greenfield.positions(now))
+    assert all(place < written for place, at in zip(places, sorted(due), strict=True) if at < now + 315_576_000)
 
 
 @given(now=TIMES)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator
 from decimal import Decimal
 
-from sosw_celery.errors import LONGEST_DELAY_S
+from sosw_celery.delays import LONGEST_DELAY_S
 
 __all__ = ["MICROSECOND", "claimed", "claimed_at", "positions", "queue_end", "retry_position"]
 

@@ -27,6 +27,7 @@ from celery.utils.log import get_logger
 from sosw_celery import clock
 from sosw_celery.core.schedules import EPOCH, Schedule, parse_schedule, tick_job_id
 from sosw_celery.errors import ConfigError, InvalidJob
+from sosw_celery.exact import EXACT
 from sosw_celery.settings import ScheduledJob, Settings
 from sosw_celery.wiring import (
     DISPATCH_ALL,
@@ -65,7 +66,7 @@ class TickSchedule(BaseSchedule):
 
     def now(self) -> datetime:
         """Return the time in UTC, whatever zone the app is set to."""
-        return EPOCH + timedelta(microseconds=int(clock.now() * 1_000_000))
+        return EPOCH + timedelta(microseconds=int(EXACT.scaleb(clock.now(), 6)))
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
         """Return the time until the first tick after `last_run_at`; negative when it is overdue."""

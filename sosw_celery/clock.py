@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
+from sosw_celery.exact import EXACT
+
 __all__ = ["Clock", "now", "steady"]
 
 #: Gives seconds since the epoch; handed to services, so that tests can bring their own.
@@ -17,7 +19,7 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 def now() -> Decimal:
     """Return the time in seconds since the epoch, exact to the microsecond."""
-    return Decimal(time.time_ns() // 1000).scaleb(-6)
+    return EXACT.scaleb(Decimal(time.time_ns() // 1000), -6)
 
 
 def steady() -> float:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sosw_celery.exact import EXACT
+
 __all__ = ["console", "duration", "json_option", "number", "print_fields", "print_hanging", "print_json", "print_table"]
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -117,7 +119,7 @@ def _is_number(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return int(value) if value == EXACT.to_integral_value(value) else float(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return str(value)

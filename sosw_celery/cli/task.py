@@ -20,6 +20,7 @@ from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core import greenfield
 from sosw_celery.core.history import Event
 from sosw_celery.errors import StoreError
+from sosw_celery.exact import EXACT
 from sosw_celery.settings import greenfield_delta
 from sosw_celery.stores.task_table import Found
 
@@ -162,7 +163,8 @@ def event_dict(event: Event) -> dict[str, Any]:
 
 def exact_time_text(at: Decimal) -> str:
     """Return a time for people, in UTC, to the microsecond."""
-    return f"{datetime.fromtimestamp(int(at), timezone.utc):%Y-%m-%d %H:%M:%S}.{int(at % 1 * 1_000_000):06d}"
+    seconds, microseconds = divmod(int(EXACT.scaleb(at, 6)), 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{microseconds:06d}"
 
 
 def _own_fields(event: Event) -> dict[str, Any]:

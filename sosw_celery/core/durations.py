@@ -9,6 +9,7 @@ from decimal import Decimal
 from sosw_celery.core.greenfield import claimed_at, queue_end
 from sosw_celery.core.model import Task
 from sosw_celery.core.rates import Rate
+from sosw_celery.exact import EXACT
 
 __all__ = ["Durations", "duration_s", "eta_s", "summarised"]
 
@@ -34,7 +35,7 @@ def duration_s(task: Task, delta: Decimal) -> float | None:
     ended_at = task.closed_at if task.completed_at is None else task.completed_at
     if ended_at is None or task.greenfield <= queue_end(ended_at):
         return None
-    return max(0.0, float(ended_at - claimed_at(task.greenfield, delta)))
+    return max(0.0, float(EXACT.subtract(ended_at, claimed_at(task.greenfield, delta))))
 
 
 def summarised(durations_s: Iterable[float]) -> Durations:

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from sosw_celery.delays import LONGEST_DELAY_S
+from sosw_celery.exact import EXACT, MICROSECOND
 
-__all__ = ["MICROSECOND", "claimed", "claimed_at", "positions", "queue_end", "retry_position"]
-
-MICROSECOND = Decimal("0.000001")
+__all__ = ["claimed", "claimed_at", "positions", "queue_end", "retry_position"]
 
 #: How far the clocks of two nodes may differ. A row written by a node whose clock is fast is still queued, not running.
 CLOCK_TOLERANCE = Decimal(86_400)
@@ -24,18 +23,18 @@ CLOCK_TOLERANCE = Decimal(86_400)
 
 def positions(now: Decimal) -> Iterator[Decimal]:
     """Yield the greenfields of new tasks: `now` and then one microsecond more each time."""
-    start = now.quantize(MICROSECOND)
-    return (start + step * MICROSECOND for step in itertools.count())
+    start = EXACT.quantize(now, MICROSECOND)
+    return (EXACT.fma(step, MICROSECOND, start) for step in itertools.count())
 
 
 def claimed(now: Decimal, delta: Decimal) -> Decimal:
     """Return the greenfield of a task claimed at `now`."""
-    return (now + delta).quantize(MICROSECOND)
+    return EXACT.quantize(EXACT.add(now, delta), MICROSECOND)
 
 
 def claimed_at(greenfield: Decimal, delta: Decimal) -> Decimal:
     """Return when a running task was claimed, seconds since the epoch."""
-    return greenfield - delta
+    return EXACT.subtract(greenfield, delta)
 
 
 def queue_end(now: Decimal) -> Decimal:
@@ -44,7 +43,7 @@ def queue_end(now: Decimal) -> Decimal:
     The boundary is a day ahead of `now`, far below `now + delta`, so that neither fast nor slow clocks of up to a day
     make a queued task look invoked or hide it from the orchestrator.
     """
-    return now + CLOCK_TOLERANCE
+    return EXACT.add(now, CLOCK_TOLERANCE)
 
 
 def retry_position(due: Decimal) -> Decimal:
@@ -52,4 +51,4 @@ def retry_position(due: Decimal) -> Decimal:
 
     So retries come before all other tasks, in the order in which they fall due, whoever puts them back and when.
     """
-    return (due - LONGEST_DELAY_S).quantize(MICROSECOND)
+    return EXACT.quantize(EXACT.subtract(due, LONGEST_DELAY_S), MICROSECOND)

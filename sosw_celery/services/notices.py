@@ -16,6 +16,7 @@ from decimal import Decimal
 from sosw_celery.clock import Clock
 from sosw_celery.core.notice import DeadTask, Owed, notice_of
 from sosw_celery.errors import ItemCorrupt, TaskNotFound
+from sosw_celery.exact import EXACT
 from sosw_celery.notice_settings import NoticesConfig
 from sosw_celery.stores.notice_targets import Target
 from sosw_celery.stores.outbox import EVERYBODY, Outbox
@@ -62,14 +63,14 @@ class Notices:
         owed = {name: self._outbox.owed(name, DEATHS_PER_NOTICE) for name in self._targets}
         if not fresh and not any(owed.values()):
             return {}
-        if not self._outbox.claim(started, started + TELL_LIMIT_S):
+        if not self._outbox.claim(started, EXACT.add(started, TELL_LIMIT_S)):
             return {}
         # Once more: what was told since is not owed any more.
         fresh = self._outbox.owed(EVERYBODY, DEATHS_PER_NOTICE)
         told = {name: self._tell(name, fresh) for name in self._targets}
         self._outbox.settle(EVERYBODY, fresh)
         # Half of the time: the next tick may come a little early.
-        self._outbox.free(started + Decimal(repr(self._config.every_s / 2)))
+        self._outbox.free(EXACT.add(started, Decimal(repr(self._config.every_s / 2))))
         return {name: count for name, count in told.items() if count}
 
     def _tell(self, name: str, fresh: Sequence[Owed]) -> int:

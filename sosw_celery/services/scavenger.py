@@ -13,6 +13,7 @@ from decimal import Decimal
 from sosw_celery.clock import Clock
 from sosw_celery.core.greenfield import claimed_at
 from sosw_celery.core.model import Task
+from sosw_celery.exact import EXACT
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.idle_mark import IdleMark
@@ -191,7 +192,7 @@ class Scavenger:
             if attempt.holder not in alive:
                 self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
                 continue
-            age_s = now - claimed_at(task.greenfield, delta)
+            age_s = float(EXACT.subtract(now, claimed_at(task.greenfield, delta)))
             if age_s > longest + CLOCKS_DIFFER_S and not labourer.through_assistant:
                 self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
 

@@ -42,6 +42,7 @@ from sosw_celery.errors import (
     StoreError,
     TransitionRefused,
 )
+from sosw_celery.exact import EXACT
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
@@ -470,8 +471,8 @@ class Scheduler(Chunkers):
         """Return the messages to send again about a job; none when it is not silent, or somebody else sends them."""
         lease_s = Decimal(repr(self.settings.part_lease_s))
         heard_at = max(record.sent_at, record.lease_until or Decimal(0))
-        wait_s = lease_s * 2 ** min(record.resent, MOST_DOUBLINGS)
-        if not record.is_being_scheduled or now < heard_at + wait_s or not self._job_table.note_resent(record, now):
+        silent_until = EXACT.fma(lease_s, 2 ** min(record.resent, MOST_DOUBLINGS), heard_at)
+        if not record.is_being_scheduled or now < silent_until or not self._job_table.note_resent(record, now):
             return []
         if record.state is JobState.ACCEPTED:
             return [Envelope(record.job_id)]

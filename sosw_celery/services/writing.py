@@ -16,6 +16,7 @@ from sosw_celery.core.history import Action, Observer, nobody
 from sosw_celery.core.job_plan import decode_row, task_id
 from sosw_celery.core.model import Task
 from sosw_celery.errors import StoreError, TransitionRefused
+from sosw_celery.exact import EXACT, MICROSECOND
 from sosw_celery.stores.dynamo import sent_only_if
 from sosw_celery.stores.job_table import JobTable, Part
 from sosw_celery.stores.task_table import TaskTable
@@ -233,7 +234,7 @@ class PartWriter:
             for (_, payload), identity, position in zip(rows, ids, greenfield.positions(first), strict=False)
             if identity not in there
         ]
-        self._next_position = first + len(rows) * greenfield.MICROSECOND
+        self._next_position = EXACT.fma(len(rows), MICROSECOND, first)
         return tasks
 
     def _already_written(self, rows: Sequence[tuple[int, str]], ids: Sequence[str]) -> set[str]:

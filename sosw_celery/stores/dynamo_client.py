@@ -27,6 +27,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 
 from sosw_celery.errors import ConfigError, StoreUnavailable
+from sosw_celery.exact import EXACT
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient as Boto3Client
@@ -451,7 +452,7 @@ class _Expression:
 def _number(key: str, value: Any) -> str:
     """Return a number as DynamoDB takes it, with the digits that Python shows."""
     try:
-        found = Decimal(int(value) if isinstance(value, bool) else str(value).strip())
+        found = EXACT.create_decimal(int(value) if isinstance(value, bool) else str(value).strip())
     except InvalidOperation:
         raise ValueError(f"{key}: expected a number, got {value!r:.80}") from None
     if not found.is_finite():

@@ -20,6 +20,7 @@ from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 from sosw_celery.core.job_plan import LONGEST_JOB_ID
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt
+from sosw_celery.exact import EXACT
 from sosw_celery.excerpt import excerpt
 from sosw_celery.stores.item_size import MOST_BYTES, fitted, size_of
 from sosw_celery.stores.tables import Tables
@@ -198,7 +199,7 @@ def _as_number(value: object) -> Item | None:
     if not isinstance(value, (str, bool)):
         return None
     try:
-        attribute = value_to_attribute(Decimal(int(value) if isinstance(value, bool) else value.strip()))
+        attribute = value_to_attribute(EXACT.create_decimal(int(value) if isinstance(value, bool) else value.strip()))
     except InvalidOperation:
         return None
     return attribute if "N" in attribute else None
@@ -288,8 +289,8 @@ def _can_be_job(job_id: str) -> bool:
 
 
 def _time(text: str) -> Decimal:
-    value = Decimal(text)
-    if abs(value) > LARGEST_TIME:
+    value = EXACT.create_decimal(text)
+    if not value.copy_abs() <= LARGEST_TIME:  # nor is NaN
         raise ValueError(f"expected seconds or a place in a queue, got {text}")
     return value
 
@@ -305,7 +306,7 @@ def _plain(attribute: Item) -> Any:
     if "S" in attribute:
         return attribute["S"]
     value = _deserialize(attribute)
-    is_whole = isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == value.to_integral_value()
+    is_whole = isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == EXACT.to_integral_value(value)
     return int(value) if is_whole else value
 
 

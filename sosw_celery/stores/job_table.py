@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from sosw_celery.core.job_plan import Span, spans
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.errors import ItemCorrupt, JobNotFound, StoreUnavailable, TransitionRefused
+from sosw_celery.exact import EXACT
 from sosw_celery.stores.dynamo import TransactionRefused, patiently, transact, translated
 from sosw_celery.stores.items import batches, number
 from sosw_celery.stores.tables import Tables
@@ -713,7 +714,7 @@ def _body_key(job_id: str, submit: str, index: int) -> str:
 
 
 def _until(now: Decimal, lease_s: float) -> Item:
-    return number((now + Decimal(repr(lease_s))).quantize(Decimal("0.001")))
+    return number(EXACT.quantize(EXACT.add(now, Decimal(repr(lease_s))), Decimal("0.001")))
 
 
 def _count(item: Item, name: str) -> int:

@@ -34,6 +34,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sosw_celery.clock import Clock
 from sosw_celery.ecology_settings import CALLABLE, CLOUDWATCH, PROMETHEUS, EcologyConfig
 from sosw_celery.errors import ConfigError, StoreError, StoreUnavailable
+from sosw_celery.exact import EXACT
 from sosw_celery.excerpt import excerpt
 from sosw_celery.stores.dynamo import error_code
 
@@ -99,7 +100,7 @@ class CloudWatch:
             StoreError: It refused, or has no datapoint of that time.
         """
         slice_s = float(details["MetricAggregationTimeSlice"])
-        end = EPOCH + timedelta(microseconds=int(self._clock() * 1_000_000))
+        end = EPOCH + timedelta(microseconds=int(EXACT.scaleb(self._clock(), 6)))
         query = {key: value for key, value in details.items() if key != "MetricAggregationTimeSlice"}
         statistic = details["Statistics"][0]
         try:

@@ -53,11 +53,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sosw_celery.core.rates import Rate
+from sosw_celery.exact import EXACT, MICROSECOND
 from sosw_celery.stores.redis_errors import translated
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ SCRIPTS = (
     "take",
 )
 
-EXACT = Context(prec=60)
 #: Makes every number a positive one of as many digits.
-SORTABLE_OFFSET = Decimal(5) * 10**15
+SORTABLE_OFFSET = Decimal(5 * 10**15)
 SORTABLE_DIGITS = 16
 #: Less than any step between two rows of a queue.
 BEFORE = Decimal("0.000001")
@@ -546,7 +546,7 @@ class Slots:
         """Return the time of Redis' server in seconds since the epoch, which is one for all nodes."""
         with translated("now"):
             seconds, microseconds = self._redis.time()
-        return Decimal(seconds) + Decimal(microseconds).scaleb(-6)
+        return EXACT.fma(microseconds, MICROSECOND, seconds)
 
     def look(self, labourer_id: str) -> Usage:
         """Count the leases that have not ended, changing nothing."""

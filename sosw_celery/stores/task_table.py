@@ -34,6 +34,7 @@ from sosw_celery.errors import (
     TransactionRefused,
     TransitionRefused,
 )
+from sosw_celery.exact import EXACT, MICROSECOND
 from sosw_celery.isolation import each_by_itself
 from sosw_celery.stores import items
 from sosw_celery.stores.dynamo import transact, translated
@@ -355,7 +356,8 @@ class TaskTable:
         if task.attempts != attempt.number or task.completed_at is not None:
             raise TransitionRefused(attempt.task_id, "fail", self._state_of(row, now))
         delay = Decimal(repr(verdict.delay_s)) if isinstance(verdict, Retry) else Decimal(0)
-        failed = items.retry_row(task, (now + delay).quantize(greenfield.MICROSECOND), failure.error, failure.outcome)
+        due_at = EXACT.quantize(EXACT.add(now, delay), MICROSECOND)
+        failed = items.retry_row(task, due_at, failure.error, failure.outcome)
         waiting = items.fitted_retry_row(failed, self.tables) if isinstance(verdict, Retry) else None
         if waiting is None:
             failed = replace(failed, desired_launch_time=None)

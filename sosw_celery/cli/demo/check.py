@@ -12,6 +12,7 @@ from sosw_celery.cli.preview import Chunker
 from sosw_celery.core import greenfield
 from sosw_celery.core.job_plan import task_id
 from sosw_celery.core.model import JobSummary, Task
+from sosw_celery.exact import EXACT
 from sosw_celery.settings import greenfield_delta
 from workers.census_jobs import totals_of
 
@@ -65,7 +66,7 @@ class Outcome:
     def seconds(self) -> float:
         """Seconds from the submit to the last completion."""
         ends = [row.completed_at for row in self.rows if row.completed_at is not None]
-        return float(max(ends) - (self.summary.accepted_at or max(ends))) if ends else 0.0
+        return float(EXACT.subtract(max(ends), self.summary.accepted_at or max(ends))) if ends else 0.0
 
 
 def outcome_of(services: Services, job: Mapping[str, Any], job_id: str) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import logging
 from collections import Counter
@@ -812,3 +813,21 @@ def test_a_job_can_be_chunked_to_files_without_a_run(world: World) -> None:
     assert len(world.files()) == 2
     with pytest.raises(RuntimeError, match="run"):
         world.scheduler().process_file()
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        decimal.Context(prec=6),
+        decimal.Context(prec=28, traps=[decimal.Inexact, decimal.Rounded, decimal.FloatOperation]),
+    ],
+    ids=["few digits", "inexact is an error"],
+)
+def test_a_job_is_written_in_any_decimal_context(make: Callable[..., World], context: decimal.Context) -> None:
+    """Code that a labourer's module runs at import has the same thread; rows keep their places to the microsecond."""
+    world = make()
+    with decimal.localcontext(context):
+        summary = world.run()
+    assert (summary.state, summary.tasks, summary.written) == (JobState.SCHEDULED, 6, 6)
+    # Two parts, of four rows and of two, each from the time of its writing on.
+    assert [int((row.greenfield - NOW) * 1_000_000) for row in world.rows()] == [0, 0, 1, 1, 2, 3]

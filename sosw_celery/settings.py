@@ -170,11 +170,11 @@ class JobSchema(_Section):
     #: Names (`"store"`), or pairs with options (`("city", {"plural": "cities"})`).
     chunkable_attrs: tuple[Any, ...] = ()
 
-    @field_validator("chunkable_attrs")
+    @field_validator("chunkable_attrs", mode="before")
     @classmethod
-    def _levels_can_be_read(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        parse_levels(value)
-        return value
+    def _levels_can_be_read(cls, value: Any) -> tuple[Any, ...]:
+        parse_levels(value, "")
+        return tuple(value)
 
 
 class StoredConfig(_Section):
@@ -573,6 +573,9 @@ def _config_error(first: Mapping[str, Any]) -> ConfigError:
     key = ".".join([SECTION, *steps])
     if first["type"] == "extra_forbidden":
         return ConfigError(key, first["input"], f"a known key{_suggestion(steps)}")
+    problem = first.get("ctx", {}).get("error")
+    if isinstance(problem, ConfigError):  # of a part of the value; its key goes on from here
+        return ConfigError(f"{key}{problem.key}", problem.value, problem.expected)
     # The whole section is no value to show: it may hold passwords.
     value = first["input"] if steps else sorted(map(str, first["input"]))
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

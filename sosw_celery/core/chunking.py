@@ -47,6 +47,7 @@ __all__ = [
     "MAX_NOTES",
     "MAX_PAYLOAD_BYTES",
     "Level",
+    "check_is_job",
     "check_labourer",
     "check_payload_size",
     "choose_schema",
@@ -141,8 +142,9 @@ def chunk_dates(
     The skeleton is laid over the job. Levels matter only because one called `day` may own the flag.
 
     Raises:
-        InvalidJob: The job names no dates, or names them twice.
+        InvalidJob: It is no dict, or names bad dates, or names them twice.
     """
+    check_is_job(job)
     dates = job_dates(job, today, periods, day_flags=_day_flags(job, parse_levels(chunkable_attrs)))
     return list(dates._replace(attributes={**dates.attributes, **(skeleton or {})}).payloads())
 
@@ -197,15 +199,26 @@ def validate_list_of_vals(data: Any) -> list[Any]:
     return list(values)
 
 
-def _check_job(job: Any) -> None:
-    """Make sure that a job is a dict of what JSON can say."""
+def check_is_job(job: Any) -> None:
+    """Make sure that a job, or a node of one, is a dict.
+
+    Raises:
+        InvalidJob: It is something else.
+    """
     if not isinstance(job, dict):
         raise InvalidJob("job", "expected a dict", excerpt(job))
+
+
+def _check_job(job: Any) -> None:
+    """Make sure that a job is a dict of what JSON can say."""
+    check_is_job(job)
     check_json(job)
 
 
 def _chunk_days(tree: Tree, dates: JobDates) -> Iterator[Payload]:
     """Survey a job once, and return the tasks of each of its days."""
+    for flag in dates.idle_flags:
+        tree.notes.add(Note.NO_DAYS, flag, None)
     tree.survey(dates.attributes)
     return chain.from_iterable(map(tree.expand, dates.payloads()))
 

@@ -22,6 +22,7 @@ class Note(Enum):
     INNER_FLAG = "`{}` does nothing inside a value of its own level, it belongs further out"
     NO_VALUES = "no `{}` here to be split, one task is made of what there is"
     NOTHING_SPLIT = "no `{}` anywhere to be split, the job becomes one task"
+    NO_DAYS = "`{}` finds no days (no period, st_date with en_date, or date_list), it does nothing"
     OTHER_LABOURER = "`{}` names another labourer than lambda_name, which is the one that counts"
 
 

@@ -6,7 +6,7 @@ A job names its days in one of these ways, and only in one:
   `X_days_back`, `last_X_days` (ending yesterday), `previous_X_days` (the X days before those), `last_week` (the last
   complete Sunday to Saturday before today) and exact ranges, `2026-01-01..2026-01-31`.
 - `st_date` with `en_date`: both days and those between them.
-- `date_list`: the dates themselves; the job's own list is left alone.
+- `date_list`: the dates themselves; the job's own list is left alone, unless a task per day is asked for.
 
 `isolate_days` (or `isolate_day`) asks for tasks of one day each. Dates are texts, YYYY-MM-DD, oldest first. "Today" is
 a parameter; `job_today` computes it from the job's time zone.
@@ -122,6 +122,8 @@ class JobDates(NamedTuple):
     attributes: dict[str, Any]
     #: The `date_list` of each group of tasks, in order; None for a job whose dates are not ours to decide.
     date_lists: list[list[str]] | None
+    #: Flags for a task per day that find no day; they do nothing.
+    idle_flags: tuple[str, ...] = ()
 
     def payloads(self) -> Iterator[dict[str, Any]]:
         """Return the job once for each of its date lists, or once as it is."""
@@ -147,13 +149,13 @@ def job_dates(
     Raises:
         InvalidJob: More than one way to say the days, a bad period, dates that do not exist or are in disorder.
     """
-    days = [*_days_of_period(job, today, periods), *_days_of_range(job)]
-    switches = [parse_switch(job[flag], f"job.{flag}") for flag in day_flags if flag in job]
+    flags = tuple(flag for flag in day_flags if flag in job and parse_switch(job[flag], f"job.{flag}"))
+    days = [*_days_of_period(job, today, periods), *_days_of_range(job)] or (_days_of_list(job) if flags else [])
     taken = {"period", "st_date", "en_date", *day_flags}
     attributes = {key: value for key, value in job.items() if key not in taken}
     if not days:
-        return JobDates(attributes, None)
-    return JobDates(attributes, [[day] for day in days] if any(switches) else [days])
+        return JobDates(attributes, None, flags)
+    return JobDates(attributes, [[day] for day in days] if flags else [days])
 
 
 def has_dates(job: Mapping[str, Any]) -> bool:
@@ -342,6 +344,17 @@ def _days_of_range(job: Mapping[str, Any]) -> list[str]:
         return _span(_job_day(job, "st_date"), _job_day(job, "en_date"))
     except _Unusable as problem:
         raise InvalidJob("job.en_date", str(problem), excerpt(job["en_date"])) from None
+
+
+def _days_of_list(job: Mapping[str, Any]) -> list[str]:
+    """Return the days of a job's own list, in its order, for a job that wants a task for each."""
+    found = job.get("date_list")
+    if _is_absent(found):
+        return []
+    days = [found] if isinstance(found, str) else found
+    if not isinstance(days, (list, tuple)) or not all(isinstance(day, str) for day in days):
+        raise InvalidJob("job.date_list", "expected a list of dates as text, for a task per day", excerpt(found))
+    return list(days)
 
 
 def _job_day(job: Mapping[str, Any], key: str) -> date:

@@ -93,7 +93,7 @@ def choose_schema(job: Mapping[str, Any], schema: Any, variants: Mapping[str, An
     """Return the `chunkable_attrs` that apply to a job.
 
     A job with a `job_schema_name` gets the variant of that name. Any other job gets the variant `default` where there
-    is one, else the schema itself, which is also what the name `default` means where no variant has it.
+    is one with levels, else the schema itself, which is also what the name `default` means where no variant has it.
 
     Parameters:
         schema: A list of levels, or a mapping or an object that has `chunkable_attrs`.
@@ -105,10 +105,10 @@ def choose_schema(job: Mapping[str, Any], schema: Any, variants: Mapping[str, An
     name = job.get("job_schema_name")
     if name is None or name == "":
         name = "default"
+    if name == "default":
+        return _attrs_of(variants.get(name)) or _attrs_of(schema)
     if isinstance(name, str) and name in variants:
         return _attrs_of(variants[name])
-    if name == "default":
-        return _attrs_of(schema)
     known = sorted({"default", *variants})
     hint = did_you_mean(name, known) if isinstance(name, str) else ""
     raise InvalidJob("job.job_schema_name", f"unknown schema, expected one of {', '.join(known)}{hint}", excerpt(name))

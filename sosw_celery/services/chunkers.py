@@ -60,6 +60,7 @@ class Chunkers:
         Raises:
             InvalidJob: It cannot become tasks.
         """
+        chunking.check_is_job(job)
         if any(self._overrides(name) for name in CHUNKERS):
             return iter(self.construct_job_data({k: v for k, v in job.items() if k not in NAME_KEYS}))
         return chunking.chunk_job(job, self._levels(job), self._day(job), periods=self._periods(), warn=self._warn)
@@ -76,6 +77,7 @@ class Chunkers:
 
     def construct_job_data(self, job: Mapping[str, Any], skeleton: Mapping[str, Any] | None = None) -> list[Payload]:
         """Return the payloads that a job becomes: its dates first, then its levels. Override it to add a chunker."""
+        chunking.check_is_job(job)
         dated = self.chunk_dates(dict(job), dict(skeleton or {}))
         return [payload for one in dated for payload in self.chunk_job(one)]
 
@@ -141,6 +143,7 @@ class Chunkers:
     # ---- inside
 
     def _levels(self, job: Mapping[str, Any]) -> Sequence[Any]:
+        chunking.check_is_job(job)
         return chunking.choose_schema(job, self.settings.job_schema, self.settings.job_schema_variants)
 
     def _day(self, job: Mapping[str, Any]) -> date:
@@ -148,6 +151,7 @@ class Chunkers:
         return self._date_of(job, self._clock())
 
     def _date_of(self, job: Mapping[str, Any], now: Decimal) -> date:
+        chunking.check_is_job(job)
         moment = datetime.fromtimestamp(float(now), timezone.utc)
         return periods.job_today(job.get("timezone"), self.settings.timezone, moment)
 

@@ -81,6 +81,28 @@ def test_a_wrong_setting_is_named_with_what_is_expected(section: Any, key: str, 
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        (
+            {"job_schema_variants": {"default": {"chunkable_attrs": ["store", 5]}}},
+            'sosw.job_schema_variants.default.chunkable_attrs[1]: expected names as "store", '
+            'or pairs as ("city", {"plural": "cities"}), got 5',
+        ),
+        (
+            {"job_schema": {"chunkable_attrs": "store"}},
+            'sosw.job_schema.chunkable_attrs: expected a list of names as "store", '
+            'or pairs as ("city", {"plural": "cities"}), got \'store\'',
+        ),
+    ],
+)
+def test_a_wrong_level_is_named_where_it_stands(section: Any, line: str) -> None:
+    """In a variant as in the schema itself: one path, one expectation, the value that is wrong."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(section)
+    assert str(caught.value) == line
+
+
 def test_a_refused_section_does_not_show_its_passwords() -> None:
     """An error about the section as a whole names its keys, not its values."""
     both = {"task_config": {"labourers": {"r": {}}}, "labourers": {"r": {"duration": 3}}}

@@ -430,3 +430,26 @@ def test_days_and_levels_together() -> None:
 def test_plain_values(data: Any) -> None:
     """The plain values of a list, set, tuple, or dict of None are a list."""
     assert sorted(validate_list_of_vals(data)) == ["a", "b"]
+
+
+def test_a_flag_for_days_that_finds_none_is_warned_of() -> None:
+    """Nobody means to ask for a task per day of a job without days; a list of dates, or a period, has some."""
+    (said,) = warnings({"isolate_days": True, "sections": ["a"]})
+    assert said == "job: `isolate_days` finds no days (no period, st_date with en_date, or date_list), it does nothing"
+    assert warnings({"isolate_days": True, "date_list": ["2024-01-01"], "sections": ["a"]}) == []
+    assert warnings({"isolate_days": True, "period": "today", "sections": ["a"]}) == []
+
+
+@pytest.mark.parametrize("job", [None, 7, "job", ["a"]])
+def test_what_is_no_job_is_refused_by_every_chunker(job: Any) -> None:
+    """The error is the one of all bad jobs, with its path, whichever function of chunking meets it first."""
+    for refuse in (
+        lambda: chunk_dates(job, FRIDAY),
+        lambda: chunk_job(job, THREE, FRIDAY),
+        lambda: chunk_levels(job, THREE),
+        lambda: construct_job_data(job, THREE, FRIDAY),
+        lambda: needs_chunking("sections", job, THREE),
+    ):
+        with pytest.raises(InvalidJob) as refusal:
+            refuse()
+        assert refusal.value.path == "job"

@@ -17,7 +17,7 @@ from sosw_celery.core.chunking import (
 )
 from sosw_celery.core.periods import DEFAULT_PERIODS, Periods, job_today, last_week
 from sosw_celery.errors import ConfigError, InvalidJob
-from sosw_celery.settings import Settings
+from sosw_celery.settings import JobSchema, Settings
 
 FRIDAY = date(2024, 3, 1)
 TWO = ["topic", "word"]
@@ -426,6 +426,10 @@ def test_c02_c04_which_schema() -> None:
     assert choose_schema({"job_schema_name": "default"}, TWO, {"deep": {"chunkable_attrs": THREE}}) == TWO
     assert choose_schema({"job_schema_name": "deep"}, TWO, {"deep": {"chunkable_attrs": THREE}}) == THREE
     assert choose_schema({}, {}, {}) == ()
+    for empty in ({}, {"chunkable_attrs": []}, JobSchema()):
+        assert choose_schema({}, TWO, {"default": empty}) == TWO
+        assert choose_schema({"job_schema_name": "default"}, TWO, {"default": empty}) == TWO
+        assert choose_schema({}, {}, {"default": empty}) == ()
 
 
 def test_c03_names_as_text() -> None:

@@ -168,9 +168,24 @@ def test_dates_do_their_work_once() -> None:
 
 
 def test_no_dates() -> None:
-    """A job that asks for no dates keeps its own date_list and loses only what has no meaning without a period."""
-    job = {"a": 1, "date_list": ["2001-01-01"], "isolate_days": True, "period": None}
-    assert list(job_dates(job, FRIDAY, DEFAULT_PERIODS).payloads()) == [{"a": 1, "date_list": ["2001-01-01"]}]
+    """A job that asks for no dates keeps its own date_list, and says which flag for days found none."""
+    job = {"a": 1, "date_list": ["2001-01-01", "2001-01-02"], "isolate_days": False, "period": None}
+    dates = job_dates(job, FRIDAY, DEFAULT_PERIODS)
+    assert list(dates.payloads()) == [{"a": 1, "date_list": ["2001-01-01", "2001-01-02"]}]
+    assert dates.idle_flags == ()
+    idle = job_dates({"a": 1, "isolate_days": True, "isolate_day": "no"}, FRIDAY, DEFAULT_PERIODS)
+    assert (list(idle.payloads()), idle.idle_flags) == ([{"a": 1}], ("isolate_days",))
+
+
+@pytest.mark.parametrize("flag", ["isolate_day", "isolate_days"])
+def test_a_list_of_dates_is_isolated_as_a_period_is(flag: str) -> None:
+    """Each date of the job's own list is a task, in the order of the list; one text is a list of one."""
+    job = {"a": 1, "date_list": ["2001-01-02", "2001-01-01"], flag: True}
+    assert list(job_dates(job, FRIDAY, DEFAULT_PERIODS).payloads()) == [
+        {"a": 1, "date_list": ["2001-01-02"]},
+        {"a": 1, "date_list": ["2001-01-01"]},
+    ]
+    assert dates_of({"date_list": "2001-01-01", flag: True}) == [["2001-01-01"]]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +202,8 @@ def test_no_dates() -> None:
         ({"st_date": "2024-02-28", "en_date": "2024-03-01", "date_list": ["2024-01-01"]}, "job.date_list"),
         ({"period": "today", "date_list": ["2024-01-01"]}, "job.date_list"),
         ({"period": "today", "isolate_days": "maybe"}, "job.isolate_days"),
+        ({"date_list": {"2024-01-01": None}, "isolate_days": True}, "job.date_list"),
+        ({"date_list": ["2024-01-01", 7], "isolate_days": True}, "job.date_list"),
         ({"period": 7}, "job.period"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from sosw_celery.errors import ConfigError
+from sosw_celery.errors import ConfigError, InvalidJob
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.settings import load_settings
 
@@ -42,3 +44,19 @@ def test_a_period_without_its_function_is_a_wrong_configuration(value: str, expe
     with pytest.raises(ConfigError, match=r"sosw\.custom_period_patterns\.quarters") as caught:
         chunkers.check_periods()
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("job", [None, 7, ["a"]])
+def test_what_is_no_job_is_refused_by_every_method(job: Any) -> None:
+    """The methods of sosw's names refuse as chunking does, with the path."""
+    chunkers = Chunkers(load_settings({"job_schema": {"chunkable_attrs": ["section"]}}))
+    for refuse in (
+        lambda: chunkers.chunk_dates(job),
+        lambda: chunkers.chunk_job(job),
+        lambda: chunkers.construct_job_data(job),
+        lambda: chunkers.needs_chunking("sections", job),
+        lambda: chunkers.payloads(job),
+    ):
+        with pytest.raises(InvalidJob) as refusal:
+            refuse()
+        assert refusal.value.path == "job"

@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
-import redis
 
 from sosw_celery import clock
 from sosw_celery.core.history import Action, Observer, Origin, nobody
@@ -33,7 +32,7 @@ from sosw_celery.services.scheduler import Scheduler, scheduler_class
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
-from sosw_celery.stores import dynamo
+from sosw_celery.stores import dynamo, redis_client
 from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
 from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.job_table import JobTable
@@ -50,6 +49,7 @@ from sosw_celery.stores.tables import Tables
 from sosw_celery.stores.task_table import TaskTable
 
 if TYPE_CHECKING:
+    import redis
     from celery import Celery
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -108,10 +108,8 @@ class Services:
 
     @cached_property
     def redis(self) -> redis.Redis:
-        """The one client of Redis. Calls give up after seconds, so that a lost Redis is noticed before a lease ends."""
-        return redis.Redis.from_url(
-            self.settings.redis_url, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
-        )
+        """The one client of Redis."""
+        return redis_client.connect(self.settings.redis_url)
 
     @cached_property
     def slots(self) -> Slots:

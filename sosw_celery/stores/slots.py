@@ -9,7 +9,9 @@ says what it takes, promises and returns.
 
 Keys of one labourer; they share a hash tag, so a cluster keeps them on one node. None of them expires by itself: give
 Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*`). Everything in them can be lost: then
-`ready_at` is missing too, nothing is granted, and `rebuild` makes them anew from the tasks table.
+`ready_at` is missing too, nothing is granted, and `rebuild` makes them anew from the tasks table. What is found there
+in another life of the server (it was started again with a snapshot, or is a replica that became the primary) counts as
+lost: the last writes may be missing in it. Every script looks for that first.
 
 | key                            | holds                                | until                        |
 | ------------------------------ | ------------------------------------ | ---------------------------- |
@@ -21,6 +23,7 @@ Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*
 
 | field            | holds                                              | until                                        |
 | ---------------- | -------------------------------------------------- | -------------------------------------------- |
+| `life`           | `run_id` of the server that all of this is of      | the server has another one                   |
 | `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
 | `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
 | `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |
@@ -51,6 +54,7 @@ cursor and `next_retry_at` are texts that sort as their numbers do, exact to the
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -104,6 +108,11 @@ SCRIPTS = (
     "stop_filling",
     "take",
 )
+
+logger = logging.getLogger(__name__)
+
+#: What `rebuild.lua` answers where the server does not say which life it is in.
+LIFE_UNKNOWN = 2
 
 #: Makes every number a positive one of as many digits.
 SORTABLE_OFFSET = Decimal(5 * 10**15)
@@ -497,7 +506,12 @@ class Slots:
                 can be running.
         """
         settle_ms = _ms(settle_s) if settle_s > 0 else 0
-        return bool(self._call("rebuild", labourer_id, _ms(lease_s), settle_ms, *holders))
+        done = self._call("rebuild", labourer_id, _ms(lease_s), settle_ms, *holders)
+        if done == LIFE_UNKNOWN:
+            logger.warning(
+                "redis does not tell its run_id (INFO server): a restart with an old snapshot goes unnoticed"
+            )
+        return bool(done)
 
     def note_retry(self, labourer_id: str, due: Decimal) -> None:
         """Note that a task waits for its retry, due at these seconds since the epoch; the earliest one is kept."""

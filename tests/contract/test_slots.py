@@ -1000,11 +1000,11 @@ def test_a_server_that_cannot_write_now_is_unavailable(redis_url: str, setting: 
         assert slots.holders(LABOURER)[1]["a/1"] <= 10
 
 
-def test_a_wrong_key_type_is_an_error(slots_redis: redis.Redis) -> None:
+def test_a_wrong_key_type_is_an_error(slots: Slots, slots_redis: redis.Redis) -> None:
     """What waiting cannot cure is a StoreError, not an outage."""
     slots_redis.set(key("running"), "not a zset")
     with pytest.raises(StoreError) as raised:
-        begin(Slots(slots_redis))
+        begin(slots)
     assert not isinstance(raised.value, StoreUnavailable)
 
 

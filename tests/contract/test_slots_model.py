@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
@@ -256,6 +257,8 @@ class SlotsMachine(RuleBasedStateMachine):
     """Does the same to the store and to the model, and compares every answer and all that can be seen of the state."""
 
     client: redis.Redis
+    #: Whether the server says which life it is in; the twin does not.
+    tells_its_life: bool
     passes = Bundle("passes")
 
     def __init__(self) -> None:
@@ -575,11 +578,22 @@ class SlotsMachine(RuleBasedStateMachine):
     def flush(self) -> None:
         """Redis loses everything; passes that are under way go on."""
         self.client.flushall()
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """All that was known is lost, or counts as lost."""
         self.highest_work_seq = max(self.highest_work_seq, self.model.work_seq)
         # Numbers begin at the time in milliseconds; here a rebuild may follow the one before within the same one.
         while self.milliseconds() <= self.highest_work_seq:
             pass
         self.model = Model(self.model.limit, self.model.limited)
+
+    @precondition(lambda self: self.model.ready == "ready" and self.tells_its_life)
+    @rule()
+    def another_life(self) -> None:
+        """Redis comes back with what it knew some time ago, or a replica with what it had heard of."""
+        self.client.hset(f"sosw:{{{LABOURER}}}:state", "life", "another one")
+        self.forget_all()
 
     @invariant()
     def counts_agree(self) -> None:
@@ -621,5 +635,6 @@ def test_store_follows_the_model(slots_redis: redis.Redis) -> None:
     """In any order of events the store answers as the model of its rules, and leaves no queued row behind."""
     options: dict[str, Any] = {"max_examples": 100, "stateful_step_count": 40, "deadline": None}
     machine_settings = settings(**options, suppress_health_check=list(HealthCheck))
-    machine = type("SlotsMachineHere", (SlotsMachine,), {"client": slots_redis})
+    is_real = not isinstance(slots_redis, fakeredis.FakeRedis)
+    machine = type("SlotsMachineHere", (SlotsMachine,), {"client": slots_redis, "tells_its_life": is_real})
     run_state_machine_as_test(machine, settings=machine_settings)

@@ -35,7 +35,11 @@ class Span:
 
 
 class Cluster:
-    """The processes of one test, its tables, and a client of both. All of its processes end with it."""
+    """The processes of one test, its tables, and a client of both. All of its processes end with it.
+
+    Parameters:
+        redis_url: Of the broker, and of the slots unless `slots_url` names another Redis.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Cluster:
         redis_url: str,
         dynamodb_endpoint: str,
         table_prefix: str,
+        slots_url: str | None = None,
         **section: Any,
     ) -> None:
         self.directory = directory
@@ -51,7 +56,7 @@ class Cluster:
         self.history = directory / "history"
         self.history.mkdir()
         self.section: dict[str, Any] = {
-            "redis_url": redis_url,
+            "redis_url": slots_url or redis_url,
             "dynamodb_endpoint": dynamodb_endpoint,
             "queue_bucket": (directory / "queue").as_uri(),
             "task_config": {

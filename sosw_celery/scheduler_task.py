@@ -34,8 +34,18 @@ def _is_shutting_down() -> bool:
     return _shutting_down[0] == 1
 
 
-def _only_argument(event: Any) -> Any:
-    return event
+def _job_of(*args: Any, **kwargs: Any) -> Any:
+    """Return the one argument that `scheduler.delay` takes, the job.
+
+    Raises:
+        TypeError: There is another number of arguments, or one of another name.
+    """
+    if len(args) == 1 and not kwargs:
+        return args[0]
+    if not args and kwargs.keys() in ({"job"}, {"event"}):
+        return next(iter(kwargs.values()))
+    found = ", ".join([*([f"{len(args)} positional"] if args else []), *kwargs]) or "none"
+    raise TypeError(f"scheduler.delay(job): expected one argument, the job, got {found}")
 
 
 class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs only
@@ -67,7 +77,7 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
             InvalidJob: It cannot be a job.
             StoreUnavailable: Whether it is accepted is not known: call again, with the same `job_id` or `task_id`.
         """
-        event = _only_argument(*(args or ()), **(kwargs or {}))
+        event = _job_of(*(args or ()), **(kwargs or {}))
         task_id = task_id or uuid()
         # Like the messages for siblings, so that one setting of `task_routes` cannot part them.
         options.setdefault("queue", QUEUES[SCHEDULER])

@@ -157,7 +157,8 @@ class Worker(Processor, CeleryTask):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body of a labourer with `run` or of a function; in a class with `__call__` the end of it, as in sosw.
 
-        It is called with the event, and `reset_result` where that is not to be true.
+        It is called with the event, and `reset_result` where that is not to be true. A class with `__call__` counts the
+        call in its stats, as `processor_calls`.
 
         The task is not closed by this, but when the whole body is through.
 
@@ -166,7 +167,10 @@ class Worker(Processor, CeleryTask):
                 with what it is at the end of this one, when this one completes. Stats begin anew in any case.
         """
         event, reset_result, others = call_arguments(*args, **kwargs)
-        self._run_now().keeps_result = not reset_result
+        run = self._run_now()
+        run.keeps_result = not reset_result
+        if type(self).__call__ is not Worker.__call__:
+            run.stats["processor_calls"] += 1
         returned = self.run(event, **others)
         if inspect.iscoroutine(returned) and event_loop.is_coroutine_function(self.run):
             return event_loop.run_here(returned)
@@ -178,7 +182,7 @@ class Worker(Processor, CeleryTask):
 
         Always there; nothing is kept where `meta_handler_config` is not configured, or outside of a worker process.
         """
-        run = run_of(self.request)
+        run = self._task_run()
         return OwnMeta(None, None) if run is None else OwnMeta(services_of(self.app).meta_handler, run.attempt)
 
     def run(self, event: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -266,7 +270,7 @@ class Worker(Processor, CeleryTask):
             RetryLater: Always, unless `throw` is false; then it is returned, for the caller to raise.
             ValueError: `countdown` or `eta` is no wait.
         """
-        run = run_of(self.request)
+        run = self._task_run()
         if exc is not None and max_retries is not None and run is not None and run.task.attempts > max_retries:
             raise exc
         if countdown is None:

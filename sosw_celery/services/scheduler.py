@@ -214,8 +214,12 @@ class Scheduler(Chunkers):
         Every task is looked at before the last file is stored, so what is wrong with one shows before any is written.
 
         Raises:
-            InvalidJob: The job cannot become tasks, becomes none, or one of them is too big for DynamoDB.
+            InvalidJob: The job cannot become tasks, becomes none, or one of them is too big for DynamoDB; or its
+                labourer is not configured.
         """
+        chunking.check_is_job(job)
+        name = job.get("lambda_name", job.get("labourer_id"))
+        chunking.check_labourer(chunking.labourer_name_from(name), self.settings.labourers)
         lines = self._lines(job)
         tasks = 0
         for part, first in enumerate(lines):

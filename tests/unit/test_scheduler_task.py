@@ -197,3 +197,22 @@ def test_a_worker_that_shuts_down_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert not scheduler_task._is_shutting_down()
     scheduler_task._note_shutdown(sig="SIGTERM", how="Warm", exitcode=0)
     assert scheduler_task._is_shutting_down()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "found"),
+    [
+        ((), {}, "none"),
+        ((JOB, JOB), {}, "2 positional"),
+        ((JOB,), {"dry_run": True}, "1 positional, dry_run"),
+        ((), {"jobs": JOB}, "jobs"),
+    ],
+)
+def test_a_call_that_is_not_of_one_job_says_what_it_takes(
+    app: Celery, task: SchedulerTask, args: tuple[Any, ...], kwargs: dict[str, Any], found: str
+) -> None:
+    """The error speaks of `scheduler.delay(job)` and of what it was given; nothing is accepted."""
+    with pytest.raises(TypeError) as refusal:
+        task.delay(*args, **kwargs)
+    assert str(refusal.value) == f"scheduler.delay(job): expected one argument, the job, got {found}"
+    assert published(app) == []

@@ -139,8 +139,8 @@ def test_an_object_is_configured_and_has_its_clients_when_it_is_made() -> None:
     worker = Processor(custom_config={"width": 3})
     assert worker.sns_client.meta.region_name == "eu-west-1"
     worker({"images": ["a", "b"]})
-    assert (worker.stats, worker.result) == ({"images": 2}, {"width": 3})
-    assert worker.get_stats() == {"images": 2}
+    assert (worker.stats, worker.result) == ({"images": 2, "processor_calls": 1}, {"width": 3})
+    assert worker.get_stats() == {"images": 2, "processor_calls": 1}
     closed(worker)
 
 
@@ -152,6 +152,22 @@ def test_stats_and_result_may_be_replaced() -> None:
     worker.result["b"] += 1
     assert (worker.stats, worker.result) == ({"n": 1}, {"a": 1, "b": 1})
     closed(worker)
+
+
+def test_a_class_without_a_name_behaves_as_one_with_a_name_when_it_is_called() -> None:
+    """In a unit test of sosw's kind: nothing is posted, and a retry is RetryLater."""
+
+    class Nameless(Worker):
+        def __call__(self, event: dict[str, Any]) -> None:
+            """Post, and ask for a retry."""
+            self.meta_handler.post(action="resized", size=9)
+            self.stats["posted"] += 1
+            self.retry(countdown=4, exc=ValueError("busy"), max_retries=1)
+
+    worker = Nameless()
+    with pytest.raises(RetryLater) as later:
+        worker({})
+    assert (later.value.delay_s, later.value.reason, worker.stats["posted"]) == (4, "ValueError: busy", 1)
 
 
 def test_marking_means_nothing_without_a_task_and_siblings_need_one() -> None:

@@ -815,6 +815,13 @@ def test_a_job_can_be_chunked_to_files_without_a_run(world: World) -> None:
         world.scheduler().process_file()
 
 
+def test_a_job_of_a_labourer_that_nobody_configured_is_not_written_into_files(world: World) -> None:
+    """parse_job_to_file refuses it as submit does, with a suggestion, before a file is stored."""
+    with pytest.raises(InvalidJob, match=r"job\.lambda_name: expected a labourer of the configuration"):
+        world.scheduler().parse_job_to_file({**JOB, "lambda_name": "resise"})
+    assert world.files() == []
+
+
 @pytest.mark.parametrize(
     "context",
     [

@@ -28,6 +28,7 @@ from sosw_celery import clock
 from sosw_celery.core.schedules import EPOCH, Schedule, parse_schedule, tick_job_id
 from sosw_celery.errors import ConfigError, InvalidJob
 from sosw_celery.exact import EXACT
+from sosw_celery.loading import ending_commands, tell_of_missing
 from sosw_celery.settings import ScheduledJob, Settings
 from sosw_celery.wiring import (
     DISPATCH_ALL,
@@ -138,9 +139,15 @@ class SoswBeat(PersistentScheduler):
         self._unsent: dict[str, float] = {}
         super().__init__(*args, **kwargs)
 
+    def setup_schedule(self) -> None:
+        """Read what is remembered, and plan. That needs names of labourers alone, so missing code ends nothing."""
+        tell_of_missing(self.app)
+        super().setup_schedule()
+
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Bring the remembered entries in line with the configuration: ours, and Celery's own `beat_schedule`."""
-        entries = {**beat_entries(settings_of(self.app)), **b}
+        with ending_commands(self.app):
+            entries = {**beat_entries(settings_of(self.app)), **b}
         for name, entry in entries.items():
             remembered = self.schedule.get(name)
             # With another schedule there is nothing to make up for: what it would have planned was never promised.

@@ -11,11 +11,13 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.result import AsyncResult
 from celery.signals import import_modules
 
+from sosw_celery.log_privacy import shown_arguments
 from sosw_celery.wiring import QUEUES
 
-__all__ = ["app"]
+__all__ = ["SoswCelery", "app"]
 
 DEFAULTS: dict[str, Any] = {
     # A task is acknowledged after it was closed; a hint that comes twice is refused by the claim.
@@ -38,7 +40,21 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+class SoswCelery(Celery):
+    """A Celery app that reads its configuration by our loader, and whose messages keep to themselves what they say."""
+
+    loader_cls = "sosw_celery.loading:Loader"
+
+    def send_task(  # type: ignore[override]  # the stubs spell out all of Celery's options
+        self, name: str, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Send a task by its name, as Celery does. Monitors get the ids in its arguments, and nothing else of them."""
+        return super().send_task(name, args, kwargs, **{**shown_arguments(args, kwargs), **options})
+
+
 def _import_tasks(**_: object) -> None:
+    """Make this process one of ours, not one of a program that only sends."""
+    importlib.import_module("sosw_celery.log_privacy").keep_private()
     importlib.import_module("sosw_celery.tasks")
     importlib.import_module("sosw_celery.registration").register_configured(app)
 
@@ -53,7 +69,9 @@ def _sign_messages(sender: Celery, **_: object) -> None:
     importlib.import_module("sosw_celery.signing").sign_messages(sender)
 
 
-app = Celery("sosw_celery")
+# Importing this changes nothing for the other apps of a program: what `current_app` is, what Django's threads fall back
+# to (see `Loader.init_worker`), and how their logs look. The commands of Celery make it the current one themselves.
+app = SoswCelery("sosw_celery", set_as_current=False, fixups=[])
 # A process that only sends needs no more than the app. What it raises here Celery logs, and then nothing can be sent.
 app.on_after_configure.connect(_sign_messages, weak=False)
 app.add_defaults(_unstated_defaults)

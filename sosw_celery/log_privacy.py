@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery.signals import after_setup_logger, after_setup_task_logger, before_task_publish
+from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.worker.consumer import consumer
 
-__all__ = ["keep_private"]
+__all__ = ["keep_private", "shown_arguments"]
 
 HIDDEN = "(not shown)"
 
@@ -41,12 +41,14 @@ REFUSALS: dict[str, str] = {
 
 
 def keep_private() -> None:
-    """Have Celery's loggers hide what jobs are about, from now on and in every process that is forked. Idempotent."""
+    """Have Celery's loggers hide what jobs are about, from now on and in every process that is forked. Idempotent.
+
+    For processes of our own alone: it changes the log of every app in the process.
+    """
     for name, hide in _HIDERS.items():
         logging.getLogger(name).addFilter(hide)
     after_setup_logger.connect(_quiet_libraries, weak=False)
     after_setup_task_logger.connect(_quiet_libraries, weak=False)
-    before_task_publish.connect(_show_ids_only, weak=False)
 
 
 def _hide_trace(record: logging.LogRecord) -> bool:
@@ -106,11 +108,14 @@ def _quiet_libraries(**_: Any) -> None:
             library.setLevel(logging.INFO)
 
 
-def _show_ids_only(body: Any = None, headers: Any = None, **_: Any) -> None:
-    """Replace the copies of a message's arguments for logs and monitors by the ids in them."""
-    if isinstance(headers, dict) and isinstance(body, tuple) and len(body) == 3:
-        headers["argsrepr"] = f"({', '.join(_shown(argument) for argument in body[0] or ())})"
-        headers["kwargsrepr"] = repr({str(key): HIDDEN for key in body[1] or {}})
+def shown_arguments(args: Any, kwargs: Any) -> dict[str, str]:
+    """Return the options of a message that are the copies of its arguments for logs and monitors: the ids in them."""
+    arguments = args if isinstance(args, (list, tuple)) else ()
+    names = kwargs if isinstance(kwargs, Mapping) else {}
+    return {
+        "argsrepr": f"({', '.join(_shown(argument) for argument in arguments)})",
+        "kwargsrepr": repr({str(name): HIDDEN for name in names}),
+    }
 
 
 def _shown(argument: Any) -> str:

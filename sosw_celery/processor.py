@@ -15,7 +15,6 @@ the more specific one replaces, lists too. Each name in `init_clients` becomes a
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import os
 import re
@@ -29,6 +28,7 @@ from sosw_celery.celery import app as sosw_app
 from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ConfigError
+from sosw_celery.places import found_at
 from sosw_celery.stores.dynamo_client import DynamoDbClient
 from sosw_celery.wiring import services_of
 
@@ -232,12 +232,8 @@ class Processor:
         return f"{name}{CLIENT}", _boto3_client(_service(client), {**_default_place(), **place})
 
     def _client_of_class(self, path: str) -> tuple[str, Any]:
-        module, _, class_name = path.partition(":")
-        try:
-            made = getattr(importlib.import_module(module), class_name)
-        except (ImportError, AttributeError) as problem:
-            raise ConfigError("init_clients", path, f"a module and a class in it ({problem})") from problem
-        name = underscored(re.sub(r"(?<=.)(Client|Manager)$", "", class_name))
+        made = found_at("init_clients", path, "a module and a class in it")
+        name = underscored(re.sub(r"(?<=.)(Client|Manager)$", "", path.partition(":")[2]))
         config = self.config.get(f"{name}_config")
         if isinstance(made, type) and issubclass(made, Processor):
             return f"{name}{CLIENT}", made(custom_config=config)

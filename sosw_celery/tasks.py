@@ -6,11 +6,12 @@ from typing import Any
 
 from celery import Task
 
-from sosw_celery import endings, log_privacy, signals, signing
+from sosw_celery import endings, signals, signing
 from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
+from sosw_celery.loading import NeededCode
 from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.services.notices import TELL_LIMIT_S
@@ -41,10 +42,9 @@ __all__ = [
 #: Importing the receivers connects them.
 RECEIVERS = (endings, signals)
 
-log_privacy.keep_private()
 signing.sign_messages(app)
 
-app.steps["worker"].update((CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat, StartChecks))
+app.steps["worker"].update((NeededCode, CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat, StartChecks))
 
 scheduler: Task[..., Any] = app.register_task(SchedulerTask())
 

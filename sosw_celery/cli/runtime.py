@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ import click
 
 from sosw_celery.cli.exits import ADDRESSES, CommandFailed, ExitCode, Terminated
 from sosw_celery.core.masking import masked
-from sosw_celery.errors import SoswError
 
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
@@ -45,24 +43,10 @@ def load_services() -> Services:
     would take `--help` with it.
 
     Raises:
-        ConfigError: A setting is wrong.
-        CommandFailed: The configuration cannot be read at all.
+        ConfigError: There is no configuration, it cannot be read, or a setting is wrong.
     """
-    if os.getcwd() not in sys.path:
-        # As Celery's own commands do; a console script finds only installed modules otherwise.
-        sys.path.insert(0, os.getcwd())
-    module = config_module()
-    try:
-        app = importlib.import_module("sosw_celery.celery").app
-        services: Services = importlib.import_module("sosw_celery.wiring").services_of(app)
-    except SoswError:
-        raise
-    except Exception as error:  # a configuration is code, and can fail in any way
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
-            reason = f"not found from {os.getcwd()}; go where your celeryconfig.py is, or set {CONFIG_MODULE}"
-        else:
-            reason = f"{type(error).__name__}: {error}"
-        raise CommandFailed(f"configuration {module}: {reason}", ExitCode.CONFIG) from error
+    app = importlib.import_module("sosw_celery.celery").app
+    services: Services = importlib.import_module("sosw_celery.wiring").services_of(app)
     return services
 
 
@@ -78,7 +62,8 @@ def services_at(data_dir: Path) -> Services:
     falls back to.
 
     Raises:
-        ConfigError, CommandFailed: See `load_services`; also when it is not known which AWS is meant.
+        ConfigError: See `load_services`.
+        CommandFailed: It is not known which AWS is meant.
     """
     environment_of = importlib.import_module("sosw_celery.local").environment_of
     for name, value in (environment_of(data_dir) or {}).items():

@@ -14,6 +14,7 @@ from typing import IO
 import click
 
 from sosw_celery.cli import Command
+from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
 from sosw_celery.cli.runtime import DATA_DIR, end_on_sigterm, load_services
@@ -31,6 +32,8 @@ STABLE_S = 60.0
 #: Seconds that running tasks may take when all is ended.
 WARM_S = 300.0
 POLL_S = 0.2
+#: Seconds that the last words of an ended process may take.
+PRINTED_S = 2.0
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: What the system's own processes log unless told otherwise: at INFO they tell of every sweep.
@@ -57,6 +60,15 @@ def roles_of(
     return [(essentials(ESSENTIALS_CONCURRENCY), own), *workers, (beat(schedule_file), own)]
 
 
+class FirstStartFailed(CommandFailed):
+    """The first process of a role gave up soon after its start; it has said why."""
+
+    def __init__(self, process: CeleryProcess, status: int) -> None:
+        code = ExitCode.CONFIG if status == ExitCode.CONFIG else ExitCode.FAILURE
+        super().__init__(f"{process.role.name} did not start ({ending_words(status)}); it says why above", code)
+        self.process = process
+
+
 @dataclass
 class _Kept:
     """A role that is to be filled all the time."""
@@ -71,6 +83,8 @@ class _Kept:
 @dataclass
 class Keeper:
     """Fills roles: starts their processes, and starts again what ended, after a pause that grows with each end.
+
+    A process that gives up soon after its role's first start is not started again: it would give up again.
 
     Parameters:
         started: Called with each process that was started.
@@ -104,6 +118,9 @@ class Keeper:
     def _note_end(self, kept: _Kept, now: float) -> None:
         assert kept.process is not None
         stable = now - kept.process.started_at > STABLE_S
+        status = kept.process.exit_status or 0
+        if not kept.ends and not stable and status > 0:
+            raise FirstStartFailed(kept.process, status)
         kept.ends = 1 if stable else kept.ends + 1
         pause_s = min(RESTART_S * 2 ** (kept.ends - 1), RESTART_MAX_S)
         kept.start_at = now + pause_s
@@ -120,6 +137,7 @@ class Log:
         self._lock = threading.Lock()
         self._width = width
         self._has_reader = True
+        self._copying: dict[str, threading.Thread] = {}
 
     def say(self, text: str) -> None:
         """Print a line of our own."""
@@ -129,7 +147,13 @@ class Log:
         """Print what the process prints, from now on until it ends, in the background."""
         output = process.output
         assert output is not None
-        threading.Thread(target=self._copy, args=(process.role.name, output), daemon=True).start()
+        copying = threading.Thread(target=self._copy, args=(process.role.name, output), daemon=True)
+        copying.start()
+        self._copying[process.role.name] = copying
+
+    def await_end_of(self, role: Role) -> None:
+        """Return once all that the ended process of a role has printed is printed here, or soon after."""
+        self._copying[role.name].join(PRINTED_S)
 
     def _copy(self, name: str, output: IO[bytes]) -> None:
         with output:
@@ -200,7 +224,11 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
 
 
 def _keep(roles: list[tuple[Role, str]], processes: Processes, log: Log) -> None:
-    """Keep all roles filled until an interrupt, then end all in good order, unless there is a second one."""
+    """Keep all roles filled until an interrupt, then end all in good order, unless there is a second one.
+
+    Raises:
+        FirstStartFailed: One cannot be filled; what it said is printed.
+    """
     keeper = Keeper(processes, log.follow, log.say)
     try:
         for role, log_level in roles:
@@ -208,6 +236,11 @@ def _keep(roles: list[tuple[Role, str]], processes: Processes, log: Log) -> None
         while True:
             keeper.look()
             time.sleep(POLL_S)
+    except FirstStartFailed as failed:
+        log.await_end_of(failed.process.role)
+        log.say(f"ending, since {failed.process.role.name} cannot start: running tasks are finished first")
+        processes.finish(WARM_S)
+        raise
     except KeyboardInterrupt:
         log.say("ending: running tasks are finished first, Ctrl-C again ends all at once")
         processes.finish(WARM_S)

@@ -6,7 +6,6 @@ chunkers is overridden, its lists are taken instead.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from sosw_celery.clock import Clock
 from sosw_celery.core import chunking, periods
 from sosw_celery.core.event import NAME_KEYS
 from sosw_celery.errors import ConfigError
+from sosw_celery.places import found_at
 from sosw_celery.settings import Settings
 
 __all__ = ["Chunkers"]
@@ -179,16 +179,12 @@ class Chunkers:
     def _custom_period(self, key: str, value: Callable[..., list[str]] | str) -> periods.PeriodFunction:
         if not isinstance(value, str):
             return value
-        module, colon, name = value.partition(":")
-        if not colon and not hasattr(self, value):
+        if ":" in value:
+            function: periods.PeriodFunction = found_at(key, value, "a function that can be imported")
+            return function
+        if not hasattr(self, value):
             raise ConfigError(key, value, f"a method of {type(self).__name__}; scheduler_class names the class")
-        if not colon:
-            return _from_method(getattr(self, value))
-        try:
-            function: periods.PeriodFunction = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as problem:
-            raise ConfigError(key, value, f"a function that can be imported ({problem})") from problem
-        return function
+        return _from_method(getattr(self, value))
 
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Chunkers, name)

@@ -12,7 +12,6 @@ overrides take effect.
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
 import tempfile
 import time
@@ -43,6 +42,7 @@ from sosw_celery.errors import (
     TransitionRefused,
 )
 from sosw_celery.exact import EXACT
+from sosw_celery.places import found_at
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
@@ -536,17 +536,10 @@ def scheduler_class(settings: Settings) -> type[Scheduler]:
     place = settings.scheduler_class
     if place is None:
         return Scheduler
-    module, _, name = place.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if error.name != module:  # the module is there, and lacks something itself
-            raise
-        found = None
+    key, expected = "sosw.scheduler_class", "a subclass of sosw_celery.Scheduler, as my_module:OurScheduler"
+    found = found_at(key, place, expected)
     if not (isinstance(found, type) and issubclass(found, Scheduler)):
-        raise ConfigError(
-            "sosw.scheduler_class", place, "a subclass of sosw_celery.Scheduler, as my_module:OurScheduler"
-        )
+        raise ConfigError(key, place, expected)
     return found
 
 

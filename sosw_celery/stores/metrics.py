@@ -14,7 +14,6 @@ raise anything).
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import threading
@@ -33,9 +32,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sosw_celery.clock import Clock
 from sosw_celery.ecology_settings import CALLABLE, CLOUDWATCH, PROMETHEUS, EcologyConfig
-from sosw_celery.errors import ConfigError, StoreError, StoreUnavailable
+from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.exact import EXACT
 from sosw_celery.excerpt import excerpt
+from sosw_celery.places import found_at
 from sosw_celery.stores.dynamo import error_code
 
 __all__ = ["CloudWatch", "Source", "ask_function", "ask_prometheus", "number", "sources_from"]
@@ -182,9 +182,5 @@ def _prometheus_value(text: bytes) -> float:
 def _imported(key: str, value: Callable[..., Any] | str) -> Callable[..., Any]:
     if callable(value):
         return value
-    module, _, name = value.partition(":")
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(key, value, f"a function that can be imported, as module:function ({error})") from error
+    function: Callable[..., Any] = found_at(key, value, "a function that can be imported, as module:function")
     return function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from botocore.config import Config
 
 from sosw_celery.core.notice import Notice
 from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.places import found_at
 from sosw_celery.stores.dynamo import translated
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def to_function(function: Callable[[dict[str, Any]], object] | str) -> Target:
     def tell(notice: Notice) -> None:
         called = function
         if isinstance(called, str):
-            module, _, name = called.partition(":")
-            called = getattr(importlib.import_module(module), name)
+            called = found_at("sosw.notices.call", called, "a function that can be imported, as module:function")
         called(notice.as_dict())
 
     return tell

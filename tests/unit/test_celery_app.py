@@ -51,10 +51,9 @@ def test_the_configuration_overrides_our_defaults_and_nothing_else_does(tmp_path
 )
 def test_messages_carry_ids_alone_for_monitors(argument: Any, shown: str) -> None:
     """The copy of a message's arguments holds its ids, and nothing that may be of a job."""
-    headers: dict[str, Any] = {"argsrepr": "secret", "kwargsrepr": "secret"}
-    log_privacy._show_ids_only(body=((argument,), {"wake": "secret"}, {}), headers=headers)
-    assert headers["argsrepr"] == f"({shown})"
-    assert "secret" not in str(headers)
+    options = log_privacy.shown_arguments((argument,), {"wake": "secret"})
+    assert options["argsrepr"] == f"({shown})"
+    assert "secret" not in str(options)
 
 
 def test_what_a_handler_of_ones_own_gets_with_a_record_is_hidden_as_well() -> None:
@@ -66,3 +65,90 @@ def test_what_a_handler_of_ones_own_gets_with_a_record_is_hidden_as_well() -> No
     assert record.getMessage() == "resize: (not shown)"
     assert "secret" not in str(record.data)
     assert context["args"] == "secret"  # others may need it
+
+
+def run(directory: Path, program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, in a directory that nothing else can import from."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, cwd=directory, capture_output=True, text=True, check=False
+    )
+
+
+THEIRS = """
+import sys, logging
+sys.path.insert(0, "")
+import celery
+from celery import _state
+
+def watched():
+    loggers = ("", "celery", "celery.app.trace", "celery.beat", "celery.pool", "celery.worker.strategy", "botocore")
+    return [(name, log.level, log.filters, log.handlers) for name in loggers for log in [logging.getLogger(name)]]
+
+if sys.argv[1:] == ["before"]:
+    from sosw_celery import scheduler
+proj = celery.Celery("proj", broker="memory://")
+before, path = watched(), list(sys.path)
+
+@celery.shared_task(name="send_mail")
+def send_mail(to):
+    pass
+
+from sosw_celery import Worker, app, scheduler
+app.conf.broker_url, app.tasks
+assert watched() == before, (watched(), before)
+assert celery.current_app._get_current_object() is proj
+assert _state.default_app is not app, "what other threads fall back to"
+assert not proj.finalized
+assert send_mail.app is proj
+with proj.connection_for_write() as connection:
+    send_mail.apply_async(("you@there",), connection=connection)
+    message = connection.SimpleQueue("celery").get_nowait()
+assert message.headers["argsrepr"] == "('you@there',)", message.headers
+"""
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_importing_us_changes_nothing_for_another_app(tmp_path: Path, order: str) -> None:
+    """Before or after its own app is made, in a project of Django too: its tasks, logs and messages stay its own."""
+    (tmp_path / "celeryconfig.py").write_text("broker_url = 'memory://'\nsosw = {}\n")
+    django = tmp_path / "django"  # as much of it as Celery looks for
+    django.mkdir()
+    (django / "__init__.py").write_text("VERSION = (5, 2)\n")
+    (django / "conf.py").write_text("settings = object()\n")
+    (django / "db.py").write_text("transaction = None\n")
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    done = subprocess.run(
+        [sys.executable, "theirs.py", order],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "proj.settings"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "configuration: expected a module that is found from"),
+        ("sosw = {'labourerz': {}}", "sosw.labourerz: expected a known key (did you mean 'labourers'?)"),
+        ("import no_such_module_at_all", "No module named 'no_such_module_at_all', at celeryconfig.py line 1"),
+        ("raise SystemExit(3)", "SystemExit: 3, at celeryconfig.py line 1"),
+    ],
+)
+def test_a_program_gets_the_error_of_the_configuration_itself(tmp_path: Path, config: str | None, message: str) -> None:
+    """What `scheduler.delay` raises is the ConfigError, whatever is wrong with the configuration."""
+    if config is not None:
+        (tmp_path / "celeryconfig.py").write_text(config)
+    program = """
+from sosw_celery.errors import ConfigError
+try:
+    from sosw_celery import scheduler
+    scheduler.delay({"lambda_name": "resize"})
+except ConfigError as problem:
+    print(problem)
+"""
+    done = run(tmp_path, program)
+    assert message in done.stdout, done.stderr

@@ -113,7 +113,8 @@ def test_check_without_a_file_checks_what_is_in_effect(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").unlink()
     missing = run_in(tmp_path, "config", "check")
     assert missing.returncode == ExitCode.CONFIG
-    assert "configuration celeryconfig: not found" in missing.stderr
+    assert "expected a module that is found from" in missing.stderr
+    assert missing.stderr.count("\n") == 1
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

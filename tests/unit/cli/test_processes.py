@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sosw_celery.cli.exits import ExitCode
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
-from sosw_celery.cli.up import RESTART_MAX_S, STABLE_S, Keeper, roles_of
+from sosw_celery.cli.up import RESTART_MAX_S, STABLE_S, FirstStartFailed, Keeper, roles_of
 from sosw_celery.settings import load_settings
 
 
@@ -171,6 +172,26 @@ class FakeProcesses:
         ended = [process for process in self.running if process.exit_status is not None]
         self.running = [process for process in self.running if process.exit_status is None]
         return ended
+
+
+@pytest.mark.parametrize(("status", "code"), [(7, ExitCode.CONFIG), (1, ExitCode.FAILURE)])
+def test_a_role_whose_first_process_gives_up_is_not_filled_again(status: int, code: ExitCode) -> None:
+    """It would give up again: its line would come back for ever. Later, or when it was killed, it is started again."""
+    clock = [0.0]
+    processes = FakeProcesses(clock)
+    keeper = Keeper(processes, lambda process: None, lambda text: None, lambda: clock[0])  # type: ignore[arg-type]
+    keeper.fill(ENDLESS, "INFO")
+    processes.running[0].exit_status = -9
+    keeper.look()
+    clock[0] += 1
+    keeper.look()
+    processes.running[0].exit_status = status
+    keeper.look()  # no first start any more: it has worked before
+    keeper.fill(POLITE, "INFO")
+    processes.running[0].exit_status = status
+    with pytest.raises(FirstStartFailed, match=r"polite did not start \(exit status") as failed:
+        keeper.look()
+    assert failed.value.code is code
 
 
 def test_a_role_is_filled_again_after_pauses_that_grow() -> None:

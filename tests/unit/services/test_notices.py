@@ -311,7 +311,7 @@ def test_a_function_gets_the_notice_as_a_dict() -> None:
     assert notice["text"].startswith("1 dead task")
     assert notice["tasks"][0]["task_id"] == "5a0d"
     to_function("builtins:len")(some_notice())
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(ConfigError, match=r"sosw\.notices\.call: .* No module named"):
         to_function("no_such_module_at_all:tell")(some_notice())
 
 

@@ -15,7 +15,6 @@ from celery.result import AsyncResult
 from celery.signals import import_modules
 
 from sosw_celery.log_privacy import shown_arguments
-from sosw_celery.wiring import QUEUES
 
 __all__ = ["SoswCelery", "app"]
 
@@ -31,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "result_serializer": "json",
     "accept_content": ["json"],
     "task_ignore_result": True,
-    "task_routes": {name: {"queue": queue} for name, queue in QUEUES.items()},
+    "task_routes": ["sosw_celery.routes:route"],
     # No message ends a worker.
     "worker_consumer": "sosw_celery.consumer:SturdyConsumer",
     "broker_connection_retry_on_startup": True,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import mmap
-from typing import Any
+from typing import Any, cast
 
-from celery import Task
+from celery import Celery, Task
 from celery.result import AsyncResult
 from celery.signals import worker_shutting_down
 from celery.utils import uuid
@@ -17,7 +17,7 @@ from sosw_celery.core.masking import masked
 from sosw_celery.errors import InvalidJob, StoreUnavailable
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
-__all__ = ["SchedulerTask"]
+__all__ = ["SchedulerTask", "scheduler_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,3 +109,13 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
             job_id, _ = scheduler.submit(event, self.request.id or uuid())
             envelope = Envelope(job_id)
         return scheduler.run(envelope, should_stop=_is_shutting_down).as_dict()
+
+
+def scheduler_of(app: Celery) -> SchedulerTask:
+    """Return the app's task `scheduler`, registered when it is first asked for.
+
+    So a process that imports no more than the module of a labourer can submit jobs.
+    """
+    if SCHEDULER not in app.tasks:
+        app.register_task(SchedulerTask())
+    return cast(SchedulerTask, app.tasks[SCHEDULER])

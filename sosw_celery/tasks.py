@@ -13,7 +13,7 @@ from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
 from sosw_celery.loading import NeededCode
 from sosw_celery.reconnect import CallsOutliveConnection
-from sosw_celery.scheduler_task import SchedulerTask
+from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.notices import TELL_LIMIT_S
 from sosw_celery.services.orchestrator import Dispatched
 from sosw_celery.start_checks import StartChecks
@@ -46,7 +46,7 @@ signing.sign_messages(app)
 
 app.steps["worker"].update((NeededCode, CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat, StartChecks))
 
-scheduler: Task[..., Any] = app.register_task(SchedulerTask())
+scheduler: Task[..., Any] = scheduler_of(app)
 
 
 @app.task(name=DISPATCH)

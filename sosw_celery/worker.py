@@ -35,10 +35,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from celery.utils.time import maybe_make_aware
 
-from sosw_celery import closing, event_loop
+from sosw_celery import calls, closing, event_loop
 from sosw_celery.celery import app as sosw_app
 from sosw_celery.clock import steady
 from sosw_celery.core.merging import merged_deeply
@@ -49,9 +49,10 @@ from sosw_celery.errors import RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
 from sosw_celery.processor import Processor, call_arguments, counters
 from sosw_celery.runs import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
+from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.meta_handler import OwnMeta
-from sosw_celery.wiring import SCHEDULER, services_of
+from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 if TYPE_CHECKING:
     CeleryTask = Task[..., Any]
@@ -284,9 +285,14 @@ class Worker(Processor, CeleryTask):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Exchange the hint for the event, or drop it. An own `before_start` has to call this one first."""
+        if self.request.is_eager:  # Celery's `apply`: called in this process, without a task
+            self._make_once()
+            return
         hint = Hint.from_message(args[0]) if len(args) == 1 else None
-        if hint is None or hint.attempt.labourer_id != self.name:
-            logger.error("message dropped: labourer %s takes tasks from the task table, by hints", self.name)
+        if hint is None:
+            self._pass_on(task_id, args, kwargs)
+        if hint.attempt.labourer_id != self.name:
+            logger.error("message dropped: a hint for another labourer than %s", self.name)
             raise Ignore
         run = run_of(self.request)  # further down a line: begun when the one before it ended
         if run is None:
@@ -300,10 +306,74 @@ class Worker(Processor, CeleryTask):
         args[:] = [event]
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
-        """Submit the event as a job of this labourer, so that `delay(event)` is counted, capped and kept as well."""
-        event = args[0] if args else {}
-        job = {**event, "lambda_name": self.name}
-        return self.app.tasks[SCHEDULER].apply_async(args=(job,), **options)
+        """Submit the event as a job of this labourer, so that `delay(event)` is counted, capped and kept as well.
+
+        Raises:
+            TypeError: It is not called with an event alone, or with an option that a job does not keep.
+            InvalidJob: The event cannot be a job.
+            StoreUnavailable: Whether it is accepted is not known: call again, with the same `task_id`.
+        """
+        event = calls.given_event(self.name, self._event_name, args, kwargs)
+        calls.check_options(self.name, options)
+        if self.app.conf.task_always_eager:
+            return self.apply((event,), task_id=options.get("task_id"))
+        return scheduler_of(self.app).apply_async(args=(self._job_of(event),), **options)
+
+    def signature(self, args: Any = None, *others: Any, **options: Any) -> calls.LabourerSignature:
+        """Return the labourer with its event, to be submitted later; nothing may be made to follow it."""
+        options.setdefault("app", self.app)
+        return calls.LabourerSignature(self, args, *others, **options)
+
+    subtask = signature
+
+    def map(self, it: Any) -> NoReturn:
+        """Refuse it: Celery would run the bodies one after the other in some worker, without slots and rows."""
+        calls.refuse(self.name, "map, starmap or chunks", "submit one job, whose chunks are its tasks: scheduler.delay")
+
+    starmap = map
+
+    def chunks(self, it: Any, n: int) -> NoReturn:
+        """Refuse it, as `map`."""
+        self.map(it)
+
+    def replace(self, sig: Any) -> NoReturn:
+        """Refuse it: the row of a task cannot become another task.
+
+        Raises:
+            TypeError: Always, also in a body; its attempt fails with it.
+        """
+        calls.refuse(self.name, "replace", "the task stays this one; self.spawn_sibling(payload) queues another one")
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> NoReturn:
+        """Refuse it, as `replace`."""
+        self.replace(sig)
+
+    @property
+    def _event_name(self) -> str:
+        return calls.event_name(self.run if type(self).__call__ is Worker.__call__ else self)
+
+    def _job_of(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return {**event, "lambda_name": self.name}
+
+    def _pass_on(self, message_id: str, args: Any, kwargs: Any) -> NoReturn:
+        """Have the event of a message (`send_task`, `celery call`, Flower) become a job, under the message's id.
+
+        By the Scheduler: a labourer's worker may have no access to the tables.
+        """
+        try:
+            if args and Hint.is_meant_by(args[0]):
+                raise TypeError(f"labourer {self.name!r}: expected a hint as this version knows it")
+            event = calls.given_event(self.name, self._event_name, args, kwargs)
+        except TypeError as problem:
+            logger.error("message dropped: %s", problem)
+            raise Ignore from problem
+        try:
+            self.app.send_task(SCHEDULER, [self._job_of(event)], task_id=message_id, queue=QUEUES[SCHEDULER])
+        except Exception as problem:
+            logger.warning("message not passed on to the Scheduler, it stays: %s", problem, exc_info=True)
+            raise Reject(problem, requeue=True) from problem
+        logger.info("message passed on to the Scheduler as a job", extra={"job_id": message_id})
+        raise Ignore
 
     def _begin(self, hint: Hint) -> WorkerRun:
         services = services_of(self.app)
@@ -340,14 +410,20 @@ class Worker(Processor, CeleryTask):
         is_alone = threading.current_thread() is threading.main_thread()
         self._only_run = run if is_alone else None
         with _making:
-            if self._made_in_pid == os.getpid():
+            if not self._make_once():
                 self.refresh_config()
-            else:
-                self._make()
         if is_alone:  # with threads, what clients count belongs to all runs under way
             self.reset_stats()
         self.stats = defaultdict(int, self._lasting.stats)
         self.result = defaultdict(int, self._lasting.result)
+
+    def _make_once(self) -> bool:
+        """Have `__init__` run in this process, unless it has; return whether it had to."""
+        with _making:
+            if self._made_in_pid == os.getpid():
+                return False
+            self._make()
+            return True
 
     def _make(self) -> None:
         """Run `__init__`, with the configuration that the labourer was given, if it was."""

@@ -147,8 +147,11 @@ class Hint:
 
     @staticmethod
     def from_message(message: object) -> Hint | None:
-        """Return the hint that a message carries, or None when it is none: then a user called the task directly."""
-        if not isinstance(message, Mapping) or message.keys() - {"claimed"} != {"task_id", "labourer_id", "attempt"}:
+        """Return the hint that a message carries, or None when it is none that can be read.
+
+        Keys that it does not know are a newer version's, and passed over.
+        """
+        if not isinstance(message, Mapping) or not Hint.is_meant_by(message):
             return None
         task_id, labourer_id, number = message["task_id"], message["labourer_id"], message["attempt"]
         if not (_is_key(task_id) and _is_key(labourer_id) and _is_number(number)):
@@ -157,6 +160,11 @@ class Hint:
         if "claimed" not in message:
             return Hint(attempt)
         return Hint(attempt, _claimed_task(attempt, message["claimed"])) if _is_claimed(message["claimed"]) else None
+
+    @staticmethod
+    def is_meant_by(message: object) -> bool:
+        """Return whether a message was made to be a hint; one that is not, a user has sent."""
+        return isinstance(message, Mapping) and message.keys() >= {"task_id", "labourer_id", "attempt"}
 
 
 def _is_key(value: object) -> bool:
@@ -176,10 +184,9 @@ def _is_number(value: object, least: int = 1) -> bool:
 def _is_claimed(claimed: object) -> bool:
     return (
         isinstance(claimed, Mapping)
-        and claimed.keys() == {"payload", "job_id", DEPTH}
-        and isinstance(claimed["payload"], str)
-        and isinstance(claimed["job_id"], str)
-        and _is_number(claimed[DEPTH], least=0)
+        and isinstance(claimed.get("payload"), str)
+        and isinstance(claimed.get("job_id", ""), str)
+        and _is_number(claimed.get(DEPTH, 0), least=0)
     )
 
 
@@ -191,7 +198,7 @@ def _claimed_task(attempt: Attempt, claimed: Mapping[str, Any]) -> Task:
         greenfield=Decimal(0),
         created_at=Decimal(0),
         payload=claimed["payload"],
-        job_id=claimed["job_id"],
+        job_id=claimed.get("job_id", ""),
         attempts=attempt.number,
-        extra={DEPTH: claimed[DEPTH]} if claimed[DEPTH] else {},
+        extra={DEPTH: claimed[DEPTH]} if claimed.get(DEPTH) else {},
     )

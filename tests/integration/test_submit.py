@@ -6,27 +6,37 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sosw_celery.core.model import JobState
+from sosw_celery.errors import JobNotFound
 from tests.integration.cluster import Cluster
 
 PROGRAM = """
 import json, sys
-from sosw_celery import InvalidJob, scheduler
-from cluster_labourers import note
+from cluster_labourers import Count, note
+
+said = {}
+# With no more of us imported than the labourers' module.
+said["delay of a labourer"] = note.delay({"values": [6]}).get(timeout=30)["tasks"]
+said["delay of an object"] = Count().delay({"values": [6]}).get(timeout=30)["labourer_id"]
+
+from celery import group
+from sosw_celery import InvalidJob, app, scheduler
 
 job = {"lambda_name": "note", "isolate_values": True, "groups": {"a": {"values": [1, 2]}, "b": {"values": [3]}}}
-said = {}
 said["dict"] = scheduler.delay({**job, "job_id": "first"}).get(timeout=30)
 said["again"] = scheduler.delay({**job, "job_id": "first"}).get(timeout=30)
 said["text"] = scheduler.delay(json.dumps({"job": json.dumps({**job, "job_id": "second"})})).get(timeout=30)
 result = scheduler.delay({**job, "lambda_name": "arn:aws:lambda:eu-west-1:1:function:note:live"})
 said["own id"] = result.get(timeout=30)["job_id"] == result.id
 said["one task"] = scheduler.apply_async(args=({"lambda_name": "note", "values": [5]},)).get(timeout=30)["tasks"]
-said["delay of a labourer"] = note.delay({"values": [6]}).get(timeout=30)["tasks"]
+said["sent by name"] = app.send_task("note", [{"values": [7]}], task_id="by-name").get(timeout=30)["job_id"]
+both = group(note.si({"values": [8]}), note.s({"values": [9]}))()
+said["in a group"] = [summary["tasks"] for summary in both.get(timeout=30)]
 try:
     scheduler.delay({**job, "lambda_name": "notes"})
 except InvalidJob as problem:
@@ -43,7 +53,7 @@ print(json.dumps(said))
 @pytest.fixture
 def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
     """A cluster with the essentials and a labourer."""
-    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 4}})
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 4}, "count": {}})
     cluster.worker()
     cluster.worker("note", "-c", "2")
     cluster.beat()
@@ -68,10 +78,27 @@ def test_a_users_program_submits_jobs_and_gets_summaries(cluster: Cluster) -> No
     assert said["again"]["tasks"] == said["text"]["tasks"] == 3
     assert said["own id"] is True
     assert said["one task"] == said["delay of a labourer"] == 1
+    assert said["delay of an object"] == "count"
+    assert said["sent by name"] == "by-name"
+    assert said["in a group"] == [1, 1]
     assert said["unknown"].startswith("job.lambda_name: ")
     assert "'note'" in said["unknown"]
     assert said["refused"].startswith("InvalidJob: job.period")
     assert cluster.services.job_table.get("bad").state is JobState.REFUSED
     for job_id in ("first", "second"):
         assert cluster.ended(job_id).completed == 3
-    assert len(cluster.spans()) == 3 + 3 + 3 + 1 + 1
+    # Of an app that knows no labourer, as Flower with a broker alone.
+    cluster.app.send_task("note", kwargs={"event": {"values": [10]}}, queue="note", task_id="by-a-stranger")
+    for job_id in ("by-name", "by-a-stranger"):
+        cluster.wait_for(partial(_is_known, cluster, job_id), 30, f"{job_id} to be accepted")
+        assert cluster.ended(job_id).completed == 1
+    assert len(cluster.spans()) == 3 + 3 + 3 + 1 + 1 + 1 + 1 + 2
+
+
+def _is_known(cluster: Cluster, job_id: str) -> bool:
+    """Whether the job is in the table."""
+    try:
+        cluster.services.job_table.get(job_id)
+    except JobNotFound:
+        return False
+    return True

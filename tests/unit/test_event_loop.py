@@ -459,7 +459,7 @@ def test_a_function_that_yields_is_refused() -> None:
     """When the app takes it up, before anything runs."""
     with pytest.raises(TypeError, match="labourer 'yielding': expected run without `yield`"):
 
-        @app.task(base=Worker, name="yielding", lazy=False)
+        @app.task(base=Worker, name="yielding", lazy=False, shared=False)  # no other app is to meet it
         def yielding(event: dict[str, Any]) -> Iterator[Any]:
             yield event
 

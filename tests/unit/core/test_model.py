@@ -35,7 +35,6 @@ def test_a_holder_names_its_attempt(labourer_id: str, task_id: str, number: int)
         [],
         {},
         {"task_id": "t", "labourer_id": "l"},
-        {"task_id": "t", "labourer_id": "l", "attempt": 1, "more": 1},
         {"task_id": 1, "labourer_id": "l", "attempt": 1},
         {"task_id": "t", "labourer_id": "l", "attempt": "1"},
     ],

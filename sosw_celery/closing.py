@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Seconds that a close may take, and handing it over where it cannot be made, before the process is killed.
+LIMIT_S = 900.0
 #: Seconds that the slot of an attempt is held while the WorkerAssistant tries to close it.
 HELD_S = 300.0
 #: Waits between tries to reach the assistant, seconds: longer than a restart of the broker takes.

@@ -1,11 +1,11 @@
 """Keeps the leases of a node's running attempts, and ends attempts whose lease is gone.
 
 A thread of the worker's main process renews all of a node's leases in one call (hub timers stop during a soft shutdown,
-a thread does not). Two guards end an attempt that may no longer hold its slot: the renewal that learns so kills the
-child, and a watchdog in each child ends it when its main process has not renewed for too long (frozen, cut off from
-Redis). One whose node stood still after it asked for its lease does not begin: `Attempts.begin` sees to that up to the
-claim, `Worker.before_start` up to the first line of the body. With the threads pool there is no child to kill: the
-close of such an attempt is refused all the same.
+a thread does not). Three guards end an attempt that may no longer hold its slot: the renewal that learns so twice kills
+the child; so does the main process when it has not renewed for too long (`limits.py`: it was cut off from Redis); and a
+watchdog in each child does when the main process is frozen. One whose node stood still after it asked for its lease
+does not begin: `Attempts.begin` sees to that up to the claim, `Worker.before_start` up to the first line of the body.
+With the threads pool there is no child to kill: the close of such an attempt is refused all the same.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import ctypes
 import logging
 import mmap
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
 
-from sosw_celery.board import board
+from sosw_celery import children
+from sosw_celery.board import Entry, Stage, board, here
 from sosw_celery.clock import steady
 from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.errors import StoreError
@@ -41,7 +42,7 @@ Key = tuple[str, str]
 
 #: Seconds between two looks of the watchdog: how long an attempt may run on after its node was frozen.
 WATCH_S = 0.2
-#: Seconds between learning that a lease is gone and the kill, in which an attempt that just ended leaves the list.
+#: Seconds between learning that a lease is gone and asking again, in which an attempt that just ended has said so.
 SECOND_LOOK_S = 0.3
 #: Seconds between two looks for dead children; Celery's own 5 s would idle their slots.
 MAINTAIN_POOL_S = 0.25
@@ -61,8 +62,7 @@ class Watchdog:
         self._main_pid = ctypes.c_double.from_buffer(shared, 2 * DOUBLE_BYTES)
         #: When `renewed` was called last in this process, monotonic: a suspended node is not silent.
         self.noted_at = 0.0
-        self._watched: tuple[str, float] | None = None
-        self._thread_of_pid = 0
+        self._awake_in_pid = 0
 
     def renewed(self, at: float, lease_s: float) -> None:
         """Note that all leases of the node are good from `at` (steady) for `lease_s`."""
@@ -81,39 +81,47 @@ class Watchdog:
         """Whether this is a process of a pool whose main process renews leases."""
         return self.renewed_at != 0 and self._main_pid.value != os.getpid()
 
-    def watch(self, holder: str, since: float) -> None:
-        """Watch over the attempt that begins in this pool process.
-
-        Parameters:
-            since: Steady time before its lease was asked for.
-        """
-        if not self.is_in_pool_process:
-            return  # nobody renews (a test, `solo`), or threads: ending the process would end the others too
-        self._watched = (holder, since)
-        if self._thread_of_pid != os.getpid():
-            self._thread_of_pid = os.getpid()
+    def wake(self) -> None:
+        """Have this process watched from now on, if it is one of a pool: it ends when it may have lost its slot."""
+        # Without a place it may be a thread of several: ending the process would end the others too.
+        if self._awake_in_pid != os.getpid() and self.is_in_pool_process and here.has_place:
+            self._awake_in_pid = os.getpid()
+            children.take_soft_limits()
             threading.Thread(target=self._look, name="sosw-watchdog", daemon=True).start()
 
-    def unwatch(self) -> None:
-        """Stop watching: the attempt has ended."""
-        self._watched = None
+    def is_over(self, stage: Stage, slot_from: float, now: float) -> bool:
+        """Return whether an attempt may have lost its slot at `now` (steady), and would run on without it."""
+        good_from = max(slot_from, self.renewed_at)
+        return stage.needs_lease and now - good_from > float(self._lease_s.value) * PATIENCE
 
-    def overdue(self, now: float) -> bool:
-        """Return whether the attempt under way may have lost its slot at `now` (steady)."""
-        watched = self._watched
-        if watched is None:
-            return False
-        good_from = max(watched[1], self.renewed_at)
-        return now - good_from > float(self._lease_s.value) * PATIENCE
+    def bites(self) -> bool:
+        """Return whether this pool process has to end now."""
+        return self.is_over(here.stage, here.slot_from, steady())
 
     def _look(self) -> None:
-        while not self.overdue(steady()):
+        while not self.bites():
             time.sleep(WATCH_S)
-        logger.error("attempt ended: its node did not renew its lease", extra={"holder": self._watched})
-        os.kill(os.getpid(), signal.SIGKILL)
+        logger.error("attempt ended: its node did not renew its lease")
+        children.kill(os.getpid())
 
 
 watchdog = Watchdog()
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An attempt that this node has.
+
+    Parameters:
+        entry: What its process says; None with threads, and before its process says anything.
+    """
+
+    attempt: Attempt
+    entry: Entry | None
+
+    @property
+    def key(self) -> Key:
+        return self.attempt.labourer_id, self.attempt.holder
 
 
 class LeaseKeeper(bootsteps.StartStopStep):
@@ -126,10 +134,11 @@ class LeaseKeeper(bootsteps.StartStopStep):
         self._app = parent.app
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._kept: set[Key] = set()
-        self._seen_at: dict[Key, float] = {}
+        #: Those that run and whose lease was gone when it was to be renewed.
+        self._missed: set[Key] = set()
+        #: Those whose lease was renewed, of which no process says anything: of threads.
+        self._held: set[Key] = set()
         self._looked_at = steady()
-        self._uses_processes = True
 
     def create(self, worker: Any) -> Any:
         """Return the step itself as what is started and stopped."""
@@ -140,7 +149,6 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Start renewing."""
-        self._uses_processes = hasattr(getattr(worker.pool, "_pool", None), "maintain_pool")
         self._thread = threading.Thread(target=self._keep, name="sosw-leases", daemon=True)
         self._thread.start()
 
@@ -153,7 +161,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def _keep(self) -> None:
         settings = services_of(self._app).settings
-        while not self._stopped.wait(settings.renew_s):
+        while not self._stopped.wait(SECOND_LOOK_S if self._missed else settings.renew_s):
             try:
                 self._renew(settings.lease_s)
             except StoreError as problem:
@@ -162,35 +170,34 @@ class LeaseKeeper(bootsteps.StartStopStep):
                 logger.exception("leases not renewed, trying again")
 
     def _renew(self, lease_s: float) -> None:
-        started = steady()
-        running = {(attempt.labourer_id, attempt.holder): request for attempt, request in _running()}
-        self._seen_at = {key: self._seen_at.get(key, started) for key in running}
-        stood_still = started - self._looked_at > PATIENCE * lease_s
-        lost = self._lost(running, lease_s)
-        self._looked_at = started
-        if not (stood_still and lost):  # else the watchdogs of the children may be right
-            watchdog.renewed(started, lease_s)
-        # One that has not confirmed its lease yet is reported as lost too: only after a lease's time is it suspect, or
-        # when a lease's time went by unnoticed.
-        suspects = {key for key in lost if stood_still or key in self._kept or started - self._seen_at[key] > lease_s}
-        self._kept = running.keys() - lost
-        if suspects and not self._stopped.wait(SECOND_LOOK_S):
-            self._end({key: request for key, request in running.items() if key in suspects}, lease_s)
+        """Renew all leases; end the attempts whose lease was gone the last time as well.
 
-    def _lost(self, running: Iterable[Key], lease_s: float) -> set[Key]:
+        Once is no proof: one that ends frees its slot before its process says so.
+        """
+        started = steady()
+        running = {one.key: one for one in _running()}
+        stood_still = started - self._looked_at > PATIENCE * lease_s
+        lost = self._lost(running)
+        self._looked_at = started
+        if not (stood_still and lost):  # else who bites may be right
+            watchdog.renewed(started, lease_s)
+        entries = {key: running[key].entry for key in lost}
+        missed = {key for key, entry in entries.items() if entry is not None and entry.stage.needs_lease}
+        for key in missed & self._missed:
+            entry = entries[key]
+            if entry is not None:
+                children.end(entry, "Lost: the lease of the attempt was gone while it ran")
+        self._missed = missed
+        for key in lost & self._held:
+            logger.error("lease gone of an attempt that cannot be ended", extra={"holder": key[1]})
+        self._held = {key for key, one in running.items() if one.entry is None} - lost
+
+    def _lost(self, running: Iterable[Key]) -> set[Key]:
         by_labourer: dict[str, list[str]] = {}
         for labourer_id, holder in running:
             by_labourer.setdefault(labourer_id, []).append(holder)
-        return services_of(self._app).slots.renew(by_labourer, lease_s=lease_s)
-
-    def _end(self, suspects: dict[Key, Any], lease_s: float) -> None:
-        """Kill the children of attempts that still run without a lease."""
-        still_running = {(attempt.labourer_id, attempt.holder) for attempt, _ in _running()}
-        for key in suspects.keys() & still_running & self._lost(suspects, lease_s):
-            logger.error("attempt ended: its lease is gone", extra={"holder": key[1]})
-            pid = suspects[key].worker_pid
-            if self._uses_processes and pid and pid != os.getpid():
-                os.kill(pid, signal.SIGKILL)
+        services = services_of(self._app)
+        return services.slots.renew(by_labourer, lease_s=services.settings.lease_s)
 
 
 class PoolKeeper(bootsteps.StartStopStep):
@@ -215,10 +222,19 @@ class PoolKeeper(bootsteps.StartStopStep):
             self._entry.cancel()
 
 
-def _running() -> Iterator[tuple[Attempt, Any]]:
-    """Yield the attempts that this node's pool has accepted and not finished, with their Celery requests."""
-    later = board.attempts()
-    for request in list(state.active_requests):
+def _running() -> Iterator[_Running]:
+    """Yield the attempts that this node has and that have not ended.
+
+    What its processes say counts, also of a message of which Celery's main process has not heard yet (it hears nothing
+    while it looks for a lost broker). What a dead one said last counts until Celery has told that it died, and the
+    attempt is failed: nobody gets the slot before.
+    """
+    requests = {request.id: request for request in list(state.active_requests)}
+    for entry in board.entries():
+        request = requests.pop(entry.message_id, None)
+        if entry.stage is not Stage.DONE and (request is not None or children.is_alive(entry.pid)):
+            yield _Running(entry.attempt, entry)
+    for request in requests.values():
         hint = Hint.from_message(request.args[0]) if len(request.args) == 1 else None
         if hint is not None:
-            yield later.get(request.id, hint.attempt), request
+            yield _Running(hint.attempt, None)

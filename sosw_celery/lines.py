@@ -6,9 +6,9 @@ message came in a moment ago goes on with the next task itself instead. Each tas
 and closed by its signals as any other, with a request and a task id of its own; what the main process has to know of it
 stands on the board.
 
-Lines are short, because to Celery's main process a line is one task: its time limit counts from the message (which
-allows for the line), `inspect active` and `revoke` know the message alone, and events tell of it alone. And they are
-kept by nodes of one labourer only: on others, hints of other labourers wait.
+Lines are short, because to Celery's main process a line is one task: `inspect active` and `revoke` know the message
+alone, and events tell of it alone. And they are kept by nodes of one labourer only: on others, hints of other labourers
+wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from billiard.process import current_process
 from celery.signals import worker_process_init
 
 from sosw_celery import closing
-from sosw_celery.board import board
+from sosw_celery.board import here
 from sosw_celery.celery import app
 from sosw_celery.clock import steady
 from sosw_celery.core.model import Attempt, Hint
@@ -32,7 +32,7 @@ from sosw_celery.settings import Settings
 from sosw_celery.wiring import services_of
 from sosw_celery.worker import Worker
 
-__all__ = ["LineTracer", "be_at", "go_on_with", "goes_on"]
+__all__ = ["LineTracer", "be_at", "go_on_with", "goes_on", "has_next"]
 
 #: The error of a run that was begun and not run.
 NOT_RUN = "Lost: the process that was to run it was interrupted"
@@ -48,12 +48,10 @@ class Line:
     """What is left of a line.
 
     Parameters:
-        message_id: On account of which it runs.
         until: Steady time after which it gets no longer.
         next: The run that it goes on with when the present one is through: its task is claimed.
     """
 
-    message_id: str
     until: float
     next: Run | None = None
 
@@ -70,7 +68,12 @@ def goes_on() -> bool:
 def be_at(attempt: Attempt) -> None:
     """Tell the main process that this one has the lease of that attempt now."""
     if _line is not None:
-        board.put(_line.message_id, attempt)
+        here.close_and_take(attempt, closing.LIMIT_S)
+
+
+def has_next() -> bool:
+    """Return whether a run was begun that this process has to run next."""
+    return _line is not None and _line.next is not None
 
 
 def go_on_with(run: Run | None) -> None:
@@ -90,7 +93,7 @@ class LineTracer:
     def __call__(self, message_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
         """Return what the trace of the message's own task returns; the others have told of their ends by signals."""
         global _line
-        _line = line = Line(message_id, steady() + self._line_s)
+        _line = line = Line(steady() + self._line_s)
         try:
             answer = self._trace(message_id, args, kwargs, request)
             while line.next is not None:
@@ -117,11 +120,11 @@ def keep_lines(**_: Any) -> None:
     settings = services_of(app).settings
     serves_one_queue = len(app.amqp.queues.consume_from) == 1
     ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
-    is_watched = watchdog.is_in_pool_process and board.has_place
+    is_watched = watchdog.is_in_pool_process and here.has_place
     if not (settings.line_s and serves_one_queue and is_watched) or ends_after_messages:
         return
     for task in app.tasks.values():
-        if isinstance(task, Worker) and not task.soft_time_limit and _closes_itself(settings, task.name):
+        if isinstance(task, Worker) and _closes_itself(settings, task.name):
             traced: Any = task  # the stubs know of no trace
             traced.__trace__ = LineTracer(task, traced.__trace__, settings.line_s)
 

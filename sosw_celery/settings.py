@@ -60,6 +60,8 @@ LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
 
 #: Share of a lease's time for which it is relied on.
 PATIENCE = 0.8
+#: Seconds that a labourer may take to be made ready for a task, however short its tasks are.
+READY_S = 300.0
 
 
 class _Section(BaseModel):
@@ -99,7 +101,7 @@ class LabourerSettings(_Section):
     invoke: Literal["celery", "lambda"] = "celery"
     #: Slots: how many attempts of this labourer run at once in the whole cluster; None takes that of the section.
     max_simultaneous_invocations: int | None = Field(None, ge=1, le=1_000_000)
-    #: Seconds that one attempt may take; then it is killed and counts as failed.
+    #: Seconds that the body of one attempt may run; then it is killed and counts as failed.
     duration: float = Field(900, gt=0, le=604_800)
     #: Seconds after `duration` when a task that nobody closed counts as expired.
     cooldown: float = Field(300, ge=0, le=604_800)
@@ -419,8 +421,8 @@ class Labourer:
     Parameters:
         slots: How many of its attempts run at once in the whole cluster.
         rate: How often one may start in the whole cluster; None is not limited.
-        duration_s: Seconds that an attempt may take before it is killed.
-        cooldown_s: Seconds after that when a task that nobody closed counts as expired.
+        duration_s: Seconds that the body of an attempt may run before it is killed.
+        cooldown_s: Seconds after that, and after `ready_s`, when a task that nobody closed counts as expired.
         health_metrics: What its health is told by; none: it is always healthy.
         average_duration_s, max_duration_s: What its last tasks took, where that was looked up; else None.
         through_assistant: Whether its workers have no access to the tables.
@@ -436,6 +438,11 @@ class Labourer:
     average_duration_s: float | None = None
     max_duration_s: float | None = None
     through_assistant: bool = False
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds that each step before the body may take, `__init__` above all, before the attempt is killed."""
+        return max(READY_S, self.duration_s)
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 `task_success` and `task_failure` fire in the child that ran the body, before its message is acknowledged. In the main
 process `task_failure` and `task_revoked` are the backup for a child that died or was killed; they can fire twice, or
 after a success, and there the request carries no run: the attempt is that of the board, or of the hint. The fence makes
-all of it harmless. An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held.
+all of it harmless. Nothing is failed there, and no slot freed, before the process that ran it is dead.
+
+An attempt that cannot be closed is handed to the WorkerAssistant with its slot still held.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
-from sosw_celery import closing, event_loop, lines
-from sosw_celery.board import board
+from sosw_celery import children, closing, event_loop, lines
+from sosw_celery.board import Stage, board, here
 from sosw_celery.core.model import Attempt, Hint
-from sosw_celery.leases import watchdog
 from sosw_celery.runs import WorkerRun, forget_run, run_of
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.wiring import services_of
@@ -56,40 +58,59 @@ def close_failed(sender: Any = None, exception: Any = None, args: Any = None, ta
 @task_revoked.connect(weak=False)
 def close_revoked(sender: Any = None, request: Any = None, terminated: Any = None, **_: Any) -> None:
     """End an attempt that was revoked; one that was revoked before its claim is found again."""
-    if isinstance(sender, Worker):
-        reason = "Revoked: terminated" if terminated else "Revoked"
-        _end_failed(sender, reason, getattr(request, "args", None), getattr(request, "id", ""))
+    if not isinstance(sender, Worker):
+        return
+    message_id = getattr(request, "id", "")
+    if not terminated and _is_under_way(message_id):  # revoked was the same message come a second time
+        return
+    reason = "Revoked: terminated" if terminated else "Revoked"
+    _end_failed(sender, reason, getattr(request, "args", None), message_id)
 
 
 @task_postrun.connect(weak=False)
 def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
     """End an attempt whose body raised Celery's `Ignore` or `Reject`: no other signal tells of it."""
-    if isinstance(sender, Worker) and isinstance(retval, (Ignore, Reject)) and run_of(sender.request) is not None:
+    if not isinstance(sender, Worker) or sender.request.is_eager:  # called within the body of another one
+        return
+    if isinstance(retval, (Ignore, Reject)) and run_of(sender.request) is not None:
         _end_failed(sender, retval)
+    if state is None:  # what it raised ends the process, whose main process ends the attempt then
+        here.close(closing.LIMIT_S)
+    elif not lines.has_next():
+        here.be_done()
 
 
 def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, message_id: str = "") -> None:
     run = run_of(sender.request)
-    attempt = run.attempt if run is not None else _attempt_of(args, message_id)
-    if attempt is None:
+    if run is not None:
+        outcome = sender.outcome_of(run)
+        _forget(sender, run, completed=False)
+        closing.fail(services_of(sender.app), run.attempt, error, outcome, run)
         return
-    outcome = sender.outcome_of(run) if run is not None else Outcome()
-    _forget(sender, run, completed=False)
-    closing.fail(services_of(sender.app), attempt, error, outcome, run)
+    entry = board.of_message(message_id)
+    is_own = entry is not None and entry.pid == os.getpid()
+    if entry is not None and not is_own:
+        error = children.lay_to_rest(entry) or error
+    attempt = entry.attempt if entry is not None else _attempt_of(args)
+    if attempt is not None:
+        closing.fail(services_of(sender.app), attempt, error, Outcome(), None)
+    if is_own:
+        here.be_done()
 
 
-def _attempt_of(args: Any, message_id: str) -> Attempt | None:
-    """Return what ran on account of a message: a task further down its line, or the one that it names."""
-    later = board.attempts().get(message_id)
-    if later is not None:
-        return later
+def _attempt_of(args: Any) -> Attempt | None:
+    """Return the attempt that a message names."""
     hint = Hint.from_message(args[0]) if isinstance(args, (list, tuple)) and len(args) == 1 else None
     return hint.attempt if hint is not None else None
 
 
-def _forget(sender: Worker, run: WorkerRun | None, *, completed: bool) -> None:
+def _is_under_way(message_id: str) -> bool:
+    entry = board.of_message(message_id)
+    return entry is not None and entry.stage is not Stage.DONE and children.is_alive(entry.pid)
+
+
+def _forget(sender: Worker, run: WorkerRun, *, completed: bool) -> None:
     """One attempt is ended by one signal: a later one of the same request finds no run."""
-    watchdog.unwatch()
-    if run is not None:
-        sender.end_run(run, completed=completed)
+    here.close(closing.LIMIT_S)
+    sender.end_run(run, completed=completed)
     forget_run(sender.request)

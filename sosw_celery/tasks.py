@@ -11,6 +11,7 @@ from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
+from sosw_celery.limits import LimitKeeper
 from sosw_celery.loading import NeededCode
 from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import scheduler_of
@@ -44,7 +45,9 @@ RECEIVERS = (endings, signals)
 
 signing.sign_messages(app)
 
-app.steps["worker"].update((NeededCode, CallsOutliveConnection, LeaseKeeper, PoolKeeper, Heartbeat, StartChecks))
+app.steps["worker"].update(
+    (NeededCode, CallsOutliveConnection, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
+)
 
 scheduler: Task[..., Any] = scheduler_of(app)
 

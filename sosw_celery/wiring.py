@@ -5,7 +5,6 @@ Nothing connects before its first use, so commands that need no server start wit
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
@@ -355,8 +354,6 @@ class Services:
                     [hint.as_message()],
                     task_id=hint.celery_id,
                     queue=attempt.labourer_id,
-                    # The last task of a line has as long as the first one.
-                    time_limit=math.ceil(self.settings.labourer(attempt.labourer_id).duration_s + self.settings.line_s),
                     ignore_result=True,
                     argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
                     producer=producer,

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import threading
 from collections import defaultdict
@@ -39,8 +40,8 @@ from celery.exceptions import Ignore, Reject
 from celery.utils.time import maybe_make_aware
 
 from sosw_celery import calls, closing, event_loop
+from sosw_celery.board import here
 from sosw_celery.celery import app as sosw_app
-from sosw_celery.clock import steady
 from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
 from sosw_celery.core.siblings import Sibling, next_depth
@@ -81,6 +82,8 @@ class Worker(Processor, CeleryTask):
     #: A wanted retry is logged in one line, without a traceback.
     throws = (RetryLater,)
 
+    #: Hard and soft limit of the body, seconds, as Celery's options and attributes give them; beside `duration`.
+    own_limits: tuple[float | None, float | None] = (None, None)
     #: The process in which `__init__` has run.
     _made_in_pid = 0
     #: Whether a `__call__` of the class is a coroutine function, in which `super().__call__(event)` may be awaited.
@@ -294,16 +297,21 @@ class Worker(Processor, CeleryTask):
         if hint.attempt.labourer_id != self.name:
             logger.error("message dropped: a hint for another labourer than %s", self.name)
             raise Ignore
+        labourer = services_of(self.app).settings.labourer(self.name)
         run = run_of(self.request)  # further down a line: begun when the one before it ended
         if run is None:
+            here.ask(task_id, hint.attempt, labourer.ready_s)
             run = self._begin(hint)
             keep_run(self.request, run)
+        here.make_ready(run.attempt, run.slot_from, labourer.ready_s)
+        watchdog.wake()
         event = self._event_of(run)
-        watchdog.watch(run.attempt.holder, run.slot_from)
         self._make_ready(run)
-        if watchdog.overdue(steady()):  # the node stood still since the claim: the slot may be another's
+        if watchdog.bites():  # the node stood still since the claim: the slot may be another's
             self._drop(run)
         args[:] = [event]
+        hard_s, soft_s = self.own_limits
+        here.run(min(labourer.duration_s, hard_s or math.inf), soft_s or math.inf)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Submit the event as a job of this labourer, so that `delay(event)` is counted, capped and kept as well.
@@ -390,7 +398,6 @@ class Worker(Processor, CeleryTask):
     def _drop(self, run: WorkerRun) -> NoReturn:
         """Have the body not begin, and the task be found again; the lease is left alone, which may be another's."""
         logger.warning("hint dropped: its lease may have ended", extra={"holder": run.attempt.holder})
-        watchdog.unwatch()
         forget_run(self.request)
         raise Ignore
 

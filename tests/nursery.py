@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from tests import signals
 
-__all__ = ["Nursery", "Process"]
+__all__ = ["Nursery", "Process", "groups_of", "signal_node"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +58,7 @@ COMMON = (
 )
 
 #: Such modules.
-OF_ONE_NODE = frozenset({"sosw_celery.leases", "sosw_celery.scheduler_task"})
+OF_ONE_NODE = frozenset({"sosw_celery.board", "sosw_celery.leases", "sosw_celery.scheduler_task"})
 
 #: Seconds within which the children of a process have ended after it.
 GROUP_ENDS_S = 5.0
@@ -70,6 +70,25 @@ LOOK_EVERY_S = 0.02
 KILLED_S = 20.0
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def groups_of(main_pid: int) -> list[int]:
+    """Return the process groups of a worker node: that of its main process, and those that its children lead."""
+    found = [main_pid]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # Behind the name, which may hold anything: state, parent, group.
+            _, parent, group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(parent) == main_pid and group == path.parent.name:
+                found.append(int(group))
+    return found
+
+
+def signal_node(main_pid: int, number: int) -> None:
+    """Signal a node as a whole, its main process first; whoever calls this from inside comes last."""
+    for group in sorted(groups_of(main_pid), key=lambda group: (group == os.getpgrp(), group != main_pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
 
 
 class Process:
@@ -199,6 +218,8 @@ class _Children:
     def __init__(self) -> None:
         self._ends: dict[int, _End] = {}
         self._started: set[int] = set()
+        #: Of each whose group was signalled: that, and those of its children.
+        self._groups: dict[int, set[int]] = {}
 
     def add(self, pid: int) -> None:
         """Take up a child."""
@@ -211,11 +232,12 @@ class _Children:
         end = self._ends.get(pid)
         if pid not in self._started or (end is not None and not (group and self._may_have_left(end.at))):
             return False
-        try:
-            (os.killpg if group else os.kill)(pid, number)
-        except ProcessLookupError:
-            return False
-        return True
+        if not group:
+            return _reached(os.kill, pid, number)
+        groups = self._groups.setdefault(pid, {pid})
+        groups.update(groups_of(pid))
+        reached = [_reached(os.killpg, one, number) for one in sorted(groups, key=lambda one: one != pid)]
+        return any(reached)
 
     def has_ended(self, pid: int, *, group: bool) -> bool:
         """Return whether a child has ended, or it and its group."""
@@ -242,6 +264,14 @@ class _Children:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
                 self._ends[pid] = _End(time.monotonic(), os.waitstatus_to_exitcode(status))
+
+
+def _reached(send: Callable[[int, int], None], pid: int, number: int) -> bool:
+    try:
+        send(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def main() -> None:

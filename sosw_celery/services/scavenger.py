@@ -169,7 +169,7 @@ class Scavenger:
             self._job_table.finish_if_done(job_id, now)
 
     def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
-        """Fail attempts whose lease is gone (their node died), or that outlived `duration` + `cooldown`.
+        """Fail attempts whose lease is gone (their node died), or that outlived `duration` and `cooldown`.
 
         The latter keep their leases and were to be ended by their time limit long ago: so there is time to be sure.
 
@@ -186,7 +186,7 @@ class Scavenger:
             return
         delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
         alive = view.running | view.pending if labourer.through_assistant else view.running
-        longest = labourer.duration_s + labourer.cooldown_s
+        longest = labourer.ready_s + labourer.duration_s + labourer.cooldown_s
         for task in running:
             attempt = task.current_attempt
             if attempt.holder not in alive:

@@ -64,7 +64,7 @@ class Run:
     Parameters:
         name: No other run has it.
         number: Of the attempt.
-        group: The process group of its node.
+        group: The main process of its node.
         alive_at: When the body showed for the last time that it runs.
         how: `done` or `raised`; empty when its process died in it.
     """
@@ -80,7 +80,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Freeze:
-    """A process group that stood still, monotonic seconds."""
+    """A node that stood still, monotonic seconds."""
 
     group: int
     at: float

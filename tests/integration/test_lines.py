@@ -98,7 +98,7 @@ def test_a_task_within_a_line_fails_as_itself(start: Callable[..., Cluster]) -> 
     failed = [task for task in cluster.closed("note") if task.attempts > 1]
     assert {json.loads(task.payload)["manner"]: task.extra["last_error"].split(":")[0] for task in failed} == {
         "kill": "WorkerLostError",
-        "hang": "TimeLimitExceeded",
+        "hang": "Time limit",
         "exit": "WorkerLostError",
         "raise": "ValueError",
         "ignore": "Ignore",

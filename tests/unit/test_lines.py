@@ -36,10 +36,10 @@ class Pool:
         self.next: list[str] = []
         self.during: Callable[[], None] = lambda: None
         self.traced: list[tuple[str, Any, Any]] = []
-        self.on_board: list[tuple[str, Attempt]] = []
+        self.taken: list[Attempt] = []
         monkeypatch.setattr(lines, "steady", lambda: self.now)
         monkeypatch.setattr(lines, "services_of", lambda app: None)
-        monkeypatch.setattr(lines.board, "put", lambda message, attempt: self.on_board.append((message, attempt)))
+        monkeypatch.setattr(lines.here, "close_and_take", lambda attempt, limit_s: self.taken.append(attempt))
         task: Any = SimpleNamespace(app=None)
         self.run = LineTracer(task, self._trace, line_s=1.0)
 
@@ -73,7 +73,7 @@ def test_a_line_goes_on_while_there_is_a_next_task(pool: Pool) -> None:
     own = {"id": "c.1", "root_id": "c.1", "correlation_id": "c.1", "argsrepr": "c/1", "args": pool.traced[-1][1]}
     assert request == {**REQUEST, **own}
     assert REQUEST["id"] == "a.1"
-    assert pool.on_board == [("a.1", hint("b").attempt), ("a.1", hint("c").attempt)]
+    assert pool.taken == [hint("b").attempt, hint("c").attempt]
 
 
 def test_a_line_gets_no_longer_after_its_time(pool: Pool) -> None:
@@ -124,31 +124,29 @@ def test_outside_of_a_line_nothing_goes_on(pool: Pool) -> None:
     go_on_with(run_of("b"))
     pool.run("a.1", [], {}, REQUEST)
     assert [task_id for task_id, *_ in pool.traced] == ["a.1"]
-    assert pool.on_board == []
+    assert pool.taken == []
 
 
 class Labourer:
     """A labourer's task as far as lines look at it."""
 
-    def __init__(self, name: str, soft_time_limit: float | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.soft_time_limit = soft_time_limit
         self.__trace__ = "Celery's own"
 
 
 @pytest.mark.parametrize(
-    ("line_s", "queues", "maxtasks", "is_watched", "soft_time_limit", "through_assistant", "kept"),
+    ("line_s", "queues", "maxtasks", "is_watched", "through_assistant", "kept"),
     [
-        (1.0, ["resize"], None, True, None, False, True),
-        (0.0, ["resize"], None, True, None, False, False),
-        (1.0, ["resize", "count"], None, True, None, False, False),
-        (1.0, ["resize"], 50, True, None, False, False),
-        (1.0, ["resize"], None, False, None, False, False),
-        (1.0, ["resize"], None, True, 30, False, False),
-        (1.0, ["resize"], None, True, None, True, False),
+        (1.0, ["resize"], None, True, False, True),
+        (0.0, ["resize"], None, True, False, False),
+        (1.0, ["resize", "count"], None, True, False, False),
+        (1.0, ["resize"], 50, True, False, False),
+        (1.0, ["resize"], None, False, False, False),
+        (1.0, ["resize"], None, True, True, False),
     ],
     ids=[
-        *("as a rule", "switched off", "two labourers", "max tasks per child", "nobody renews leases", "soft limit"),
+        *("as a rule", "switched off", "two labourers", "max tasks per child", "nobody renews leases"),
         "through the assistant",
     ],
 )
@@ -158,19 +156,18 @@ def test_lines_are_kept_where_nothing_counts_or_limits_messages(
     queues: list[str],
     maxtasks: int | None,
     is_watched: bool,
-    soft_time_limit: float | None,
     through_assistant: bool,
     kept: bool,
 ) -> None:
     """Elsewhere Celery's own trace stays, and so it does for tasks that are no labourers."""
-    tasks = {"resize": Labourer("resize", soft_time_limit), "other": SimpleNamespace(__trace__="Celery's own")}
+    tasks = {"resize": Labourer("resize"), "other": SimpleNamespace(__trace__="Celery's own")}
     labourer = SimpleNamespace(through_assistant=through_assistant)
     settings = SimpleNamespace(line_s=line_s, labourers={"resize": labourer}, labourer=lambda _: labourer)
     app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)), tasks=tasks)
     monkeypatch.setattr(lines, "app", app)
     monkeypatch.setattr(lines, "Worker", Labourer)
     monkeypatch.setattr(lines, "services_of", lambda _: SimpleNamespace(settings=settings))
-    monkeypatch.setattr(lines, "board", SimpleNamespace(has_place=True))
+    monkeypatch.setattr(lines, "here", SimpleNamespace(has_place=True))
     monkeypatch.setattr(lines, "watchdog", SimpleNamespace(is_in_pool_process=is_watched))
     pool = SimpleNamespace(_target=SimpleNamespace(maxtasks=maxtasks))
     monkeypatch.setattr(lines, "current_process", lambda: pool)

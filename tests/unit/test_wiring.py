@@ -46,11 +46,11 @@ def test_without_redis_the_time_is_that_of_the_node() -> None:
     assert before <= services.shared_now() <= clock.now()
 
 
-def test_a_message_leaves_the_last_task_of_its_line_as_long_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery counts the time limit from the message, and a task may begin `line_s` after it."""
+def test_a_message_carries_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery would count it from the message, and free the slot while the process still dies."""
     app = Celery("wiring", broker="memory://", set_as_current=False)
-    app.conf.sosw = {"labourers": {"note": {"duration": 60}}, "line_s": 2.5}
+    app.conf.sosw = {"labourers": {"note": {"duration": 60}}}
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(app, "send_task", lambda name, args, **options: sent.append(options))
     services_of(app).courier.publish([Hint(Attempt("note", "task", 3))])
-    assert [(options["time_limit"], options["task_id"]) for options in sent] == [(63, "task.3")]
+    assert [(options["task_id"], "time_limit" in options) for options in sent] == [("task.3", False)]

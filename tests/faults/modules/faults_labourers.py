@@ -15,6 +15,7 @@ from typing import Any
 from celery.signals import worker_process_init
 
 from sosw_celery import RetryLater, Worker, app
+from sosw_celery.board import is_pool_process
 
 #: Seconds between two signs of life of a body: how exactly the end of a run is known whose process was killed.
 BEAT_S = 0.005
@@ -35,7 +36,7 @@ class Diary:
             self._beat = mmap.mmap(file.fileno(), 16)
         self.pid = os.getpid()
         self._runs = 0
-        self._write(kind="process", pid=self.pid, group=os.getpgrp())
+        self._write(kind="process", pid=self.pid, group=os.getppid() if is_pool_process() else self.pid)
 
     @contextmanager
     def run(self, event: dict[str, Any]) -> Iterator[str]:

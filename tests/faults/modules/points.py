@@ -20,6 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sosw_celery.board import is_pool_process
+from tests.nursery import signal_node
+
 __all__ = ["PLACES"]
 
 #: Which calls can be chosen, and where they are.
@@ -82,12 +85,13 @@ def _strike_if_ordered(place: str, when: str) -> None:
     except FileNotFoundError:
         return
     struck = DIRECTORY / f"{order['name']}.struck"
-    text = json.dumps({"at": time.monotonic(), "pid": os.getpid(), "group": os.getpgrp()})
+    node = os.getppid() if is_pool_process() else os.getpid()
+    text = json.dumps({"at": time.monotonic(), "pid": os.getpid(), "group": node})
     struck.with_suffix(".new").write_text(text)
     struck.with_suffix(".new").replace(struck)
     if order["do"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    os.killpg(os.getpgrp(), signal.SIGKILL if order["do"] == "kill all" else signal.SIGSTOP)
+    signal_node(node, signal.SIGKILL if order["do"] == "kill all" else signal.SIGSTOP)
 
 
 install()

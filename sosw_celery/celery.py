@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery
+from celery.app.utils import Settings, bugreport
 from celery.result import AsyncResult
 from celery.signals import import_modules
 
+from sosw_celery.core.masking import masked, secrets_in
 from sosw_celery.log_privacy import shown_arguments
 
 __all__ = ["SoswCelery", "app"]
@@ -50,10 +53,22 @@ class SoswCelery(Celery):
         """Send a task by its name, as Celery does. Monitors get the ids in its arguments, and nothing else of them."""
         return super().send_task(name, args, kwargs, **{**shown_arguments(args, kwargs), **options})
 
+    def bugreport(self) -> str:
+        """Return what `celery report` prints, with secrets masked in all settings."""
+        # Made of no more than is shown now, so that a later Celery cannot show more.
+        shown: Any = SimpleNamespace(connection=self.connection, loader=self.loader)
+        shown.conf = Settings({}, [self.without_secrets(self.conf.table()), {}])
+        return bugreport(shown)
+
+    def without_secrets(self, told: Any) -> Any:
+        """Return what tells of the settings with their secrets masked, by whatever names they stand in it."""
+        return masked(told, copies_of=frozenset(secrets_in(self.conf.table(censored=False))))
+
 
 def _import_tasks(**_: object) -> None:
     """Make this process one of ours, not one of a program that only sends."""
     importlib.import_module("sosw_celery.log_privacy").keep_private()
+    importlib.import_module("sosw_celery.remote").mask_replies()
     importlib.import_module("sosw_celery.tasks")
     importlib.import_module("sosw_celery.registration").register_configured(app)
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import redis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sosw_celery.core import pasted
@@ -25,6 +26,7 @@ from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.health import EcoStatus, Metric
 from sosw_celery.core.masking import masked
 from sosw_celery.core.rates import Rate, parse_rate
+from sosw_celery.core.redis_address import redis_address
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.core.task_fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.delays import LONGEST_DELAY_S
@@ -261,7 +263,8 @@ class Settings(_Section):
     #: Whether waits are spread at random between 0 and the backoff.
     retry_jitter: bool = True
 
-    #: Redis that holds slots and leases (it may be the broker's own); every key begins with `redis_prefix`.
+    #: Redis that holds slots and leases (it may be the broker's own); every key begins with `redis_prefix`. As redis-py
+    #: spells it (`redis://`, `rediss://`, `unix://`), or as Celery does (`redis+socket://`). No Sentinel.
     redis_url: str = "redis://127.0.0.1:6379/0"
     #: Keeps several systems on one Redis apart.
     redis_prefix: str = Field("sosw", pattern=r"^[A-Za-z0-9_.-]+$")
@@ -323,6 +326,16 @@ class Settings(_Section):
     @classmethod
     def _scheduler_has_a_place(cls, value: str | None) -> str | None:
         return _place_of_class(value, "my_module:OurScheduler")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_can_be_asked(cls, value: str) -> str:
+        address = redis_address(value)
+        try:
+            redis.ConnectionPool.from_url(address).make_connection()  # connects to nothing yet
+        except (ValueError, TypeError, redis.RedisError) as problem:
+            raise ValueError(f"an address whose options redis-py takes ({problem})") from problem
+        return address
 
     @field_validator("queue_bucket")
     @classmethod

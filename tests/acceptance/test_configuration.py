@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 from sosw_celery.cli.exits import ExitCode
 from sosw_celery.core.job_plan import task_id
+from sosw_celery.local.servers import RedisServer
 from tests.acceptance.shell import Shell, await_, descendants, kill
 
 #: Starts a command of the `celery` script; returns where its output goes.
@@ -198,3 +201,21 @@ def test_the_code_of_a_labourer_is_missed_by_its_own_nodes_alone(shell: Shell, c
     assert done.stderr == "error: work did not start (exit status 7); it says why above\n"
     told = [line for line in done.stdout.splitlines() if line.startswith("work ") and "nowhere" in line]
     assert len(told) == 1
+
+
+def test_no_command_of_celery_shows_a_secret(shell: Shell, celery: Celery, redis_server: RedisServer) -> None:
+    """A node that uses a password tells it to nobody: not in its log, not by `inspect`, not in a report."""
+    address = urlsplit(redis_server.url)
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.acl_setuser(
+            "ours", enabled=True, passwords=["+canary-1"], keys=["*"], channels=["*"], commands=["+@all"]
+        )
+    shell.environment["SOSW_REDIS_URL"] = f"redis://ours:canary-1@{address.hostname}:{address.port}/3"
+    configure(shell, {"notices": {"webhook": "https://127.0.0.1:1/canary-2"}})
+    log = celery("worker", "-Q", "sosw_worker_assistant", "-c", "1", "--without-mingle", "-l", "INFO")
+    await_(lambda: " ready." in log.read_text(), log.read_text)
+    commands = (("inspect", "conf"), ("inspect", "stats"), ("inspect", "report"), ("report",))
+    told = [shell.run("celery", "-A", "sosw_celery", *command) for command in commands]
+    assert [one.returncode for one in told] == [0] * len(commands), told
+    assert "canary" not in "".join(one.stdout + one.stderr for one in told) + log.read_text()
+    assert told[0].stdout.count("redis://ours:***@") == 3  # broker, result backend, slots

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.masking import masked
+from sosw_celery.core.masking import masked, secrets_in
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,16 @@ def test_masking_goes_all_the_way_down() -> None:
         "a": [{"password": "***", "n": 1}],
         "b": ("redis://:***@h", 2),
         "c": {"tokens": {"inner": "***"}},
+    }
+
+
+def test_a_secret_is_masked_by_whatever_name_it_stands_there() -> None:
+    """A module may hold it as a variable, and within another text; short words and addresses are no such secrets."""
+    hook = "https://hooks.example.org/T0/B0/x"
+    settings = {"SLACK": hook, "sosw": {"notices": {"webhook": hook, "tokens": ["on", 7]}}, "text": f"see {hook}, on"}
+    assert set(secrets_in(settings)) == {hook}
+    assert masked(settings, copies_of={hook}) == {
+        "SLACK": "***",
+        "sosw": {"notices": {"webhook": "***", "tokens": "***"}},
+        "text": "see ***, on",
     }

@@ -11,11 +11,12 @@ note of that: a node that is to run those labourers does not start (`NeededCode`
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from celery.loaders.app import AppLoader
 from sosw_celery.cli.exits import code_of, line_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.places import importable_beside, reason_of
+from sosw_celery.stack_place import data_dir, may_run
 from sosw_celery.wiring import QUEUES
 
 __all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "tell_of_missing"]
@@ -62,14 +64,18 @@ class Loader(AppLoader):
     """Celery's loader of an app, with errors that can be read."""
 
     def config_from_object(self, obj: Any, silent: bool = False) -> None:
-        """Read the configuration, and have the modules beside it importable.
+        """Read the configuration, with a local stack that runs here in place of its servers, and have the modules
+        beside it importable.
 
         Raises:
             ConfigError: It is not there, or raises something itself.
         """
         with ending_commands(self.app):
             try:
+                stack = _stack_here()
                 super().config_from_object(obj, silent=silent)
+                if stack:
+                    super().config_from_object(_placed_on(stack, self.conf), silent=silent)
             except SoswError:
                 raise
             except (Exception, SystemExit) as problem:  # a configuration is code, and can fail in any way
@@ -164,6 +170,27 @@ def _is_in_celery_command(app: Celery) -> bool:
             return False
         context = context.parent
     return True
+
+
+def _stack_here() -> Mapping[str, str]:
+    """Return the addresses of the local stack that this process is to use, if one runs, as variables of the environment.
+
+    They are set there too, for what the configuration reads, and for clients of AWS; what is set already counts.
+    """
+    directory = data_dir()
+    if not may_run(directory):
+        return {}
+    found = importlib.import_module("sosw_celery.local").environment_of(directory) or {}
+    for name, value in found.items():
+        os.environ.setdefault(name, value)
+    return {name: os.environ[name] for name in found}
+
+
+def _placed_on(stack: Mapping[str, str], conf: Any) -> dict[str, Any]:
+    """Return the settings of a configuration with the stack in place of its servers."""
+    stated = {name: conf[name] for name in conf if not name.startswith("_")}
+    placed: dict[str, Any] = importlib.import_module("sosw_celery.local.configuration").configured_for(stated, stack)
+    return placed
 
 
 def _unreadable(obj: Any, problem: BaseException) -> ConfigError:

@@ -50,6 +50,8 @@ def _clean_environment() -> None:
         AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         AWS_EC2_METADATA_DISABLED="true",
         NO_PROXY="127.0.0.1,localhost",
+        # A developer may have a stack running in the checkout.
+        SOSW_DATA=os.devnull,
     )
 
 

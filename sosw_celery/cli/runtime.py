@@ -15,14 +15,12 @@ import click
 
 from sosw_celery.cli.exits import ADDRESSES, CommandFailed, ExitCode, Terminated
 from sosw_celery.core.masking import masked
+from sosw_celery.stack_place import DATA_DIR, DATA_VARIABLE
 
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
 
-__all__ = ["DATA_DIR", "config_module", "data_option", "end_on_sigterm", "load_services", "services_at"]
-
-#: Where `sosw-celery up` keeps its data, and where the other commands look for a stack that runs.
-DATA_DIR = ".sosw"
+__all__ = ["config_module", "data_option", "end_on_sigterm", "load_services", "services_at"]
 
 CONFIG_MODULE = "CELERY_CONFIG_MODULE"
 
@@ -31,7 +29,7 @@ data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=DATA_DIR,
     show_default=True,
-    envvar="SOSW_DATA",
+    envvar=DATA_VARIABLE,
     help="Directory of `sosw-celery up`; its servers are used while it runs.",
 )
 
@@ -58,16 +56,14 @@ def config_module() -> str:
 def services_at(data_dir: Path) -> Services:
     """Return the services for a command that asks servers: those of the local stack in `data_dir` while it runs.
 
-    What the environment says about addresses counts before the stack, which counts before what the configuration
-    falls back to.
+    What the environment says about addresses counts before the stack, which counts before what the configuration says:
+    the app looks for the stack itself when it reads that.
 
     Raises:
         ConfigError: See `load_services`.
         CommandFailed: It is not known which AWS is meant.
     """
-    environment_of = importlib.import_module("sosw_celery.local").environment_of
-    for name, value in (environment_of(data_dir) or {}).items():
-        os.environ.setdefault(name, value)
+    os.environ[DATA_VARIABLE] = str(data_dir)
     services = load_services()
     no_region = importlib.import_module("botocore.exceptions").NoRegionError
     try:

@@ -17,9 +17,10 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
-from sosw_celery.cli.runtime import DATA_DIR, end_on_sigterm, load_services
+from sosw_celery.cli.runtime import end_on_sigterm, load_services
 from sosw_celery.local import LocalStack
 from sosw_celery.settings import Settings
+from sosw_celery.stack_place import DATA_DIR, DATA_VARIABLE
 
 __all__ = ["Keeper", "Log", "roles_of", "up"]
 
@@ -185,7 +186,7 @@ class Log:
     type=click.Path(file_okay=False, path_type=Path),
     default=DATA_DIR,
     show_default=True,
-    envvar="SOSW_DATA",
+    envvar=DATA_VARIABLE,
     help="Where everything is kept. A later `up` goes on where this one stood, however it ended.",
 )
 @click.option(
@@ -215,7 +216,7 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
         for name, is_new in make_places(services).tables.items():
             if is_new:
                 log.say(f"made table {name}")
-        log.say(f"data in {data}; commands find the servers by it, other programs by:")
+        log.say(f"data in {data}; programs in this directory use these servers, others by:")
         for name, value in addresses.items():
             log.say(f"  export {name}={value}")
         roles = roles_of(services.settings, data.resolve() / "beat-schedule", concurrency, log_level)

@@ -10,6 +10,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from sosw_celery.local.servers import LOOPBACK, DynamoServer, RedisServer, Server, is_running
+from sosw_celery.stack_place import DATA_VARIABLE, STATE_FILE
 
 __all__ = ["LocalStack", "environment_of"]
 
@@ -22,7 +23,6 @@ AWS_STAND_INS = {
     "AWS_DEFAULT_REGION": "eu-west-1",
 }
 
-STATE_FILE = "stack.json"
 REDIS_DIR = "redis"
 DYNAMODB_DIR = "dynamodb"
 QUEUE_DIR = "queue"
@@ -92,7 +92,8 @@ class LocalStack:
 
         AWS credentials and a region are made up where none are set: the clients want some, the engine takes any.
         """
-        return {**self._addresses(), **_client_needs()}
+        place = {} if self.data_dir is None else {DATA_VARIABLE: str(self.data_dir)}
+        return {**place, **self._addresses(), **_client_needs()}
 
     def _addresses(self) -> dict[str, str]:
         return {
@@ -152,7 +153,7 @@ def environment_of(data_dir: Path | str) -> dict[str, str] | None:
     if not any(is_running(data_dir / name) for name in (REDIS_DIR, DYNAMODB_DIR)):
         return None
     addresses = _remembered(data_dir)
-    return {**addresses, **_client_needs()} if addresses else None
+    return {DATA_VARIABLE: str(data_dir.resolve()), **addresses, **_client_needs()} if addresses else None
 
 
 def _remembered(data_dir: Path) -> dict[str, str]:

@@ -173,7 +173,7 @@ def _is_in_celery_command(app: Celery) -> bool:
 
 
 def _stack_here() -> Mapping[str, str]:
-    """Return the addresses of the local stack that this process is to use, if one runs, as variables of the environment.
+    """Return the addresses of the local stack that this process is to use, by their variables; none where none runs.
 
     They are set there too, for what the configuration reads, and for clients of AWS; what is set already counts.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
-from sosw_celery.cli.runtime import end_on_sigterm, load_services
+from sosw_celery.cli.runtime import config_module, end_on_sigterm, load_services
 from sosw_celery.local import LocalStack
+from sosw_celery.local.configuration import left_out
 from sosw_celery.settings import Settings
 from sosw_celery.stack_place import DATA_DIR, DATA_VARIABLE
 
@@ -219,6 +221,8 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
         log.say(f"data in {data}; programs in this directory use these servers, others by:")
         for name, value in addresses.items():
             log.say(f"  export {name}={value}")
+        for key in left_out(getattr(sys.modules.get(config_module()), "sosw", {})):
+            log.say(f"left out: sosw.{key}; nobody beyond this machine is told of dead tasks")
         roles = roles_of(services.settings, data.resolve() / "beat-schedule", concurrency, log_level)
         with Processes(os.environ) as processes:
             _keep(roles, processes, log)

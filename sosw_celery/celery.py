@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.app.utils import Settings, bugreport
@@ -17,6 +17,7 @@ from celery.result import AsyncResult
 from celery.signals import import_modules
 
 from sosw_celery.core.masking import masked, secrets_in
+from sosw_celery.core.names import check_labourer_name
 from sosw_celery.log_privacy import shown_arguments
 
 __all__ = ["SoswCelery", "app"]
@@ -46,6 +47,22 @@ class SoswCelery(Celery):
     """A Celery app that reads its configuration by our loader, and whose messages keep to themselves what they say."""
 
     loader_cls = "sosw_celery.loading:Loader"
+
+    if not TYPE_CHECKING:  # Celery's stubs tell which options make what of a function
+
+        def task(self, *args: Any, **options: Any) -> Any:
+            """Make a function a task, as Celery does; a labourer (`base=Worker`) at once, and one of this app alone.
+
+            So what is wrong with a labourer is said at its own line, and no other app of the program takes it up.
+
+            Raises:
+                ConfigError: The labourer has a name that is not free.
+                TypeError: Its body would never run.
+            """
+            if hasattr(options.get("base"), "register_as"):
+                options = {"lazy": False, "shared": False, **options}
+                check_labourer_name(options.get("name") or "")
+            return super().task(*args, **options)
 
     def send_task(  # type: ignore[override]  # the stubs spell out all of Celery's options
         self, name: str, args: Any = None, kwargs: Any = None, **options: Any

@@ -25,6 +25,7 @@ from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.health import EcoStatus, Metric
 from sosw_celery.core.masking import masked
+from sosw_celery.core.names import UNRESERVED, is_reserved
 from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.redis_address import redis_address
 from sosw_celery.core.retrying import RetryPolicy
@@ -520,6 +521,8 @@ def _problems_together(settings: Settings) -> Iterator[ConfigError]:
     for name in settings.labourers:
         if not re.match(LABOURER_ID_PATTERN, name):
             yield ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
+        elif is_reserved(name):
+            yield ConfigError(f"{SECTION}.labourers", name, UNRESERVED)
     if settings.renew_s * 2 > settings.lease_s:
         expected = "at most half of lease_s, so that one lost renewal loses no lease"
         yield ConfigError(f"{SECTION}.renew_s", settings.renew_s, expected)

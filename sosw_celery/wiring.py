@@ -18,6 +18,17 @@ import boto3
 from sosw_celery import clock
 from sosw_celery.core.history import Action, Observer, Origin, nobody
 from sosw_celery.core.model import Hint
+from sosw_celery.core.names import (
+    DISPATCH,
+    DISPATCH_ALL,
+    QUEUES,
+    SCHEDULER,
+    SWEEP,
+    SWEEP_ALL,
+    SWEEP_JOBS,
+    TELL_OF_DEAD,
+    WORKER_ASSISTANT,
+)
 from sosw_celery.errors import StoreError
 from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Attempts
@@ -53,27 +64,20 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["DISPATCH", "Services", "services_of", "settings_of"]
-
-#: Names of the Celery tasks that services send to each other, and their queues.
-DISPATCH = "sosw.dispatch"
-DISPATCH_ALL = "sosw.dispatch_all"
-SWEEP = "sosw.sweep"
-SWEEP_ALL = "sosw.sweep_all"
-SWEEP_JOBS = "sosw.sweep_jobs"
-TELL_OF_DEAD = "sosw.tell_of_dead"
-SCHEDULER = "scheduler"
-WORKER_ASSISTANT = "worker_assistant"
-QUEUES = {
-    SCHEDULER: "sosw_scheduler",
-    DISPATCH: "sosw_orchestrator",
-    DISPATCH_ALL: "sosw_orchestrator",
-    SWEEP: "sosw_scavenger",
-    SWEEP_ALL: "sosw_scavenger",
-    SWEEP_JOBS: "sosw_scavenger",
-    TELL_OF_DEAD: "sosw_scavenger",
-    WORKER_ASSISTANT: "sosw_worker_assistant",
-}
+__all__ = [
+    "DISPATCH",
+    "DISPATCH_ALL",
+    "QUEUES",
+    "SCHEDULER",
+    "SWEEP",
+    "SWEEP_ALL",
+    "SWEEP_JOBS",
+    "TELL_OF_DEAD",
+    "WORKER_ASSISTANT",
+    "Services",
+    "services_of",
+    "settings_of",
+]
 
 #: Messages of one network call when hints are published.
 HINTS_PER_CALL = 200

@@ -44,6 +44,7 @@ from sosw_celery.board import here
 from sosw_celery.celery import app as sosw_app
 from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
+from sosw_celery.core.names import check_labourer_name
 from sosw_celery.core.siblings import Sibling, next_depth
 from sosw_celery.delays import Delay
 from sosw_celery.errors import RetryLater, StoreUnavailable
@@ -105,7 +106,7 @@ class Worker(Processor, CeleryTask):
             cls.__call__ = event_loop.runs_to_its_end(cls.__call__)  # type: ignore[method-assign]
             cls._is_awaited = True
         if own.get("_decorated") or own.get("name"):
-            _check_body(cls)
+            _check(cls)
         if own.get("_decorated"):
             cls.__init__ = _made_later  # type: ignore[assignment,method-assign]  # Celery makes the object at import
         elif not own.get("abstract") and own.get("name"):
@@ -494,8 +495,14 @@ class Worker(Processor, CeleryTask):
         return run
 
 
-def _check_body(cls: type[Worker]) -> None:
-    """Refuse what would be called and never run: its tasks would be closed as completed."""
+def _check(cls: type[Worker]) -> None:
+    """Refuse a labourer that would take another task's place, or be called and never run.
+
+    Raises:
+        ConfigError: Its name is not free.
+        TypeError: Its tasks would be closed as completed without a run.
+    """
+    check_labourer_name(cls.name)
     for name in (*BODY, *HOOKS):
         method = getattr(cls, name)
         if event_loop.yields(method):

@@ -456,10 +456,10 @@ def test_a_body_that_yields_is_refused(method: str, body: Any) -> None:
 
 
 def test_a_function_that_yields_is_refused() -> None:
-    """When the app takes it up, before anything runs."""
+    """At its own line."""
     with pytest.raises(TypeError, match="labourer 'yielding': expected run without `yield`"):
 
-        @app.task(base=Worker, name="yielding", lazy=False, shared=False)  # no other app is to meet it
+        @app.task(base=Worker, name="yielding")
         def yielding(event: dict[str, Any]) -> Iterator[Any]:
             yield event
 

@@ -54,6 +54,13 @@ def test_a_labourer_that_differs_between_both_places_is_refused() -> None:
         ({"labourers": {"r": {"duraton": 3}}}, "labourers.r.duraton", "did you mean 'duration'"),
         ({"labourers": {"r": {"rate_limit": "fast"}}}, "labourers.r.rate_limit", "a rate above 0"),
         ({"labourers": {"a b": {}}}, "sosw.labourers", "names of letters"),
+        (
+            {"labourers": {"scheduler": {}}},
+            "sosw.labourers",
+            "a name that no task or queue of sosw-celery or Celery has",
+        ),
+        ({"labourers": {"r": {}, "sosw.dispatch": {}}}, "sosw.labourers", "got 'sosw.dispatch'"),
+        ({"task_config": {"labourers": {"sosw_scheduler": {}}}}, "sosw.labourers", "got 'sosw_scheduler'"),
         ({"labourers": {"r": {"retry_backoff": 1e9}}}, "labourers.r.retry_backoff", "315576000"),
         ({"labourers": {"r": {"retry_backoff_max": float("inf")}}}, "labourers.r.retry_backoff_max", "315576000"),
         ({"retry_backoff": float("nan")}, "retry_backoff", "0"),

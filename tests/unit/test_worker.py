@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from sosw_celery import Worker, app
 from sosw_celery.core.model import Task
@@ -102,6 +103,18 @@ def test_a_class_without_a_body_is_refused() -> None:
     """A labourer that would do nothing is a mistake."""
     with pytest.raises(TypeError, match="labourer 'idle': expected a method"):
         type("Idle", (Worker,), {"name": "idle"})
+
+
+@pytest.mark.parametrize("name", ["scheduler", "sosw.dispatch", "sosw_scheduler", "worker_assistant", "celery.chord"])
+def test_a_labourer_takes_no_other_tasks_place(name: str) -> None:
+    """However it is made; the task that has the name stays."""
+    before = app.tasks.get(name)
+    with pytest.raises(ConfigError, match="name of a labourer: expected a name that no task or queue of") as refused:
+        Processor.register_as(name)
+    assert refused.value.value == name
+    with pytest.raises(ConfigError, match="name of a labourer"):
+        app.task(base=Worker, name=name)(lambda event: None)
+    assert app.tasks.get(name) is before
 
 
 def test_every_form_of_a_labourer_runs_when_it_is_called() -> None:
@@ -218,3 +231,16 @@ def test_a_retry_that_cannot_be_kept_is_refused_where_it_is_asked_for(wait: dict
     """In one line that says what is expected; the attempt fails with it."""
     with pytest.raises(ValueError, match=r"RetryLater\.delay_s: expected seconds .*, got "):
         Processor.register_as("one").retry(**wait)
+
+
+def test_a_labourer_is_one_of_our_app_alone() -> None:
+    """Celery makes a function a task of every app of the program, unless it is told not to."""
+
+    @app.task(base=Worker, name="ours-alone")
+    def ours(event: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    with Celery("theirs", set_as_current=False) as theirs:
+        assert "celery.chain" in theirs.tasks
+        assert "ours-alone" not in theirs.tasks
+    assert app.tasks["ours-alone"] is ours

@@ -1,0 +1,54 @@
+"""The names of the system's own Celery tasks and queues, and those that no labourer may have. Pure.
+
+A labourer's name is that of its task and of its queue: with one of these it would take the place of something else.
+"""
+
+from __future__ import annotations
+
+from sosw_celery.errors import ConfigError
+
+__all__ = ["QUEUES", "UNRESERVED", "check_labourer_name", "is_reserved"]
+
+#: Names of the Celery tasks that services send to each other, and their queues.
+DISPATCH = "sosw.dispatch"
+DISPATCH_ALL = "sosw.dispatch_all"
+SWEEP = "sosw.sweep"
+SWEEP_ALL = "sosw.sweep_all"
+SWEEP_JOBS = "sosw.sweep_jobs"
+TELL_OF_DEAD = "sosw.tell_of_dead"
+SCHEDULER = "scheduler"
+WORKER_ASSISTANT = "worker_assistant"
+QUEUES = {
+    SCHEDULER: "sosw_scheduler",
+    DISPATCH: "sosw_orchestrator",
+    DISPATCH_ALL: "sosw_orchestrator",
+    SWEEP: "sosw_scavenger",
+    SWEEP_ALL: "sosw_scavenger",
+    SWEEP_JOBS: "sosw_scavenger",
+    TELL_OF_DEAD: "sosw_scavenger",
+    WORKER_ASSISTANT: "sosw_worker_assistant",
+}
+
+#: Keys of kombu's Redis transport, which keeps each queue under its name.
+BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
+RESERVED = frozenset({"celery", *BROKERS_OWN, *QUEUES, *QUEUES.values()})
+#: Begin the names of tasks of ours and of Celery.
+RESERVED_BEGINNINGS = ("sosw.", "celery.")
+
+#: What is expected of a labourer's name, for errors.
+UNRESERVED = "a name that no task or queue of sosw-celery or Celery has"
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a labourer of this name would take the place of something else."""
+    return name in RESERVED or name.startswith(RESERVED_BEGINNINGS)
+
+
+def check_labourer_name(name: str) -> None:
+    """Make sure that a labourer may be called so.
+
+    Raises:
+        ConfigError: It may not.
+    """
+    if is_reserved(name):
+        raise ConfigError("name of a labourer", name, UNRESERVED)

@@ -359,6 +359,9 @@ class Services:
                     task_id=hint.celery_id,
                     queue=attempt.labourer_id,
                     ignore_result=True,
+                    # Who has a task of this name itself, as a node of a pool without processes, would send its limits.
+                    time_limit=None,
+                    soft_time_limit=None,
                     argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
                     producer=producer,
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import fakeredis
 import pytest
@@ -46,11 +45,21 @@ def test_without_redis_the_time_is_that_of_the_node() -> None:
     assert before <= services.shared_now() <= clock.now()
 
 
-def test_a_message_carries_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery would count it from the message, and free the slot while the process still dies."""
+def test_a_message_carries_no_time_limit() -> None:
+    """Celery would count it from the message, and free the slot while the process still dies.
+
+    Also when it comes from a node whose own tasks have limits, as with the threads pool: Celery takes those it knows.
+    """
     app = Celery("wiring", broker="memory://", set_as_current=False)
-    app.conf.sosw = {"labourers": {"note": {"duration": 60}}}
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(app, "send_task", lambda name, args, **options: sent.append(options))
-    services_of(app).courier.publish([Hint(Attempt("note", "task", 3))])
-    assert [(options["task_id"], "time_limit" in options) for options in sent] == [("task.3", False)]
+    app.conf.sosw = {"labourers": {"limited": {"duration": 60}}}
+
+    @app.task(name="limited", time_limit=60, soft_time_limit=50)
+    def limited(event: object) -> None: ...
+
+    app.finalize()
+    services_of(app).courier.publish([Hint(Attempt("limited", "task", 3))])
+    with app.connection_for_read() as connection, connection.SimpleQueue("limited") as queue:
+        message = queue.get_nowait()
+        assert message.headers["id"] == "task.3"
+        assert message.headers["timelimit"] == [None, None]
+        message.ack()

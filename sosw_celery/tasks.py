@@ -10,13 +10,13 @@ from sosw_celery import endings, signals, signing
 from sosw_celery.celery import app
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.heartbeat import Heartbeat
+from sosw_celery.isolation import each_by_itself
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
 from sosw_celery.limits import LimitKeeper
 from sosw_celery.loading import NeededCode
 from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.notices import TELL_LIMIT_S
-from sosw_celery.services.orchestrator import Dispatched
 from sosw_celery.start_checks import StartChecks
 from sosw_celery.wiring import (
     DISPATCH,
@@ -57,30 +57,32 @@ def dispatch(labourer_id: str, wake: int | None = None) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
     services = services_of(app)
     services.ecology.refresh([labourer_id])
-    _again_if_due(labourer_id, services.orchestrator.dispatch(labourer_id, wake=wake))
+    dispatched = services.orchestrator.dispatch(labourer_id, wake=wake)
+    if dispatched.again_after_s:
+        services.send_dispatch(labourer_id, dispatched.again_after_s, dispatched.wake)
 
 
 @app.task(name=DISPATCH_ALL)
 def dispatch_all() -> None:
-    """Dispatch for every labourer, in case a message was lost."""
+    """Have a dispatch made for every labourer that needs one, in case a message was lost."""
     services = services_of(app)
-    services.ecology.refresh()
-    for labourer_id in services.settings.labourers:
-        _again_if_due(labourer_id, services.orchestrator.tend(labourer_id))
+    with each_by_itself("safety net") as steps:
+        with steps.step("health"):
+            services.ecology.refresh()
+        with steps.step("dispatches"):
+            services.orchestrator.tend(services.settings.labourers)
 
 
 @app.task(name=SWEEP)
-def sweep(labourer_id: str) -> None:
-    """Archive a labourer's completed tasks, end its lost ones and bring its retries back."""
-    services_of(app).scavenger.sweep(labourer_id)
+def sweep(labourer_id: str, thorough: bool = False) -> None:
+    """Bring a labourer's retries back, end its lost tasks and archive its completed ones."""
+    services_of(app).scavenger.sweep(labourer_id, thorough=thorough)
 
 
 @app.task(name=SWEEP_ALL)
 def sweep_all(thorough: bool = False) -> None:
-    """Sweep every labourer."""
-    services = services_of(app)
-    for labourer_id in services.settings.labourers:
-        services.scavenger.sweep(labourer_id, thorough=thorough)
+    """Have every labourer swept that has something to do."""
+    services_of(app).scavenger.look(thorough=thorough)
 
 
 @app.task(name=SWEEP_JOBS)
@@ -107,8 +109,3 @@ def tell_of_dead() -> None:
 def worker_assistant(message: dict[str, Any]) -> None:
     """Close an attempt for a worker that could not do so itself."""
     services_of(app).worker_assistant.handle(message)
-
-
-def _again_if_due(labourer_id: str, dispatched: Dispatched) -> None:
-    if dispatched.again_after_s:
-        services_of(app).send_dispatch(labourer_id, dispatched.again_after_s, dispatched.wake)

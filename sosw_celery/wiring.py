@@ -57,6 +57,7 @@ from sosw_celery.stores.readings import Readings
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables
 from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.turns import Turns
 
 if TYPE_CHECKING:
     import redis
@@ -231,6 +232,7 @@ class Services:
             publish=self.courier.publish,
             depth=self._depth,
             clock=clock.now,
+            ask=self.send_dispatch,
             labourer_now=self.ecology.labourer_now,
         )
 
@@ -305,9 +307,11 @@ class Services:
             self.job_table,
             self.slots,
             self.attempts,
+            turns=Turns(self.redis, prefix=self.settings.redis_prefix),
             idle_mark=self.idle_mark,
             dispatch=self.send_dispatch,
-            resume_jobs=lambda now: self.scheduler.resume_unfinished(now),
+            ask=self._send_sweep,
+            resume_job=lambda record, now: self.scheduler.resume(record, now),
             clock=self.shared_now,
         )
 
@@ -326,8 +330,8 @@ class Services:
         """Have the WorkerAssistant close an attempt."""
         self._app.send_task(WORKER_ASSISTANT, [dict(message)], queue=QUEUES[WORKER_ASSISTANT])
 
-    def _send_sweep(self, labourer_id: str) -> None:
-        self._send(SWEEP, labourer_id)
+    def _send_sweep(self, labourer_id: str, thorough: bool = False) -> None:
+        self._send(SWEEP, labourer_id, kwargs={"thorough": True} if thorough else {})
 
     def _send(self, name: str, labourer_id: str, **options: Any) -> None:
         self._app.send_task(

@@ -7,12 +7,13 @@ and publishes its hint. A pass over the queue is needed only when standby has ru
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.isolation import each_by_itself
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.slots import Granted, PassView, Slots, Usage
 from sosw_celery.stores.task_table import TaskTable
@@ -122,6 +123,7 @@ class Orchestrator:
     Parameters:
         publish: Puts hints on their labourers' queues.
         depth: Tells how many messages wait on a labourer's queue.
+        ask: Sends a dispatch for a labourer.
         labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
 
@@ -134,9 +136,11 @@ class Orchestrator:
         publish: Callable[[Sequence[Hint]], None],
         depth: Callable[[str], int],
         clock: Clock,
+        ask: Callable[[str], None],
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
+        self._ask = ask
         self._labourer_now = labourer_now or settings.labourer
         self._task_table = task_table
         self._slots = slots
@@ -169,14 +173,23 @@ class Orchestrator:
         again = self._slots.note_wake(labourer_id, rate=labourer.rate, woken_by=wake)
         return Dispatched(progress.hints) if again is None else Dispatched(progress.hints, again.after_s, again.name)
 
-    def tend(self, labourer_id: str) -> Dispatched:
-        """Dispatch in case a message was lost, and keep the slots of hints that still wait for a worker."""
-        usage = self._slots.look(labourer_id)
+    def tend(self, labourer_ids: Collection[str]) -> None:
+        """Have passes made for labourers that need one, in case a message was lost; keep the slots of waiting hints.
+
+        One look at all of them; each of the passes is a message of its own, so that one whose table is slow holds up no
+        other. They read from the head of the queue, for rows whose hint was lost.
+        """
+        with each_by_itself("safety net") as steps:
+            for labourer_id, usage in self._slots.look_at(labourer_ids).items():
+                with steps.step(f"labourer {labourer_id}"):
+                    self._tend(labourer_id, usage)
+
+    def _tend(self, labourer_id: str, usage: Usage) -> None:
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        if usage.ready == "ready" and self._all_is_well(labourer_id, usage):
-            return Dispatched(0)
-        return self.dispatch(labourer_id, from_head=True)
+        is_well = usage.ready == "ready" and self._all_is_well(labourer_id, usage)
+        if not is_well and self._slots.call_pass(labourer_id):
+            self._ask(labourer_id)
 
     def _all_is_well(self, labourer_id: str, usage: Usage) -> bool:
         """Return whether a pass would find nothing to do: no slot idles beside a task, and standby has not run low."""

@@ -1,25 +1,34 @@
 """Sweeps up behind workers: archives what is completed, finds what is lost or expired, brings retries back.
 
-Every sweep is idempotent and may run beside others; each answers to a way in which a process can die.
+Every sweep is idempotent; each answers to a way in which a process can die. One look at all labourers, in Redis alone,
+tells which have something to do, and each of those gets a sweep of its own: one at a time, of bounded length, and
+whatever is left is asked for again. So neither a labourer whose tables are slow nor one with very much to do holds up
+the others.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
 from sosw_celery.core.greenfield import claimed_at
 from sosw_celery.core.model import Task
+from sosw_celery.errors import StoreUnavailable
 from sosw_celery.exact import EXACT
+from sosw_celery.isolation import each_by_itself
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.idle_mark import IdleMark
-from sosw_celery.stores.job_table import RUNNING, SCHEDULING, JobTable
+from sosw_celery.stores.job_table import RUNNING, SCHEDULING, JobRecord, JobTable
 from sosw_celery.stores.slots import Slots, SweepView
 from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.turns import Turn, Turns
 
 __all__ = ["Scavenger"]
 
@@ -35,17 +44,31 @@ CLOCKS_DIFFER_S = 600
 IDLE_LOOK_S = 290
 #: Of so many looks for forgotten jobs one is made while there is no unfinished job.
 IDLE_JOB_SWEEPS = 6
-#: Retries that one sweep brings back; more wait for the next one.
+#: Retries that are brought back together.
 RETRY_BATCH = 200
+#: Seconds after which a sweep begins nothing more: what is left is asked for again, behind the other labourers.
+WORK_S = 5.0
+#: Seconds in which a labourer is not swept whose tables could not be reached: others wait for the same process.
+REST_S = 5.0
+#: Seconds until a sweep that was asked for and has not begun is asked for again: its message was lost, or waits.
+ASK_AGAIN_S = 60.0
+#: Name of the turn to sweep the jobs; labourers have other names.
+JOBS = "#jobs"
+#: Jobs of each stage that one sweep looks at; the next one goes on behind them.
+JOBS_PER_SWEEP = 1000
+#: Seconds between two warnings of one labourer that is not configured and has open jobs.
+WARN_AGAIN_S = 600.0
 
 
 class Scavenger:
     """Moves on what no worker will.
 
     Parameters:
+        turns: Whose turn it is to sweep.
         idle_mark: Says that there is no unfinished job.
         dispatch: Sends a dispatch for a labourer.
-        resume_jobs: Has a Scheduler go on with jobs whose own died; called with the time.
+        ask: Has a labourer swept, thoroughly or not.
+        resume_job: Has a Scheduler go on with a job if its own died; called with its item and the time.
     """
 
     def __init__(
@@ -56,87 +79,201 @@ class Scavenger:
         slots: Slots,
         attempts: Attempts,
         *,
+        turns: Turns,
         idle_mark: IdleMark,
         dispatch: Callable[[str], None],
-        resume_jobs: Callable[[Decimal], object],
+        ask: Callable[[str, bool], None],
+        resume_job: Callable[[JobRecord, Decimal], object],
         clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._task_table = task_table
         self._job_table = job_table
         self._slots = slots
         self._attempts = attempts
+        self._turns = turns
         self._idle_mark = idle_mark
         self._dispatch = dispatch
-        self._resume_jobs = resume_jobs
+        self._ask = ask
+        self._resume_job = resume_job
         self._clock = clock
+        self._monotonic = monotonic
+        #: Labourer that is not configured -> when it was warned of.
+        self._warned: dict[str, float] = {}
 
-    def sweep(self, labourer_id: str, *, thorough: bool = False) -> None:
-        """Archive, find lost and expired tasks, and bring due retries back.
+    def look(self, *, thorough: bool = False) -> None:
+        """Ask for a sweep of each labourer that has something to do, as far as Redis knows; reads no table.
 
         Parameters:
-            thorough: Read all of the tables, the queue too, even if nothing is known to have happened since the last
-                sweep; where nothing at all is known to go on, once in five minutes.
+            thorough: Ask for a thorough sweep, even if nothing is known to have happened since the last one; where
+                nothing at all is known to go on, once in five minutes.
         """
-        view = self._slots.begin_sweep(labourer_id)
+        views = self._slots.begin_sweeps(self._settings.labourers)
         now = self._clock()
-        knows_nothing = view.seconds_since_full_sweep is None  # Redis is new, or came back empty
-        if knows_nothing or (thorough and not self._is_idle(view)):
-            self._look_at_all(labourer_id, now, view)
+        everything = {name for name, view in views.items() if self._knows_too_little(view, thorough)}
+        due = [name for name, view in views.items() if name in everything or self._is_due(name, view, now)]
+        self._ask_for(due, everything)
+
+    def sweep(self, labourer_id: str, *, thorough: bool = False) -> None:
+        """Bring due retries back, find lost and expired tasks, and archive; nothing while another process is at it.
+
+        Parameters:
+            thorough: Read all of the tables, the queue too, whatever is known to have happened since the last sweep.
+
+        Raises:
+            StoreUnavailable: The tables or Redis could not be reached; the labourer is left alone for some seconds.
+        """
+        turn = self._turns.begin(labourer_id, self._settings.lease_s)
+        if turn is None:
             return
-        if view.closes or view.lapses or self._is_overdue(view, labourer_id):
-            self._sweep_claimed(labourer_id, now, view)
-        # Who lost a lease may have been unable to tell of a retry as well.
-        if view.lapses or (view.next_retry_at is not None and view.next_retry_at <= now):
-            self._bring_back(labourer_id, now, view)
+        rest_s = 0.0
+        try:
+            is_left = self._sweep(turn, thorough)
+        except StoreUnavailable:
+            rest_s = REST_S
+            raise
+        finally:
+            self._turns.end(turn, rest_s)
+        if is_left:
+            self._ask_for([labourer_id])
 
     def sweep_jobs(self) -> None:
         """Finish jobs whose tasks are all closed, and have unfinished ones gone on with.
 
-        Once there is none, it looks again when a Scheduler has begun one, or after several times.
+        Each sweep goes on where the last one stopped. Once there is no unfinished job, it looks again when a Scheduler
+        has begun one, or after several times.
         """
         is_idle, begun = self._idle_mark.look()
-        if is_idle:
+        turn = None if is_idle else self._turns.begin(JOBS, self._settings.lease_s)
+        if turn is None:
             return
-        now = self._clock()
-        with_open_tasks = set()
-        running = self._job_table.unfinished(stages=(RUNNING,))
-        if not running and not self._job_table.unfinished(1, stages=(SCHEDULING,)):
-            self._idle_mark.set(begun, IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
-            return
-        for job_id in running:
-            record = self._job_table.unfinished_record(job_id)
-            if record is None:
-                continue
-            if record.all_closed:
-                self._job_table.finish_if_done(job_id, now)
-            else:
-                with_open_tasks.add(record.labourer_id)
-        for labourer_id in sorted(with_open_tasks & self._settings.labourers.keys()):
-            self._wake(labourer_id)
-        self._resume_jobs(now)
+        try:
+            now = self._clock()
+            running, scheduling = self._unfinished(RUNNING), self._unfinished(SCHEDULING)
+            if not running and not scheduling:
+                self._idle_mark.set(begun, IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
+                return
+            with each_by_itself("sweep of jobs") as steps:
+                with steps.step("jobs that are written"):
+                    self._look_after(self._finish(running, turn, now))
+                with steps.step("jobs that are being written"):
+                    self._resume(scheduling, turn, now)
+        finally:
+            self._turns.end(turn)
 
-    def _wake(self, labourer_id: str) -> None:
-        """Look after a labourer that has open tasks and runs none.
+    def _ask_for(self, labourer_ids: Sequence[str], thoroughly: Iterable[str] = ()) -> None:
+        """Have labourers swept, unless they are about to be, or are being swept."""
+        with each_by_itself("look for sweeps") as steps:
+            for labourer_id in self._turns.ask(labourer_ids, ASK_AGAIN_S):
+                with steps.step(f"labourer {labourer_id}"):
+                    try:
+                        self._ask(labourer_id, labourer_id in thoroughly)
+                    except Exception:
+                        self._turns.take_back(labourer_id)
+                        raise
+
+    def _unfinished(self, stage: str) -> list[str]:
+        """Return jobs behind those that the last sweep looked at."""
+        name = f"{JOBS} {stage}"
+        place = self._turns.place(name)
+        found, behind = self._job_table.unfinished_from(place, JOBS_PER_SWEEP, stage=stage)
+        if place and not found:  # there was no more: from the beginning
+            found, behind = self._job_table.unfinished_from("", JOBS_PER_SWEEP, stage=stage)
+        if place or behind:
+            self._turns.keep_place(name, behind)
+        return found
+
+    def _finish(self, job_ids: Sequence[str], turn: Turn, now: Decimal) -> Counter[str]:
+        """End the jobs whose tasks are all closed; return how many others each labourer has."""
+        others: Counter[str] = Counter()
+        with each_by_itself("end of jobs") as steps:
+            for record in self._records(job_ids, turn):
+                with steps.step(f"job {record.job_id}"):
+                    if not (record.all_closed and self._job_table.finish_if_done(record.job_id, now)):
+                        others[record.labourer_id] += 1
+        return others
+
+    def _resume(self, job_ids: Sequence[str], turn: Turn, now: Decimal) -> None:
+        with each_by_itself("resuming jobs") as steps:
+            for record in self._records(job_ids, turn):
+                with steps.step(f"job {record.job_id}"):
+                    self._resume_job(record, now)
+
+    def _records(self, job_ids: Sequence[str], turn: Turn) -> Iterator[JobRecord]:
+        for record in self._job_table.unfinished_records(job_ids):
+            self._keep(turn)
+            yield record
+
+    def _look_after(self, open_jobs: Counter[str]) -> None:
+        """See to labourers that have open tasks and run none.
 
         They wait for a retry, as a rule. But rows may stand in its queue that nobody knows of: their Scheduler died, or
         Redis was away, before they were announced, or the index showed them too late. And if no retry is known, they
         may be anywhere.
         """
-        view = self._slots.begin_sweep(labourer_id)
-        if view.pending or view.running:
-            return
-        if view.next_retry_at is None:
-            self._look_at_all(labourer_id, self._clock(), view)
-        else:
-            self._dispatch(labourer_id)
+        known = open_jobs.keys() & self._settings.labourers.keys()
+        for labourer_id in sorted(open_jobs.keys() - known):
+            self._warn_of(labourer_id, open_jobs[labourer_id])
+        unexplained = []
+        for labourer_id, view in self._slots.begin_sweeps(sorted(known)).items():
+            if view.pending or view.running:
+                continue
+            if view.next_retry_at is None:
+                unexplained.append(labourer_id)
+            else:
+                self._dispatch(labourer_id)
+        self._ask_for(unexplained, unexplained)
 
-    def _look_at_all(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
-        """Read what is claimed and what waits for a retry, and have the queue read from its head."""
-        self._sweep_claimed(labourer_id, now, view)
-        self._bring_back(labourer_id, now, view)
-        self._slots.reset_cursor(labourer_id)
-        self._dispatch(labourer_id)
+    def _warn_of(self, labourer_id: str, jobs: int) -> None:
+        """Say that tasks wait for a labourer that is not configured, but not with every sweep."""
+        since = self._monotonic() - self._warned.get(labourer_id, -WARN_AGAIN_S)
+        if since < WARN_AGAIN_S:
+            return
+        self._warned[labourer_id] = self._monotonic()
+        logger.warning(
+            "labourer %s is not configured, %d unfinished jobs of it were seen: their tasks wait until it is",
+            labourer_id,
+            jobs,
+        )
+
+    def _sweep(self, turn: Turn, thorough: bool) -> bool:
+        """Make one sweep of the labourer whose turn it is; return whether something is left that was to be done."""
+        labourer_id, until = turn.name, self._monotonic() + WORK_S
+        view, now = self._slots.begin_sweep(labourer_id), self._clock()
+        everything = thorough or self._knows_too_little(view, thorough)
+        is_left = False
+        with each_by_itself(f"sweep of {labourer_id}") as steps:
+            # Who lost a lease may have been unable to tell of a retry as well.
+            if everything or view.lapses or self._has_due_retry(view, now):
+                with steps.step("retries"):
+                    is_left |= self._bring_back(turn, now, view, until)
+            for_lost = everything or bool(view.lapses) or self._is_overdue(view, labourer_id)
+            if for_lost or view.closes:
+                with steps.step("claimed tasks"):
+                    is_left |= self._sweep_claimed(turn, now, view, until, for_lost=for_lost)
+            if everything:
+                with steps.step("queue"):
+                    self._slots.reset_cursor(labourer_id)
+                    self._dispatch(labourer_id)
+        return is_left
+
+    def _is_due(self, labourer_id: str, view: SweepView, now: Decimal) -> bool:
+        """Whether a sweep of the labourer would find something to do."""
+        return bool(view.closes or view.lapses or self._has_due_retry(view, now) or self._is_overdue(view, labourer_id))
+
+    def _knows_too_little(self, view: SweepView, thorough: bool) -> bool:
+        """Whether everything has to be looked at: Redis is new, or came back empty, or it is time to look again."""
+        return view.seconds_since_full_sweep is None or (thorough and not self._is_idle(view))
+
+    @staticmethod
+    def _has_due_retry(view: SweepView, now: Decimal) -> bool:
+        return view.next_retry_at is not None and view.next_retry_at <= now
+
+    def _keep(self, turn: Turn) -> None:
+        """Give a sign of life. A turn that has run out under us is somebody else's now, and nothing is wrong with that:
+        whatever two sweeps do at once is done once."""
+        self._turns.keep(turn, self._settings.lease_s)
 
     @staticmethod
     def _is_idle(view: SweepView) -> bool:
@@ -151,22 +288,47 @@ class Scavenger:
         since = view.seconds_since_full_sweep or 0.0
         return bool(view.running) and since > min(60.0, labourer.duration_s + labourer.cooldown_s)
 
-    def _sweep_claimed(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
-        labourer = self._settings.labourer(labourer_id)
-        rows = self._task_table.running(labourer_id, now=now)
-        while batch := list(itertools.islice(rows, SWEEP_BATCH)):
-            # At once, while what the index showed is fresh: archiving takes longer than many a task.
-            self._end_lost(labourer, [task for task in batch if task.completed_at is None], now)
-            self._archive([task for task in batch if task.completed_at is not None])
-        self._slots.end_sweep(labourer_id, view.closes_seen, full=True, lapses_seen=view.lapses_seen)
+    def _sweep_claimed(self, turn: Turn, now: Decimal, view: SweepView, until: float, *, for_lost: bool) -> bool:
+        """End lost and expired tasks and archive completed ones, until it is late; return whether some are left.
+
+        Parameters:
+            for_lost: There may be lost ones: read on to the end for them, however late it is.
+        """
+        labourer = self._settings.labourer(turn.name)
+        rows = self._task_table.running(labourer.id, now=now)
+        is_left = is_late = False
+        with each_by_itself("claimed tasks", ends_with=(StoreUnavailable,)) as steps:
+            while batch := list(itertools.islice(rows, SWEEP_BATCH)):
+                self._keep(turn)
+                completed = [task for task in batch if task.completed_at is not None]
+                # At once, while what the index showed is fresh: archiving takes longer than many a task.
+                with steps.step("lost tasks"):
+                    self._end_lost(labourer, [task for task in batch if task.completed_at is None], now)
+                if is_late:
+                    is_left |= bool(completed)
+                else:
+                    with steps.step("completed tasks"):
+                        self._archive(completed)
+                is_late = self._monotonic() > until
+                if is_late and not for_lost:
+                    break
+            is_whole = not batch
+            lapses_seen = view.lapses_seen if is_whole else None
+            self._slots.end_sweep(labourer.id, view.closes_seen, full=is_whole, lapses_seen=lapses_seen)
+            if is_left or not is_whole:
+                self._slots.note_close(labourer.id)  # else nobody would know, should we die now
+        return is_left or not is_whole
 
     def _archive(self, completed: Sequence[Task]) -> None:
         if not completed:
             return
         now = self._clock()
-        self._task_table.archive(completed, now=now)
-        for job_id in {task.job_id for task in completed if task.job_id}:
-            self._job_table.finish_if_done(job_id, now)
+        with each_by_itself("archive", ends_with=(StoreUnavailable,)) as steps:
+            with steps.step("rows"):
+                self._task_table.archive(completed, now=now)
+            for job_id in {task.job_id for task in completed if task.job_id}:
+                with steps.step(f"end of job {job_id}"):
+                    self._job_table.finish_if_done(job_id, now)
 
     def _end_lost(self, labourer: Labourer, running: Sequence[Task], now: Decimal) -> None:
         """Fail attempts whose lease is gone (their node died), or that outlived `duration` and `cooldown`.
@@ -184,23 +346,42 @@ class Scavenger:
         view = self._slots.begin_sweep(labourer.id)
         if view.ready != "ready":  # Redis came back empty: nodes have yet to report what they run
             return
-        delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
         alive = view.running | view.pending if labourer.through_assistant else view.running
-        longest = labourer.ready_s + labourer.duration_s + labourer.cooldown_s
-        for task in running:
-            attempt = task.current_attempt
-            if attempt.holder not in alive:
-                self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
-                continue
-            age_s = float(EXACT.subtract(now, claimed_at(task.greenfield, delta)))
-            if age_s > longest + CLOCKS_DIFFER_S and not labourer.through_assistant:
-                self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
+        with each_by_itself("lost tasks", ends_with=(StoreUnavailable,)) as steps:
+            for task in running:
+                with steps.step(f"task {task.task_id}"):
+                    self._end_if_lost(labourer, task, alive, now)
 
-    def _bring_back(self, labourer_id: str, now: Decimal, view: SweepView) -> None:
-        due, next_due = self._task_table.due(labourer_id, now=now, limit=RETRY_BATCH)
-        if due and self._task_table.requeue(due, now=now):
-            # The head of the queue has moved: the next pass reads from there.
-            self._slots.reset_cursor(labourer_id)
-            if self._slots.announce_work(labourer_id):
-                self._dispatch(labourer_id)
-        self._slots.set_next_retry(labourer_id, next_due, retries_seen=view.retries_seen)
+    def _end_if_lost(self, labourer: Labourer, task: Task, alive: AbstractSet[str], now: Decimal) -> None:
+        attempt = task.current_attempt
+        if attempt.holder not in alive:
+            self._attempts.fail(attempt, f"Lost: the lease of attempt {attempt.number} ended")
+            return
+        longest = labourer.ready_s + labourer.duration_s + labourer.cooldown_s
+        delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
+        age_s = float(EXACT.subtract(now, claimed_at(task.greenfield, delta)))
+        if age_s > longest + CLOCKS_DIFFER_S and not labourer.through_assistant:
+            self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
+
+    def _bring_back(self, turn: Turn, now: Decimal, view: SweepView, until: float) -> bool:
+        """Put due retries back into the queue, until it is late; return whether some are left."""
+        labourer_id = turn.name
+        while True:
+            due, next_due = self._task_table.due(labourer_id, now=now, limit=RETRY_BATCH)
+            back = 0
+            if due:
+                self._keep(turn)
+                try:
+                    back = self._task_table.requeue(due, now=now)
+                finally:  # also if some could not be put back
+                    self._announce_head(labourer_id)
+            is_left = len(due) == RETRY_BATCH and back > 0
+            if not is_left or self._monotonic() > until:
+                self._slots.set_next_retry(labourer_id, next_due, retries_seen=view.retries_seen)
+                return is_left
+
+    def _announce_head(self, labourer_id: str) -> None:
+        """Tell that rows came to the head of the queue: the next pass reads from there."""
+        self._slots.reset_cursor(labourer_id)
+        if self._slots.announce_work(labourer_id):
+            self._dispatch(labourer_id)

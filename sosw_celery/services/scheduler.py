@@ -46,7 +46,7 @@ from sosw_celery.places import found_at
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
-from sosw_celery.stores.job_table import SCHEDULING, JobRecord, JobTable, Part
+from sosw_celery.stores.job_table import JobRecord, JobTable, Part
 from sosw_celery.stores.queue_file import QueueFiles, pop_rows, read_rows
 from sosw_celery.stores.task_table import TaskTable
 
@@ -174,20 +174,16 @@ class Scheduler(Chunkers):
                 self._at_work(record, Path(directory), should_stop, envelope.depth)._go_on(envelope.part)
         return self._job_table.get(envelope.job_id)
 
-    def resume_unfinished(self, now: Decimal) -> int:
-        """Send messages for jobs that nobody seems to go on with; return how many. Answers to lost messages.
+    def resume(self, record: JobRecord, now: Decimal) -> int:
+        """Send messages for an unfinished job that nobody seems to go on with; return how many. Answers to lost ones.
 
         A job counts as silent when it was not chunked, or a part of it not held by anybody, one lease after the last
         messages about it were sent; each time they are sent again, the wait doubles up to eight leases.
         """
-        sent = 0
-        for job_id in self._job_table.unfinished(stages=(SCHEDULING,)):
-            record = self._job_table.unfinished_record(job_id)
-            envelopes = [] if record is None else self._silent(record, now)
-            for envelope in envelopes:
-                self._send(envelope)
-            sent += len(envelopes)
-        return sent
+        envelopes = self._silent(record, now)
+        for envelope in envelopes:
+            self._send(envelope)
+        return len(envelopes)
 
     # ---- the queue file
 

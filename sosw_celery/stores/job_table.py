@@ -32,7 +32,14 @@ from typing import TYPE_CHECKING, Any
 
 from sosw_celery.core.job_plan import Span, spans
 from sosw_celery.core.model import JobState, JobSummary
-from sosw_celery.errors import ItemCorrupt, JobNotFound, StoreUnavailable, TransitionRefused
+from sosw_celery.errors import (
+    ContentRefused,
+    ItemCorrupt,
+    JobNotFound,
+    StoreError,
+    StoreUnavailable,
+    TransitionRefused,
+)
 from sosw_celery.exact import EXACT
 from sosw_celery.stores.dynamo import TransactionRefused, patiently, transact, translated
 from sosw_celery.stores.items import batches, number
@@ -238,20 +245,49 @@ class JobTable:
         """
         return [job_id for stage in stages for job_id in islice(self._unfinished(stage), limit)]
 
-    def unfinished_record(self, job_id: str) -> JobRecord | None:
-        """Return the item of a job that the index of unfinished ones shows; None when there is none that can be read.
+    def unfinished_from(self, place: str, limit: int, *, stage: str) -> tuple[list[str], str]:
+        """Return ids of jobs of one stage that have not ended, and the place behind them.
 
-        One that cannot (somebody changed it by hand) is taken out of the index with the reason as its error, so that it
-        is in nobody's way; its tasks go on.
+        Parameters:
+            place: As the call before gave it; empty: the first accepted job. One that cannot be used is the beginning.
+            limit: Ids at most.
+
+        Returns the ids, the first accepted coming first, and where to read on; empty at the end.
         """
+        query = self._unfinished_query(stage) | {"Limit": limit}
         try:
-            return self.record(job_id)
-        except (JobNotFound, ItemCorrupt) as problem:
-            condition = "attribute_exists(#unfinished)"
-            reason = {":error": {"S": str(problem)[:LONGEST_ERROR]}}
+            with translated("Query"):
+                answer = self.client.query(**query, **({"ExclusiveStartKey": json.loads(place)} if place else {}))
+        except (ValueError, ContentRefused):
+            if not place:
+                raise
+            return self.unfinished_from("", limit, stage=stage)
+        found = [item[self.tables.field("job_id")]["S"] for item in answer["Items"]]
+        end = answer.get("LastEvaluatedKey")
+        return found, json.dumps(end) if end else ""
+
+    def unfinished_records(self, job_ids: Sequence[str]) -> Iterator[JobRecord]:
+        """Yield the items of jobs that the index of unfinished ones shows, read in batches; those that are gone not.
+
+        One that cannot be read (somebody changed it by hand) is taken out of the index with the reason as its error, so
+        that it is in nobody's way; its tasks go on.
+        """
+        for batch in batches(job_ids, READS_PER_BATCH):
+            for item in self._items([self._key(job_id) for job_id in batch]):
+                try:
+                    yield self._record(item)
+                except ItemCorrupt as problem:
+                    self._set_aside(item["job_id"]["S"], problem)
+
+    def _set_aside(self, job_id: str, problem: ItemCorrupt) -> None:
+        condition = "attribute_exists(#unfinished)"
+        reason = {":error": {"S": str(problem)[:LONGEST_ERROR]}}
+        try:
             if self._update("set aside", job_id, "SET #error = :error REMOVE #unfinished", condition, reason):
                 logger.error("job set aside: %s", problem, extra={"job_id": job_id})
-            return None
+        except StoreError as refusal:
+            # It is met again by the next look. Nothing that is behind it waits for that.
+            logger.error("job that cannot be read is not set aside for now: %s", refusal, extra={"job_id": job_id})
 
     def open_parts(self, job_id: str, now: Decimal) -> list[int]:
         """Return the numbers of the parts that are not written and that nobody holds."""
@@ -608,14 +644,17 @@ class JobTable:
             time.sleep(random.uniform(0, min(0.05 * 2**step, 2.0)))
         raise StoreUnavailable("dynamodb", "BatchGetItem", "UnprocessedKeys")
 
-    def _unfinished(self, stage: str) -> Iterator[str]:
-        query: Item = {
+    def _unfinished_query(self, stage: str) -> Item:
+        return {
             "TableName": self.tables.jobs,
             "IndexName": self.tables.unfinished_index,
             "KeyConditionExpression": "#unfinished = :stage",
             "ExpressionAttributeNames": {"#unfinished": self.tables.field("unfinished")},
             "ExpressionAttributeValues": {":stage": {"S": stage}},
         }
+
+    def _unfinished(self, stage: str) -> Iterator[str]:
+        query = self._unfinished_query(stage)
         while True:
             with translated("Query"):
                 answer = self.client.query(**query)

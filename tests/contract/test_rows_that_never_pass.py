@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -14,7 +15,7 @@ from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores import items
 from sosw_celery.stores.item_size import DROPPED, MOST_BYTES, size_of
-from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.job_table import SCHEDULING, JobTable
 from sosw_celery.stores.outbox import EVERYBODY, Outbox
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import Failure, TaskTable
@@ -368,3 +369,10 @@ def test_closed_rows_that_cannot_be_read_are_left_out(table: TaskTable) -> None:
             row["attempts"] = {"S": "many"}
         table.client.put_item(TableName=table.tables.closed, Item=row)
     assert [task.task_id for task in table.closed(LABOURER, status=0)] == ["task-0001", "task-0003"]
+
+
+def test_a_place_of_another_table_is_the_beginning(table: TaskTable) -> None:
+    """Jobs are looked at all the same."""
+    jobs = JobTable(table.client, table.tables)
+    jobs.accept("job", {"lambda_name": LABOURER}, LABOURER, NOW, datetime.date(2026, 11, 23))
+    assert jobs.unfinished_from('{"other": {"S": "key"}}', 9, stage=SCHEDULING) == (["job"], "")

@@ -1023,3 +1023,31 @@ def test_sortable_texts_sort_as_numbers() -> None:
     assert [unsortable(text) for text in texts] == numbers
     assert sortable(Decimal("1.50")) == sortable(Decimal("1.5"))
     assert sortable(Decimal("1.0")) == sortable(Decimal("1"))
+
+
+def test_many_labourers_are_looked_at_together(slots: Slots) -> None:
+    """Each answer is what a look at that one alone gives; those that nobody knows of are among them."""
+    names = [LABOURER, *(f"other-{number}" for number in range(1100))]
+    slots.take(LABOURER, [("task1/1", Decimal(1)), ("task2/1", Decimal(2))], limit=1, lease_s=60, standby=5)
+    slots.confirm(LABOURER, "task1/1", limit=1, lease_s=60)
+    views, usages = slots.begin_sweeps(names), slots.look_at(names)
+    assert list(views) == list(usages) == names
+    for name in (LABOURER, "other-7", "other-1099"):
+        assert views[name] == slots.begin_sweep(name)
+        assert usages[name] == slots.look(name)
+    assert views[LABOURER].running == {"task1/1"}
+    assert (usages[LABOURER].running, usages[LABOURER].standby) == (1, 1)
+    assert usages["other-7"].ready == "missing"
+    assert slots.begin_sweeps([]) == slots.look_at([]) == {}
+
+
+def test_a_pass_from_the_head_can_be_called_for(slots: Slots) -> None:
+    """One caller sends the dispatch; whichever pass comes next reads from the head."""
+    rows = [(f"task{number}/1", Decimal(number)) for number in range(5)]
+    view = slots.begin_pass(LABOURER, limit=2, lease_s=60)
+    slots.take(LABOURER, rows, limit=2, lease_s=60, work_seq=view.work_seq, standby=3)
+    slots.end_pass(LABOURER, work_seq=view.work_seq, dry=False)
+    assert slots.begin_pass(LABOURER, limit=2, lease_s=60).cursor is not None
+    assert [slots.call_pass(LABOURER) for _ in range(2)] == [True, False]
+    assert slots.begin_pass(LABOURER, limit=2, lease_s=60).cursor is None
+    assert slots.call_pass(LABOURER)

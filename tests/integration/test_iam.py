@@ -294,7 +294,8 @@ def jobs_are_refused(cast: Cast) -> None:
             cast.schedule("refused")
     cast.submit("forgotten", pages=["a"])
     cast.schedule("forgotten", should_stop=lambda: True)
-    cast.role("scavenger").scheduler.resume_unfinished(clock.now() + 1000)
+    scavenger = cast.role("scavenger")
+    scavenger.scheduler.resume(scavenger.job_table.record("forgotten"), clock.now() + 1000)
     cast.schedule("forgotten")
 
 
@@ -362,7 +363,7 @@ def tasks_end_in_every_way(cast: Cast) -> None:
         else:
             assistant.handle(message)
     cast.role("redis").redis.flushall()
-    cast.role("orchestrator").orchestrator.tend(LABOURER)
+    cast.role("orchestrator").orchestrator.tend([LABOURER])
     for _ in range(20):
         for run in cast.begin():
             worker.complete(run.attempt, Outcome())

@@ -125,7 +125,7 @@ def test_a_broker_that_is_away_costs_no_job(app: Celery, task: SchedulerTask, ca
     accepted = services.job_table.get(result.id)
     assert accepted.state is JobState.ACCEPTED
     assert accepted.accepted_at is not None
-    assert services.scheduler.resume_unfinished(accepted.accepted_at + 60) == 1
+    assert services.scheduler.resume(services.job_table.record(result.id), accepted.accepted_at + 60) == 1
     assert [args for _, args in published(app)] == [[{"sosw": {"job_id": result.id, "part": None}}]]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from sosw_celery.core.model import Hint, Task
 from sosw_celery.services.attempts import Attempts, Run
-from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.services.orchestrator import Dispatched, Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.settings import Labourer, greenfield_delta, load_settings
 from sosw_celery.stores.idle_mark import IdleMark
@@ -23,6 +23,7 @@ from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.turns import Turns
 
 
 class System:
@@ -34,6 +35,11 @@ class System:
         self.hints: list[Hint] = []
         self.dispatches: list[str] = []
         self.sweeps: list[str] = []
+        #: Sweeps that the scavenger asked for: of whom, and whether thoroughly.
+        self.asked: list[tuple[str, bool]] = []
+        #: Jobs that a Scheduler was to go on with.
+        self.resumed: list[str] = []
+        self.monotonic = 0.0
         self.depth = 0
         self.broker_error: Exception | None = None
         #: Slots that health leaves each labourer; None: all of them.
@@ -58,6 +64,7 @@ class System:
             publish=self._publish,
             depth=lambda _: self.depth,
             clock=lambda: self.now,
+            ask=self.dispatches.append,
             labourer_now=self._labourer_now,
         )
         self.attempts = Attempts(
@@ -79,10 +86,13 @@ class System:
             self.job_table,
             self.slots,
             self.attempts,
+            turns=Turns(self.redis, prefix="sosw"),
             idle_mark=IdleMark(self.redis, prefix="sosw"),
             dispatch=self.dispatches.append,
-            resume_jobs=lambda now: None,
+            ask=lambda labourer_id, thorough: self.asked.append((labourer_id, thorough)),
+            resume_job=lambda record, now: self.resumed.append(record.job_id),
             clock=lambda: self.now,
+            monotonic=lambda: self.monotonic,
         )
 
     def queue(self, count: int, labourer_id: str = "resize", **fields: Any) -> list[Task]:
@@ -100,15 +110,31 @@ class System:
         self.task_table.write(tasks)
         return tasks
 
-    def job_of(self, job_id: str, tasks: int) -> None:
+    def job_of(self, job_id: str, tasks: int, labourer_id: str = "resize") -> None:
         """Have a job whose tasks are all written."""
-        self.job_table.accept(job_id, {"lambda_name": "resize"}, "resize", self.now, datetime.date(2026, 11, 23))
+        self.job_table.accept(job_id, {"lambda_name": labourer_id}, labourer_id, self.now, datetime.date(2026, 11, 23))
         record = self.job_table.claim_chunking(job_id, "owner", self.now, 30)
         assert record is not None
         self.job_table.begin_writing(record, "owner", now=self.now, tasks=tasks, rows_per_part=100, batch_rows=100)
         part = self.job_table.claim_part(job_id, 0, "owner", self.now, 30)
         assert part is not None
         assert self.job_table.finish_part(self.job_table.checkpoint(part, tasks, self.now, 30))
+
+    def tend(self) -> Dispatched:
+        """Have the safety net look after `resize`, and make a pass if one is asked for by then."""
+        self.orchestrator.tend(["resize"])
+        return self.orchestrator.dispatch("resize") if self.dispatches else Dispatched(0)
+
+    def sweep(self) -> None:
+        """Look at all labourers, and make the sweeps that are asked for."""
+        self.scavenger.look()
+        self.make_sweeps()
+
+    def make_sweeps(self) -> None:
+        """Make the sweeps that were asked for, until no more is."""
+        while self.asked:
+            labourer_id, thorough = self.asked.pop(0)
+            self.scavenger.sweep(labourer_id, thorough=thorough)
 
     def begin_all(self) -> list[Run]:
         """Take up every hint that was published, as workers would."""

@@ -382,7 +382,7 @@ def test_health_holds_back_what_was_handed_out_and_ends_nothing(system: System) 
     system.healthy_slots = None
     ran = []
     for _ in range(3):
-        system.orchestrator.tend("resize")
+        system.tend()
         for run in system.begin_all():
             ran.append(run.task.task_id)
             system.attempts.complete(run.attempt, run.outcome())

@@ -91,7 +91,7 @@ def test_nothing_is_read_while_slots_and_standby_are_full(system: System) -> Non
     reads: list[str] = []
     system.task_table.client.meta.events.register("before-call.dynamodb", lambda model, **_: reads.append(model.name))
     system.orchestrator.dispatch("resize")
-    system.orchestrator.tend("resize")
+    system.tend()
     assert reads == []
 
 
@@ -103,7 +103,7 @@ def test_the_safety_net_fills_standby_up_when_it_runs_low(system: System) -> Non
     for _ in range(2):
         for run in system.begin_all():
             complete(system, run)
-        system.orchestrator.tend("resize")
+        system.tend()
         found.append(system.slots.look("resize").standby)
     assert found == [6, 8]
 
@@ -318,7 +318,7 @@ def test_a_rate_limit_keeps_one_pass_on_its_way(limited: System) -> None:
     complete(limited, run)
     assert limited.dispatches == []
     assert [limited.orchestrator.dispatch("resize").again_after_s for _ in range(3)] == [0, 0, 0]
-    assert limited.orchestrator.tend("resize").again_after_s == 0
+    assert limited.tend().again_after_s == 0
     limited.redis.hset("sosw:{resize}:state", mapping={"tat": 1, "wake_at": 1})  # ten seconds later
     second = limited.orchestrator.dispatch("resize", wake=first.wake)
     assert second.hints == 1
@@ -353,7 +353,7 @@ def test_a_rate_limited_labourer_is_not_idle_while_somebody_stands_by(limited: S
     limited.orchestrator.dispatch("resize")
     assert limited.slots.look("resize").dry
     limited.redis.hset("sosw:{resize}:state", "tat", 1)
-    assert limited.orchestrator.tend("resize").hints == 1
+    assert limited.tend().hints == 1
     assert limited.slots.look("resize").standby == 0
 
 
@@ -361,7 +361,7 @@ def test_the_safety_net_passes_over_a_queue_that_is_known_to_be_dry(system: Syst
     """An idle labourer costs no read of the table."""
     system.orchestrator.dispatch("resize")
     system.queue(1)  # behind Redis's back
-    assert system.orchestrator.tend("resize").hints == 0
+    assert system.tend().hints == 0
     assert system.orchestrator.dispatch("resize").hints == 1
 
 
@@ -376,7 +376,7 @@ def test_slots_of_hints_are_kept_while_the_broker_has_them(
     for key in ("task-001/1", "task-002/1"):
         system.redis.zincrby("sosw:{resize}:pending", -20_000, key)  # 20 of 30 seconds have gone by
     system.depth = depth
-    system.orchestrator.tend("resize")
+    system.tend()
     pending, _ = system.slots.holders("resize")
     assert all((left > 15) is kept for left in pending.values())
 
@@ -396,8 +396,8 @@ def test_a_labourer_that_is_held_back_goes_on_by_the_safety_net(system: System) 
     system.queue(3)
     system.healthy_slots = 0
     for _ in range(3):
-        assert system.orchestrator.tend("resize").hints == 0
+        assert system.tend().hints == 0
     assert system.slots.look("resize").standby == 3
     system.healthy_slots = None
-    assert system.orchestrator.tend("resize").hints == 2
+    assert system.tend().hints == 2
     assert system.ids() == ["task-001", "task-002"]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from sosw_celery.core.model import Task
 from sosw_celery.errors import StoreUnavailable
+from sosw_celery.services import scavenger
 from sosw_celery.services.scavenger import CLOCKS_DIFFER_S, IDLE_LOOK_S
 from sosw_celery.stores.idle_mark import IdleMark
+from sosw_celery.stores.items import to_item
 from sosw_celery.stores.slots import Released
+from sosw_celery.stores.turns import Turns
 
 System = Any
 
@@ -134,19 +140,20 @@ def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: Syste
     assert system.slots.look("resize").dry
     system.job_of("job-1", 1)
     system.queue(1, job_id="job-1")
-    system.orchestrator.tend("resize")
+    system.tend()
     assert system.hints == []
     system.scavenger.sweep_jobs()
+    system.make_sweeps()
     assert system.dispatches == ["resize"]
     system.orchestrator.dispatch("resize")
     (run,) = system.begin_all()
     system.scavenger.sweep_jobs()
-    assert system.dispatches == ["resize"]
+    assert (system.asked, system.dispatches) == ([], ["resize"])
     system.attempts.complete(run.attempt, run.outcome())
     system.scavenger.sweep("resize", thorough=True)
     system.dispatches.clear()
     system.scavenger.sweep_jobs()
-    assert system.dispatches == []
+    assert (system.asked, system.dispatches) == ([], [])
 
 
 def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: System) -> None:
@@ -155,13 +162,15 @@ def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: Sys
     (run,) = running(system, 1, job_id="job-1")
     system.scavenger.sweep("resize")
     system.redis.zrem("sosw:{resize}:running", run.attempt.holder)
-    system.scavenger.sweep("resize", thorough=True)
-    assert system.task_table.find("task-001").where == "tasks"
+    system.scavenger.look(thorough=True)
+    assert system.asked == []
     system.scavenger.sweep_jobs()
+    assert system.asked == [("resize", True)]
+    system.make_sweeps()
     assert system.task_table.find("task-001", ["resize"]).where == "retry"
     calls = reads_of(system)
     system.scavenger.sweep_jobs()
-    assert calls == ["Query", "GetItem"], "of the job alone: a known retry explains why its task is open"
+    assert calls == ["Query", "Query", "BatchGetItem"], "of the job alone: a known retry explains why its task is open"
 
 
 def reads_of(system: System) -> list[str]:
@@ -172,13 +181,14 @@ def reads_of(system: System) -> list[str]:
 
 
 def test_an_idle_labourer_costs_no_read(system: System) -> None:
-    """Without closes, running attempts or due retries a sweep does not ask the tables, a thorough one neither."""
-    system.scavenger.sweep("resize")
+    """Without closes, running attempts or due retries nobody is asked for a sweep, a thorough one neither."""
+    system.sweep()
     calls = reads_of(system)
     system.dispatches.clear()
+    system.scavenger.look()
+    system.scavenger.look(thorough=True)
     system.scavenger.sweep("resize")
-    system.scavenger.sweep("resize", thorough=True)
-    assert (calls, system.dispatches) == ([], [])
+    assert (calls, system.asked, system.dispatches) == ([], [], [])
 
 
 def test_an_idle_labourer_is_looked_at_now_and_then(system: System) -> None:
@@ -189,7 +199,10 @@ def test_an_idle_labourer_is_looked_at_now_and_then(system: System) -> None:
     system.redis.hset("sosw:{resize}:state", "full_sweep_at", long_ago)
     system.dispatches.clear()
     calls = reads_of(system)
-    system.scavenger.sweep("resize", thorough=True)
+    system.scavenger.look()
+    assert system.asked == []
+    system.scavenger.look(thorough=True)
+    system.make_sweeps()
     assert (calls, system.dispatches) == (["Query", "Query"], ["resize"])
 
 
@@ -266,3 +279,249 @@ def test_the_mark_that_no_job_is_unfinished_runs_out(make_system: Callable[..., 
     system = make_system(sweep_jobs_s=10)
     system.scavenger.sweep_jobs()
     assert 59 < system.redis.pttl("sosw:no_unfinished_jobs") / 1000 <= 60
+
+
+# ---- one that fails, or has very much to do, and the others
+
+
+def labourers(make_system: Callable[..., System], count: int = 4) -> System:
+    """Return a system of so many labourers, each with one completed task and one whose lease is gone."""
+    names = [f"resize-{number}" for number in range(count)]
+    system = make_system(labourers={name: {"max_simultaneous_invocations": 2} for name in names})
+    for name in names:
+        system.scavenger.sweep(name)
+        tasks = [
+            Task(f"{name}-{number}", name, system.now - number, system.now, attempts=0, payload="{}")
+            for number in range(2)
+        ]
+        system.task_table.write(tasks)
+        system.orchestrator.dispatch(name)
+        done, lost = system.begin_all()
+        system.attempts.complete(done.attempt, done.outcome())
+        system.redis.zadd(f"sosw:{{{name}}}:running", {lost.attempt.holder: 1})
+    return system
+
+
+def throttle(system: System, monkeypatch: pytest.MonkeyPatch, labourer_id: str) -> None:
+    """Have every look into the tables fail that is about a labourer."""
+    whole = system.task_table.running
+
+    def running(name: str, **options: Any) -> Any:
+        if name == labourer_id:
+            raise StoreUnavailable("dynamodb", "Query", "ThrottlingException")
+        return whole(name, **options)
+
+    monkeypatch.setattr(system.task_table, "running", running)
+
+
+def test_a_labourer_whose_tables_are_throttled_holds_up_no_other(
+    make_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the others gets its sweep, whatever their order; the throttled one is left alone for seconds."""
+    system = labourers(make_system)
+    throttle(system, monkeypatch, "resize-1")
+    system.scavenger.look()
+    assert system.asked == [(f"resize-{number}", False) for number in range(4)]
+    for name, thorough in system.asked:
+        with pytest.raises(StoreUnavailable) if name == "resize-1" else nullcontext():
+            system.scavenger.sweep(name, thorough=thorough)
+    system.asked.clear()
+    for number in (0, 2, 3):
+        assert system.task_table.find(f"resize-{number}-1").where == "closed"
+        assert system.task_table.find(f"resize-{number}-0", [f"resize-{number}"]).where == "retry"
+    system.scavenger.look()
+    assert "resize-1" not in dict(system.asked)
+    monkeypatch.undo()
+    system.redis.delete("sosw:turn:resize-1")  # some seconds later
+    system.sweep()
+    assert system.task_table.find("resize-1-0", ["resize-1"]).where == "retry"
+
+
+def test_a_look_at_labourers_reads_no_table_and_asks_for_each_once(make_system: Callable[..., System]) -> None:
+    """While a sweep is asked for, or under way, no other one is: looks that piled up do not sweep again and again."""
+    system = labourers(make_system, 2)
+    calls = reads_of(system)
+    for _ in range(3):
+        system.scavenger.look()
+    assert system.asked == [("resize-0", False), ("resize-1", False)]
+    turn = Turns(system.redis, prefix="sosw").begin("resize-0", 20)
+    system.scavenger.look()
+    system.scavenger.sweep("resize-0")
+    assert (calls, len(system.asked)) == ([], 2)
+    assert turn is not None
+    Turns(system.redis, prefix="sosw").end(turn)
+    system.make_sweeps()
+    system.scavenger.look()
+    system.scavenger.look()
+    assert system.asked == [("resize-0", False), ("resize-1", False)], "of the ends of the lost ones"
+    system.make_sweeps()
+    system.scavenger.look()
+    assert system.asked == []
+
+
+def test_a_message_that_cannot_be_sent_keeps_no_other_from_being_sent(make_system: Callable[..., System]) -> None:
+    """It is asked for again by the next look."""
+    system = labourers(make_system, 3)
+    whole = system.scavenger._ask
+
+    def ask(labourer_id: str, thorough: bool) -> None:
+        if labourer_id == "resize-1":
+            raise OSError("no broker")
+        whole(labourer_id, thorough)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system.scavenger, "_ask", ask)
+        with pytest.raises(OSError, match="no broker"):
+            system.scavenger.look()
+    system.scavenger.look()
+    assert system.asked == [("resize-0", False), ("resize-2", False), ("resize-1", False)]
+
+
+def test_a_sweep_ends_in_time_and_what_is_left_is_asked_for_again(
+    make_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost tasks and retries come first; of the archive as much is done as there is time for, and nothing forgotten."""
+    system = make_system(labourers={"resize": {"max_simultaneous_invocations": 7}})
+    monkeypatch.setattr(scavenger, "SWEEP_BATCH", 2)
+    system.scavenger.sweep("resize")
+    *done, lost, failed = running(system, 7)
+    for run in done:
+        system.attempts.complete(run.attempt, run.outcome())
+    system.redis.zadd("sosw:{resize}:running", {lost.attempt.holder: 1})
+    system.attempts.fail(failed.attempt, ValueError("broken"))
+    system.now += 2
+    archive = system.task_table.archive
+
+    def take_long(*args: Any, **options: Any) -> int:
+        system.monotonic += 6
+        return int(archive(*args, **options))
+
+    monkeypatch.setattr(system.task_table, "archive", take_long)
+    system.scavenger.sweep("resize")
+    where = [system.task_table.find(f"task-00{number}", ["resize"]).where for number in range(1, 8)]
+    assert where == ["closed", "closed", "tasks", "tasks", "tasks", "retry", "tasks"]
+    assert system.task_table.find("task-007").task.greenfield < system.now - 300_000_000, "it is at the head again"
+    assert system.asked == [("resize", False)]
+    system.asked.clear()  # the message is lost
+    system.redis.delete("sosw:turn:resize")  # and a minute later
+    system.sweep()
+    assert [task.task_id for task in system.task_table.closed("resize", status=1)] == [
+        f"task-00{number}" for number in range(1, 6)
+    ]
+    system.scavenger.look()
+    assert system.asked == []
+
+
+def test_more_retries_than_one_batch_come_back_in_one_sweep(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch by batch as long as there is time; the rest with the next sweep, which is asked for."""
+    monkeypatch.setattr(scavenger, "RETRY_BATCH", 2)
+    system.scavenger.sweep("resize")
+    for number in range(7):
+        task = Task(f"task-{number}", "resize", system.now, system.now, attempts=1, desired_launch_time=system.now)
+        system.task_table.client.put_item(
+            TableName=system.task_table.tables.retry, Item=to_item(task, system.task_table.tables)
+        )
+    system.slots.note_retry("resize", system.now)
+    due = system.task_table.due
+
+    def take_long(*args: Any, **options: Any) -> Any:
+        system.monotonic += 2
+        return due(*args, **options)
+
+    monkeypatch.setattr(system.task_table, "due", take_long)
+    system.scavenger.sweep("resize")
+    assert system.task_table.count_queued("resize", now=system.now) == 6
+    assert system.asked == [("resize", False)]
+    system.make_sweeps()
+    assert system.task_table.count_queued("resize", now=system.now) == 7
+    assert system.slots.begin_sweep("resize").next_retry_at is None
+
+
+def test_a_lost_task_that_cannot_be_ended_stops_no_other_one(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are lost all the same, what is completed is archived, and the error is raised once."""
+    (first, second) = running(system, 2)
+    for run in (first, second):
+        system.redis.zadd("sosw:{resize}:running", {run.attempt.holder: 1})
+    fail = system.attempts.fail
+
+    def odd(attempt: Any, *args: Any) -> Any:
+        if attempt == first.attempt:
+            raise RuntimeError("odd")
+        return fail(attempt, *args)
+
+    monkeypatch.setattr(system.attempts, "fail", odd)
+    with pytest.raises(RuntimeError, match="odd"):
+        system.scavenger.sweep("resize")
+    assert system.task_table.find("task-001").where == "tasks"
+    assert system.task_table.find("task-002", ["resize"]).where == "retry"
+
+
+def test_a_job_that_fails_stops_no_other_one(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs behind it are finished and gone on with, and the error is raised once."""
+    for name in ("a", "b", "c"):
+        system.job_of(f"job-{name}", 1)
+        system.job_table.client.update_item(
+            TableName="sosw_jobs",
+            Key={"job_id": {"S": f"job-{name}"}},
+            UpdateExpression="SET completed = :one",
+            ExpressionAttributeValues={":one": {"N": "1"}},
+        )
+    system.job_table.accept("job-new", {"lambda_name": "resize"}, "resize", system.now, datetime.date(2026, 11, 23))
+    finish = system.job_table.finish_if_done
+
+    def odd(job_id: str, now: Any) -> bool:
+        if job_id == "job-a":
+            raise RuntimeError("odd")
+        return bool(finish(job_id, now))
+
+    monkeypatch.setattr(system.job_table, "finish_if_done", odd)
+    with pytest.raises(RuntimeError, match="odd"):
+        system.scavenger.sweep_jobs()
+    assert [system.job_table.get(f"job-{name}").state.value for name in "abc"] == [
+        "scheduled",
+        "completed",
+        "completed",
+    ]
+    assert system.resumed == ["job-new"]
+
+
+def test_the_sweep_of_jobs_goes_on_where_the_last_one_stopped(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many jobs do not move, those behind them have their turn; and then it begins anew."""
+    monkeypatch.setattr(scavenger, "JOBS_PER_SWEEP", 2)
+    for number in range(5):
+        system.now += 1
+        system.job_table.accept(
+            f"job-{number}", {"lambda_name": "gone"}, "gone", system.now, datetime.date(2026, 11, 23)
+        )
+    for _ in range(5):
+        system.scavenger.sweep_jobs()
+        system.resumed.append("|")
+    assert "".join(name[-1] for name in system.resumed) == "01|23|4|01|23|"
+
+
+def test_two_sweeps_of_jobs_do_not_pile_up(system: System) -> None:
+    """While one is under way no other one begins."""
+    system.job_of("job-1", 1)
+    turn = Turns(system.redis, prefix="sosw").begin("#jobs", 20)
+    assert turn is not None
+    calls = reads_of(system)
+    system.scavenger.sweep_jobs()
+    assert calls == []
+    Turns(system.redis, prefix="sosw").end(turn)
+    system.scavenger.sweep_jobs()
+    assert calls == ["Query", "Query", "BatchGetItem"]
+
+
+def test_jobs_of_a_labourer_that_is_not_configured_are_warned_of_now_and_then(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of them is lost, and somebody is told; not with every sweep."""
+    for number in range(2):
+        system.job_of(f"job-{number}", 1, labourer_id="renamed")
+    for _ in range(3):
+        system.scavenger.sweep_jobs()
+    assert caplog.text.count("labourer renamed is not configured, 2 unfinished jobs of it were seen") == 1
+    system.monotonic += scavenger.WARN_AGAIN_S
+    system.scavenger.sweep_jobs()
+    assert caplog.text.count("labourer renamed is not configured") == 2
+    assert (system.asked, system.dispatches) == ([], [])

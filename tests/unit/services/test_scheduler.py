@@ -22,7 +22,7 @@ from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreUnavailable
 from sosw_celery.services.scheduler import Scheduler
 from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.job_table import SCHEDULING, JobTable
 from sosw_celery.stores.queue_file import DirectoryQueueFiles
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import TaskTable
@@ -620,7 +620,7 @@ def test_a_line_of_schedulers_that_get_nothing_done_has_an_end(make: Callable[..
         world.sent.clear()
     assert depths == [0, 1, 2, 3]
     assert world.rows() == []
-    assert world.scheduler().resume_unfinished(NOW + 40) == 1
+    assert world.scheduler().resume(world.job_table.record("j1"), NOW + 40) == 1
     assert [Envelope.from_message(message) for message in world.sent] == [Envelope("j1", 0)]
 
 
@@ -637,13 +637,13 @@ def test_a_lost_message_is_sent_again(world: World) -> None:
     """A job that was accepted, but whose message never came, is gone on with after a lease, and then more rarely."""
     scheduler = world.scheduler()
     scheduler.submit(JOB, "j1")
-    assert scheduler.resume_unfinished(NOW + 29) == 0
+    assert scheduler.resume(world.job_table.record("j1"), NOW + 29) == 0
     times = [NOW + seconds for seconds in range(30, 700, 5)]
-    sent_at = [at - NOW for at in times if scheduler.resume_unfinished(at)]
+    sent_at = [at - NOW for at in times if scheduler.resume(world.job_table.record("j1"), at)]
     assert sent_at == [30, 90, 210, 450, 690]
     assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}] * 5
     assert scheduler.run(Envelope("j1")).written == 6
-    assert scheduler.resume_unfinished(NOW + 10_000) == 0
+    assert world.job_table.unfinished(stages=(SCHEDULING,)) == []
 
 
 def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
@@ -652,7 +652,7 @@ def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
         world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
     world.sent.clear()
     world.job_table.claim_part("j1", 1, "alive", NOW + 25, 30.0)
-    assert world.scheduler().resume_unfinished(NOW + 40) == 1
+    assert world.scheduler().resume(world.job_table.record("j1"), NOW + 40) == 1
     assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
 
 
@@ -664,7 +664,7 @@ def test_an_end_that_nobody_told_is_found(world: World) -> None:
         patched.setattr(world.job_table, "finish_writing", lambda job_id: False)
         assert scheduler.run(Envelope("j1")).state is JobState.WRITING
     world.sent.clear()
-    assert scheduler.resume_unfinished(NOW + 40) == 1
+    assert scheduler.resume(world.job_table.record("j1"), NOW + 40) == 1
     assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}]
     assert scheduler.run(Envelope("j1")).state is JobState.SCHEDULED
 
@@ -676,7 +676,7 @@ def test_one_chunks_and_the_others_wait(world: World) -> None:
     world.job_table.claim_chunking("j1", "other", NOW, 30.0)
     assert scheduler.run(Envelope("j1")).state is JobState.ACCEPTED
     assert world.rows() == []
-    assert scheduler.resume_unfinished(NOW + 31) == 0
+    assert scheduler.resume(world.job_table.record("j1"), NOW + 31) == 0
 
 
 # ---- a class to inherit from, as in sosw

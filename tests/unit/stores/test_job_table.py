@@ -395,3 +395,41 @@ def test_the_job_item_stays_small(table: JobTable, client: DynamoDBClient, table
     )
     item = client.get_item(TableName=tables.jobs, Key={tables.field("job_id"): {"S": "j1"}})["Item"]
     assert len(str(item)) < 1000
+
+
+def test_unfinished_jobs_are_read_on_from_a_place(table: JobTable) -> None:
+    """Piece by piece, the first accepted coming first; and the place is a text."""
+    for number in range(5):
+        accept(table, f"j{number}", now=NOW + number)
+    found, place = table.unfinished_from("", 2, stage=SCHEDULING)
+    assert found == ["j0", "j1"]
+    assert isinstance(place, str)
+    found, place = table.unfinished_from(place, 2, stage=SCHEDULING)
+    assert found == ["j2", "j3"]
+    assert table.unfinished_from(place, 2, stage=SCHEDULING) == (["j4"], "")
+    assert table.unfinished_from("nonsense", 2, stage=SCHEDULING)[0] == ["j0", "j1"]
+    assert table.unfinished_from("", 2, stage=RUNNING) == ([], "")
+
+
+def test_the_items_of_unfinished_jobs_are_read_together(table: JobTable, client: DynamoDBClient) -> None:
+    """A hundred in one call; those that are gone are left out, those that cannot be read are set aside."""
+    names = [f"j{number}" for number in range(102)]
+    for name in names:
+        accept(table, name)
+    client.delete_item(TableName=table.tables.jobs, Key={table.tables.field("job_id"): {"S": "j1"}})
+    for name, field in (("j0", "accepted_at"), ("j5", "state")):
+        client.update_item(
+            TableName=table.tables.jobs,
+            Key={table.tables.field("job_id"): {"S": name}},
+            UpdateExpression="REMOVE #field",
+            ExpressionAttributeNames={"#field": table.tables.field(field)},
+        )
+    calls: list[str] = []
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    records = list(table.unfinished_records(names))
+    assert {record.job_id for record in records} == set(names) - {"j0", "j1", "j5"}
+    assert calls.count("BatchGetItem") == 2
+    assert calls.count("GetItem") == 0
+    left = table.unfinished()
+    assert not {"j0", "j1", "j5"} & set(left)
+    assert len(left) == 99

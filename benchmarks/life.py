@@ -84,6 +84,7 @@ class Life:
             publish=self._hints.extend,
             depth=lambda _: 0,
             clock=clock.now,
+            ask=self._dispatches.append,
         )
         self._attempts = Attempts(
             settings,
@@ -116,7 +117,13 @@ class Life:
             self._run_one()
             if done % ARCHIVE_EVERY == 0 or done == tasks:
                 with self._during("archive"):
-                    self.services.scavenger.sweep(LABOURER)
+                    self._sweep()
+
+    def _sweep(self) -> None:
+        """Archive what is completed, in as many sweeps as that takes."""
+        self.services.scavenger.sweep(LABOURER)
+        while self.services.slots.begin_sweep(LABOURER).closes:
+            self.services.scavenger.sweep(LABOURER)
 
     def _run_one(self) -> None:
         if self._dispatches:

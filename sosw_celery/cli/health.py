@@ -140,9 +140,9 @@ def _row(one: NodeNote) -> tuple[Any, ...]:
     note = one.note
     return (
         one.node,
-        ", ".join(note["queues"]),
-        f"{note['busy']}/{note['capacity']}",
-        note["accepted"],
+        ", ".join(note.get("queues", ())),
+        f"{note.get('busy', '?')}/{note.get('capacity', '?')}",
+        note.get("accepted", "?"),
         f"{one.age_s:.0f} s ago",
-        "; ".join(one.problems) or ("stopping" if note["is_stopping"] else "-"),
+        "; ".join(one.problems) or ("stopping" if note.get("is_stopping") else "-"),
     )

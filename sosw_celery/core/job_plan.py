@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from sosw_celery.core.payload import MAX_PAYLOAD_BYTES
 from sosw_celery.errors import InvalidJob
@@ -35,6 +35,9 @@ TASK_NAMESPACE = uuid.UUID("6d1f2a38-5f0e-5c9b-9a55-0c2b8f7a4e11")
 #: DynamoDB's limit for a key is 2048 bytes; this leaves room for what we put behind the id, and for people's eyes.
 LONGEST_JOB_ID = 512
 
+#: Keys of which a job that is submitted has one.
+_OF_JOBS = {"lambda_name", "labourer_id", "job"}
+
 #: No job has more parts, and no line of Schedulers is longer.
 LARGEST_COUNT = 10**12
 
@@ -45,7 +48,7 @@ PLAIN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 class Envelope(NamedTuple):
     """The message "go on with this job", from one Scheduler to another.
 
-    Nobody can mistake a job for one: it has the one key `sosw`, and a job names its labourer.
+    Nobody can mistake a job for one: it has the key `sosw`, and a job names its labourer or is wrapped in `job`.
 
     Parameters:
         part: The part to begin with; None lets the one who gets it see what is to be done.
@@ -63,13 +66,16 @@ class Envelope(NamedTuple):
 
     @staticmethod
     def from_message(message: object) -> Envelope | None:
-        """Return the envelope that a message is, None when it is something else: a job, then."""
-        if not isinstance(message, Mapping) or message.keys() != {"sosw"}:
+        """Return the envelope that a message is, None when it is something else: a job, then.
+
+        Keys that it does not know are a newer version's, and passed over.
+        """
+        if not isinstance(message, Mapping) or message.keys() & _OF_JOBS:
             return None
-        inner = message["sosw"]
-        if not isinstance(inner, Mapping) or inner.keys() - {"depth"} != {"job_id", "part"}:
+        inner = message.get("sosw")
+        if not isinstance(inner, Mapping):
             return None
-        job_id, part, depth = inner["job_id"], inner["part"], inner.get("depth", 0)
+        job_id, part, depth = inner.get("job_id"), inner.get("part"), inner.get("depth", 0)
         if not _is_job_id(job_id) or not (part is None or _is_count(part)) or not _is_count(depth):
             return None
         return Envelope(job_id, part, depth)
@@ -101,7 +107,7 @@ def check_job_id(job_id: object) -> str:
     return job_id
 
 
-def _is_job_id(value: object) -> bool:
+def _is_job_id(value: object) -> TypeGuard[str]:
     try:
         check_job_id(value)
     except InvalidJob:
@@ -109,7 +115,7 @@ def _is_job_id(value: object) -> bool:
     return True
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 

@@ -57,15 +57,19 @@ class Pulse:
 
     @staticmethod
     def from_text(text: str) -> Pulse:
-        """Return the pulse that `as_text` made a text of.
+        """Return the pulse that `as_text` made a text of. Keys that it does not know are passed over.
 
         Raises:
             ValueError: It is no such text.
         """
         found = json.loads(text)
-        if not isinstance(found, dict) or found.keys() != {one.name for one in fields(Pulse)}:
-            raise ValueError("expected the pulse of a worker node of this version")
-        return Pulse(**{**found, "queues": tuple(found["queues"])})
+        if not isinstance(found, dict):
+            raise ValueError("expected the pulse of a worker node")
+        known = {one.name: found[one.name] for one in fields(Pulse) if one.name in found}
+        try:
+            return Pulse(**{**known, "queues": tuple(known["queues"])})
+        except (KeyError, TypeError) as lacking:
+            raise ValueError(f"expected the pulse of a worker node: {lacking}") from lacking
 
 
 @dataclass(frozen=True)

@@ -40,16 +40,17 @@ class Sibling(NamedTuple):
 
     @staticmethod
     def from_message(message: object) -> Sibling:
-        """Return the sibling that `as_message` made a message of.
+        """Return the sibling that `as_message` made a message of. Keys that it does not know are passed over.
 
         Raises:
             ValueError: It made no such message.
         """
-        if not isinstance(message, Mapping) or message.keys() != set(Sibling._fields):
+        if not isinstance(message, Mapping):
             raise ValueError(f"expected task_id, payload and depth of a sibling, got {kind_of(message)}")
-        task_id, payload, depth = message["task_id"], message["payload"], message["depth"]
+        task_id, payload, depth = message.get("task_id"), message.get("payload"), message.get("depth", 1)
         if not (isinstance(task_id, str) and isinstance(payload, str) and isinstance(depth, int)):
-            raise ValueError(f"expected two texts and a whole number, got {', '.join(map(kind_of, message.values()))}")
+            got = ", ".join(map(kind_of, (task_id, payload, depth)))
+            raise ValueError(f"expected task_id and payload as texts and depth as a whole number, got {got}")
         return Sibling(task_id, payload, depth)
 
     @staticmethod

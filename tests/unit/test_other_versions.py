@@ -1,0 +1,242 @@
+"""What another version wrote is read: while a system is upgraded node by node, both write and both read.
+
+At each door: a key that this version does not know changes nothing, and an optional one that is not there has its
+default. What may not be missing is told as before.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import boto3
+import fakeredis
+import pytest
+from moto import mock_aws
+
+from sosw_celery.cli.health import _row
+from sosw_celery.core.job_plan import Envelope
+from sosw_celery.core.liveness import Pulse
+from sosw_celery.core.model import DEPTH, Attempt, Hint, Task
+from sosw_celery.core.siblings import Sibling
+from sosw_celery.services.attempts import Outcome
+from sosw_celery.services.worker_assistant import COMPLETED, WorkerAssistant, closing_message
+from sosw_celery.stores.items import from_item, to_item
+from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.nodes import NodeNote, Nodes
+from sosw_celery.stores.tables import Tables, create_tables
+
+ATTEMPT = Attempt("resize", "t", 2)
+ROW = Task("t", "resize", Decimal(1), Decimal(1), payload='{"a": 1}', job_id="j", attempts=2, extra={DEPTH: 3})
+SIBLING = Sibling("s", "{}", 4)
+PULSE = Pulse("resize@host", 7, ("resize",), 4, 1, 12, 9.0, 8.0, 7.0, 20.0, 5.0, 6.0, {"resize": 1.0}, True)
+UNKNOWN = {"of_a_later_version": {"n": [1, "a"]}}
+
+
+class Door(NamedTuple):
+    """A place where something is read that another process wrote.
+
+    Parameters:
+        written: As this version writes it, every key stated.
+        read: Returns what is made of it.
+        defaults: Optional keys, and what is read where one is missing.
+    """
+
+    written: Mapping[str, Any]
+    read: Callable[[Any], Any]
+    defaults: Mapping[str, Any] = {}
+
+
+class Recorder:
+    """Stands for the services behind the assistant: what they are asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def complete(self, attempt: Attempt, outcome: Outcome, **options: Any) -> None:
+        """Note a close."""
+        self.asked.append((attempt, dict(outcome.stats), dict(outcome.result), options))
+
+    def spawn(self, attempt: Attempt, job_id: str, sibling: Sibling) -> None:
+        """Note a sibling."""
+        self.asked.append((attempt, job_id, sibling))
+
+
+def closed(message: Any) -> Any:
+    """Return what the assistant does on account of a closing message."""
+    recorder: Any = Recorder()
+    WorkerAssistant(recorder, recorder).handle(message)
+    return recorder.asked
+
+
+def claimed(inner: Any) -> Any:
+    """Return the hint with this claimed task in it."""
+    return Hint.from_message({**Hint(ATTEMPT).as_message(), "claimed": inner})
+
+
+def claimed_row(**changes: Any) -> Hint:
+    """Return the hint as it is read, whose task differs in something."""
+    read = replace(ROW, greenfield=Decimal(0), created_at=Decimal(0))
+    return Hint(ATTEMPT, replace(read, **changes))
+
+
+def shown(note: Any) -> Any:
+    """Return what people see of a node's note; an age is not told."""
+    nodes = Nodes(fakeredis.FakeRedis(), prefix="sosw")
+    nodes.put("resize@host", note)
+    (found,) = nodes.all()
+    return _row(NodeNote(found.node, 0.0, found.note))
+
+
+HINT = Hint(ATTEMPT, ROW).as_message()
+CLOSING = closing_message(COMPLETED, ATTEMPT, Outcome({"n": 1}, {"r": 2}), job_id="j", siblings=[SIBLING])
+CLOSE = (ATTEMPT, {"n": 1}, {"r": 2}, {"keep_slot": False})
+SPAWN = (ATTEMPT, "j", SIBLING)
+NOTE = {"queues": ["resize"], "capacity": 4, "busy": 1, "accepted": 12, "is_stopping": True, "problems": []}
+SEEN = ("resize@host", "resize", "1/4", 12, "0 s ago", "stopping")
+
+DOORS = {
+    "hint": Door(HINT, Hint.from_message, {"claimed": Hint(ATTEMPT)}),
+    "claimed task in a hint": Door(
+        HINT["claimed"], claimed, {"job_id": claimed_row(job_id=""), DEPTH: claimed_row(extra={})}
+    ),
+    "envelope": Door({"sosw": {"job_id": "j", "part": 1, "depth": 2}}, Envelope.from_message),
+    "inside of an envelope": Door(
+        {"job_id": "j", "part": 1, "depth": 2},
+        lambda inner: Envelope.from_message({"sosw": inner}),
+        {"part": Envelope("j", None, 2), "depth": Envelope("j", 1, 0)},
+    ),
+    "sibling": Door(SIBLING.as_message(), Sibling.from_message, {"depth": SIBLING._replace(depth=1)}),
+    "closing message": Door(
+        CLOSING,
+        closed,
+        {
+            "stats": [SPAWN, (ATTEMPT, {}, {"r": 2}, {"keep_slot": False})],
+            "result": [SPAWN, (ATTEMPT, {"n": 1}, {}, {"keep_slot": False})],
+            "siblings": [CLOSE],
+            "keep_slot": [SPAWN, CLOSE],
+            "error": [SPAWN, CLOSE],
+            "delay_s": [SPAWN, CLOSE],
+            "job_id": [(ATTEMPT, "", SIBLING), CLOSE],
+        },
+    ),
+    "pulse of a node": Door(
+        json.loads(PULSE.as_text()),
+        lambda found: Pulse.from_text(json.dumps(found)),
+        {
+            "broker_since": replace(PULSE, broker_since=None),
+            "redis_since": replace(PULSE, redis_since=None),
+            "waiting_since": replace(PULSE, waiting_since={}),
+            "is_stopping": replace(PULSE, is_stopping=False),
+        },
+    ),
+    "note of a node": Door(
+        NOTE,
+        shown,
+        {
+            "queues": ("resize@host", "", "1/4", 12, "0 s ago", "stopping"),
+            "busy": ("resize@host", "resize", "?/4", 12, "0 s ago", "stopping"),
+            "accepted": ("resize@host", "resize", "1/4", "?", "0 s ago", "stopping"),
+            "is_stopping": ("resize@host", "resize", "1/4", 12, "0 s ago", "-"),
+            "problems": SEEN,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_a_key_that_is_not_known_changes_nothing(door: Door) -> None:
+    """A later version may say more."""
+    assert door.read(dict(door.written)) is not None
+    assert door.read({**door.written, **UNKNOWN}) == door.read(dict(door.written))
+
+
+@pytest.mark.parametrize(
+    ("door", "key"), [(name, key) for name, door in DOORS.items() for key in door.defaults], ids=str
+)
+def test_an_optional_key_that_is_missing_has_its_default(door: str, key: str) -> None:
+    """An earlier version says less, and a later one may say it otherwise."""
+    written, read, defaults = DOORS[door]
+    assert read({name: value for name, value in written.items() if name != key}) == defaults[key]
+
+
+# ---- rows and items
+
+
+def test_a_field_of_a_row_that_is_not_known_is_kept_on_its_way() -> None:
+    """It goes with the task into the retry table and into the closed one."""
+    tables = Tables()
+    item = {**to_item(ROW, tables), "of_a_later_version": {"M": {"n": {"N": "1"}}}}
+    read = from_item(item, tables)
+    assert read == replace(ROW, extra={**ROW.extra, "of_a_later_version": {"n": 1}})
+    assert to_item(read, tables) == item
+
+
+@pytest.mark.parametrize(
+    ("field", "default"),
+    [("payload", "{}"), ("job_id", ""), ("attempts", 0), ("failed_attempts", 0), ("completed_at", None)],
+)
+def test_a_row_may_lack_what_is_not_always_there(field: str, default: Any) -> None:
+    """As one that was written by sosw itself."""
+    tables = Tables()
+    whole = replace(ROW, failed_attempts=1, completed_at=Decimal(5))
+    item = to_item(whole, tables)
+    del item[field]
+    assert from_item(item, tables) == replace(whole, **{field: default})
+
+
+def test_a_job_that_another_version_accepted_is_read_and_gone_on_with() -> None:
+    """Its item, its parts and their bodies may say more, and less where something is optional."""
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        create_tables(client, tables := Tables())
+        table = JobTable(client, tables)
+        now = Decimal(1_700_000_000)
+        table.accept("j", {"lambda_name": "resize"}, "resize", now, datetime.date(2026, 3, 1))
+        plain = table.record("j")
+        change(client, tables, "j", "SET later = :more REMOVE sent_at")
+        assert table.record("j") == replace(plain, sent_at=Decimal(0))
+        assert table.body("j") == {"lambda_name": "resize"}
+        writing = table.claim_chunking("j", "me", now, 30)
+        assert writing is not None
+        table.begin_writing(writing, "me", now=now, tasks=3, rows_per_part=3, batch_rows=2)
+        change(client, tables, "j#part#00000", "SET later = :more REMOVE written")
+        part = table.claim_part("j", 0, "me", now, 30)
+        assert part is not None
+        assert (part.first_row, part.rows, part.batch_rows, part.written) == (0, 3, 2, 0)
+        assert table.finish_part(part)
+        assert table.get("j").tasks == 3
+
+
+def change(client: Any, tables: Tables, key: str, update: str) -> None:
+    """Change an item as another version would have written it."""
+    client.update_item(
+        TableName=tables.jobs,
+        Key={"job_id": {"S": key}},
+        UpdateExpression=update,
+        ExpressionAttributeValues={":more": {"S": "?"}},
+    )
+
+
+# ---- what they are not
+
+
+@pytest.mark.parametrize("key", ["lambda_name", "labourer_id", "job"])
+def test_a_job_is_no_envelope_whatever_its_attributes_are(key: str) -> None:
+    """It names its labourer, or is wrapped."""
+    assert Envelope.from_message({"sosw": {"job_id": "j"}, key: "resize"}) is None
+
+
+@pytest.mark.parametrize(
+    "lacking", [name for name in json.loads(PULSE.as_text()) if name not in DOORS["pulse of a node"].defaults]
+)
+def test_a_pulse_that_lacks_what_it_is_judged_by_is_none(lacking: str) -> None:
+    """It is told apart from one that can be read."""
+    found = json.loads(PULSE.as_text())
+    del found[lacking]
+    with pytest.raises(ValueError, match="expected the pulse of a worker node"):
+        Pulse.from_text(json.dumps(found))

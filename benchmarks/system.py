@@ -29,6 +29,7 @@ from sosw_celery.core.job_plan import Envelope
 from sosw_celery.core.model import JobState
 from sosw_celery.local import DynamoServer, RedisServer
 from sosw_celery.settings import load_settings
+from sosw_celery.stores.broker import own_keys
 from sosw_celery.stores.tables import create_tables
 from sosw_celery.wiring import Services
 
@@ -186,6 +187,7 @@ class System(Side):
         super().__init__(servers, directory, told)
         self.settings = load_settings(self.section)
         client = Celery("benchmark", broker=servers.redis.url, backend=servers.redis.url, set_as_current=False)
+        client.conf.broker_transport_options = own_keys(directory.name, servers.redis.url, {}) or {}
         self.services = Services(client, self.settings)
         create_tables(self.services.dynamodb, self.services.tables)
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.app.utils import Settings, bugreport
+from celery.app.utils import Settings as CelerySettings
+from celery.app.utils import bugreport
 from celery.result import AsyncResult
 from celery.signals import import_modules
 
 from sosw_celery.core.masking import masked, secrets_in
+from sosw_celery.core.message import SYSTEM_HEADER
 from sosw_celery.core.names import check_labourer_name
 from sosw_celery.log_privacy import shown_arguments
+from sosw_celery.stores.broker import own_keys
+from sosw_celery.wiring import settings_of
 
 __all__ = ["SoswCelery", "app"]
 
@@ -43,10 +48,21 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+#: Transport options -> the setting that says where they count, and the variable that Celery puts before it.
+ADDRESSES = {
+    "broker_transport_options": ("broker_url", "CELERY_BROKER_URL"),
+    "result_backend_transport_options": ("result_backend", "CELERY_RESULT_BACKEND"),
+}
+
+
 class SoswCelery(Celery):
     """A Celery app that reads its configuration by our loader, and whose messages keep to themselves what they say."""
 
     loader_cls = "sosw_celery.loading:Loader"
+
+    def on_init(self) -> None:
+        """Have our defaults laid under what the configuration states, when it is read."""
+        self.add_defaults(self._unstated_defaults)
 
     if not TYPE_CHECKING:  # Celery's stubs tell which options make what of a function
 
@@ -67,19 +83,42 @@ class SoswCelery(Celery):
     def send_task(  # type: ignore[override]  # the stubs spell out all of Celery's options
         self, name: str, args: Any = None, kwargs: Any = None, **options: Any
     ) -> AsyncResult[Any]:
-        """Send a task by its name, as Celery does. Monitors get the ids in its arguments, and nothing else of them."""
-        return super().send_task(name, args, kwargs, **{**shown_arguments(args, kwargs), **options})
+        """Send a task by its name, as Celery does.
+
+        Monitors get the ids in its arguments, and nothing else of them. It says which system it comes from.
+        """
+        headers = {SYSTEM_HEADER: settings_of(self).system, **(options.pop("headers", None) or {})}
+        return super().send_task(name, args, kwargs, headers=headers, **{**shown_arguments(args, kwargs), **options})
 
     def bugreport(self) -> str:
         """Return what `celery report` prints, with secrets masked in all settings."""
         # Made of no more than is shown now, so that a later Celery cannot show more.
         shown: Any = SimpleNamespace(connection=self.connection, loader=self.loader)
-        shown.conf = Settings({}, [self.without_secrets(self.conf.table()), {}])
+        shown.conf = CelerySettings({}, [self.without_secrets(self.conf.table()), {}])
         return bugreport(shown)
 
     def without_secrets(self, told: Any) -> Any:
         """Return what tells of the settings with their secrets masked, by whatever names they stand in it."""
         return masked(told, copies_of=frozenset(secrets_in(self.conf.table(censored=False))))
+
+    def _unstated_defaults(self) -> dict[str, Any]:
+        """Return our defaults for what the configuration does not state: Celery lays added defaults over it."""
+        stated = self.loader.conf
+        unstated = {name: value for name, value in DEFAULTS.items() if name not in stated}
+        return {**unstated, **_keys_of_its_own(stated)}
+
+
+def _keys_of_its_own(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that keep messages and results of a system with a `redis_prefix` of its own from others."""
+    section = stated.get("sosw")
+    prefix = section.get("redis_prefix") if isinstance(section, Mapping) else None
+    if not isinstance(prefix, str):
+        return {}
+    found = {
+        name: own_keys(prefix, os.environ.get(variable) or stated.get(address), stated.get(name))
+        for name, (address, variable) in ADDRESSES.items()
+    }
+    return {name: options for name, options in found.items() if options is not None}
 
 
 def _import_tasks(**_: object) -> None:
@@ -88,12 +127,6 @@ def _import_tasks(**_: object) -> None:
     importlib.import_module("sosw_celery.remote").mask_replies()
     importlib.import_module("sosw_celery.tasks")
     importlib.import_module("sosw_celery.registration").register_configured(app)
-
-
-def _unstated_defaults() -> dict[str, Any]:
-    """Return our defaults for what the configuration does not state: Celery lays added defaults over it."""
-    stated = app.loader.conf
-    return {name: value for name, value in DEFAULTS.items() if name not in stated}
 
 
 def _sign_messages(sender: Celery, **_: object) -> None:
@@ -105,7 +138,6 @@ def _sign_messages(sender: Celery, **_: object) -> None:
 app = SoswCelery("sosw_celery", set_as_current=False, fixups=[])
 # A process that only sends needs no more than the app. What it raises here Celery logs, and then nothing can be sent.
 app.on_after_configure.connect(_sign_messages, weak=False)
-app.add_defaults(_unstated_defaults)
 app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
 # Not a default of `imports`, which a configuration would replace.
 import_modules.connect(_import_tasks, sender=app, weak=False)

@@ -12,18 +12,24 @@ messages wait for an idle node, which `sosw-celery health` notices.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import signals
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from sosw_celery.core.message import problem_of
+from sosw_celery.core.message import SYSTEM_HEADER, problem_of
+from sosw_celery.excerpt import excerpt
+from sosw_celery.wiring import settings_of
 
 __all__ = ["SturdyConsumer"]
 
 logger = logging.getLogger(__name__)
+
+
+#: Other systems that are told of; more would be somebody's game.
+MOST_SYSTEMS = 20
 
 
 class LoopBroken(ConnectionError):
@@ -36,6 +42,7 @@ class SturdyConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         consumer: Any = self
+        self._known_systems: set[str] = set()
         self._inner_loop: Callable[..., Any] = consumer.loop
         consumer.loop = self._guarded_loop
 
@@ -51,6 +58,7 @@ class SturdyConsumer(Consumer):
             if problem is not None:
                 self._refuse(message, problem)
                 return
+            self._note_system(message.headers)
             try:
                 handle(message)
             except passing:
@@ -82,6 +90,21 @@ class SturdyConsumer(Consumer):
         except Exception as error:  # noqa: BLE001  # whatever decoding raises is told in the line about the refusal
             return f"its body cannot be read ({type(error).__name__})"
         return problem_of(message.headers, payload)
+
+    def _note_system(self, headers: Mapping[str, Any]) -> None:
+        """Warn once of each other system whose messages come in here: this one takes what is not for it."""
+        system = headers.get(SYSTEM_HEADER)
+        if system is None or system in self._known_systems or len(self._known_systems) > MOST_SYSTEMS:
+            return
+        self._known_systems.add(system)
+        own = settings_of(self.app).system
+        if system != own:
+            logger.warning(
+                "messages of another system come in: those of %s, and this is %s; give each a redis_prefix of its own, "
+                "or a broker",
+                excerpt(system),
+                excerpt(own),
+            )
 
     def _refuse(self, message: Any, problem: str) -> None:
         queue = (message.delivery_info or {}).get("routing_key", "?")

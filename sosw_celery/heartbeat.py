@@ -21,6 +21,7 @@ from celery.worker import state
 from sosw_celery.core.liveness import Pulse, judge, noticed_waiting
 from sosw_celery.errors import StoreError
 from sosw_celery.leases import watchdog
+from sosw_celery.stores.broker import messages_on
 from sosw_celery.stores.nodes import Nodes
 from sosw_celery.stores.pulse_files import PulseFiles
 from sosw_celery.wiring import services_of
@@ -169,15 +170,8 @@ class Heartbeat(bootsteps.StartStopStep):
 
     def _depths(self) -> dict[str, int]:
         """Return how many messages wait on each queue of this node."""
-        found = {}
         with self._app.connection_for_read(**_patience(self._app)) as connection:
-            for queue in self._queues:
-                with connection.channel() as channel:
-                    try:
-                        found[queue] = int(channel.queue_declare(queue=queue, passive=True).message_count)
-                    except connection.channel_errors:
-                        found[queue] = 0  # in Redis a queue is not there while it is empty
-        return found
+            return {queue: messages_on(connection, queue) for queue in self._queues}
 
     def _tell_redis(self, worker: Any, nodes: Nodes) -> None:
         pulse = self._pulse(worker)

@@ -348,6 +348,13 @@ class Settings(_Section):
             raise ValueError("the name of an S3 bucket, or file:///a/directory")
         return value
 
+    @cached_property
+    def system(self) -> str:
+        """What its messages call this system: whose keys and whose tables, and where, as far as the settings say."""
+        where = masked(self.dynamodb_endpoint) or self.aws_region or "AWS"
+        tables = (self.task_config.dynamo_db_config.table_name, self.task_config.sosw_jobs_table)
+        return f"{self.redis_prefix}: {', '.join(tables)} at {where}"
+
     @property
     def patience_s(self) -> float:
         """For how long after it was asked for or renewed a lease is relied on: Redis gives the slot on later."""

@@ -43,6 +43,7 @@ from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo, redis_client
+from sosw_celery.stores.broker import messages_on
 from sosw_celery.stores.config_source import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
 from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.job_table import JobTable
@@ -374,11 +375,7 @@ class Services:
 
     def _depth(self, queue: str) -> int:
         with self._app.connection_for_read() as connection:
-            channel: Any = connection.default_channel
-            try:
-                return int(channel.queue_declare(queue=queue, passive=True).message_count)
-            except connection.channel_errors:  # there is none: Redis keeps no empty queue
-                return 0
+            return messages_on(connection, queue)
 
 
 _lock = threading.Lock()

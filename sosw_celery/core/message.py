@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["problem_of"]
+__all__ = ["SYSTEM_HEADER", "problem_of"]
+
+#: Says which system a message comes from.
+SYSTEM_HEADER = "sosw_system"
 
 Check = Callable[[Any], bool]
 
@@ -108,6 +111,7 @@ _HEADERS: dict[str, tuple[Check, str]] = {
     "ignore_result": (lambda value: isinstance(value, bool), "true or false"),
     "stamped_headers": (_are_texts, "a list of texts"),
     "stamps": (_is_object, "an object"),
+    SYSTEM_HEADER: _TEXT,
 }
 
 _OPTIONS: dict[str, tuple[Check, str]] = {

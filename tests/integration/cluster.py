@@ -15,6 +15,7 @@ from celery import Celery
 
 from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.settings import load_settings
+from sosw_celery.stores.broker import own_keys
 from sosw_celery.stores.tables import create_tables
 from sosw_celery.wiring import QUEUES, Services
 from tests.nursery import ROOT, Nursery, Process
@@ -72,6 +73,7 @@ class Cluster:
         }
         self.settings = load_settings(self.section)
         self.app = Celery("test client", broker=redis_url, backend=redis_url, set_as_current=False)
+        self.app.conf.broker_transport_options = own_keys(self.settings.redis_prefix, redis_url, {}) or {}
         self.services = Services(self.app, self.settings)
         self.processes: list[Process] = []
         self.environment = {

@@ -85,6 +85,7 @@ class Life:
             depth=lambda _: 0,
             clock=clock.now,
             ask=self._dispatches.append,
+            is_first_start=lambda _: True,
         )
         self._attempts = Attempts(
             settings,

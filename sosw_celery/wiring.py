@@ -234,6 +234,7 @@ class Services:
             depth=self._depth,
             clock=clock.now,
             ask=self.send_dispatch,
+            is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, clock.now()),
             labourer_now=self.ecology.labourer_now,
         )
 

@@ -1,4 +1,4 @@
-"""Redis in another life: started again with an old snapshot, or a replica that became the primary."""
+"""Redis in another life: started again with an old snapshot, a replica that became the primary, or in another time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import redis
 
 from sosw_celery.local import RedisServer
+from tests.faults.injectors.clocks import wrong_clock
 
-__all__ = ["SnapshotRedis", "demote", "follow"]
+__all__ = ["SnapshotRedis", "WrongRedis", "demote", "follow"]
 
 #: Seconds within which a replica on this machine follows.
 FOLLOWS_S = 20.0
@@ -32,6 +33,27 @@ class SnapshotRedis(RedisServer):
         """Die without a word, and start again at the same port with the last snapshot."""
         self.stop()
         self.start()
+
+
+class WrongRedis(RedisServer):
+    """A real Redis, in memory, whose clock can be moved; what it measures by its monotonic one stays right."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._clock = directory / "clock"
+        self.set_clock(0)
+
+    def command(self) -> list[str]:
+        """Return redis-server in another time."""
+        settings = {**wrong_clock(0), "FAKETIME_TIMESTAMP_FILE": str(self._clock)}
+        del settings["FAKETIME"]
+        return ["/usr/bin/env", *(f"{name}={value}" for name, value in settings.items()), *super().command()]
+
+    def set_clock(self, off_s: int) -> None:
+        """Have its clock so many seconds fast from now on; negative is slow."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{off_s:+d}")
+        new.replace(self._clock)
 
 
 def follow(primary: RedisServer, replica: RedisServer) -> None:

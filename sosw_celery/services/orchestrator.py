@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.errors import StoreError
 from sosw_celery.isolation import each_by_itself
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.slots import Granted, PassView, Slots, Usage
@@ -124,6 +125,7 @@ class Orchestrator:
         publish: Puts hints on their labourers' queues.
         depth: Tells how many messages wait on a labourer's queue.
         ask: Sends a dispatch for a labourer.
+        is_first_start: Notes that a labourer gets slots, and tells whether it never had any.
         labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
 
@@ -137,6 +139,7 @@ class Orchestrator:
         depth: Callable[[str], int],
         clock: Clock,
         ask: Callable[[str], None],
+        is_first_start: Callable[[str], bool],
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
@@ -147,6 +150,7 @@ class Orchestrator:
         self._publish = publish
         self._depth = depth
         self._clock = clock
+        self._is_first_start = is_first_start
 
     def dispatch(self, labourer_id: str, *, from_head: bool = False, wake: int | None = None) -> Dispatched:
         """Hand out the labourer's queued tasks until its slots and its standby are full or its queue is dry.
@@ -215,12 +219,24 @@ class Orchestrator:
         )
 
     def _rebuild(self, labourer_id: str) -> None:
-        """Give every attempt that the table says is running its lease back: Redis is new, or came back empty."""
+        """Give every attempt that the table says is running its lease back: Redis is new, or came back without them.
+
+        What is being claimed right now does not show as running yet. So nodes get their time to report in any case, but
+        for a labourer that never had a slot.
+        """
+        never_ran = self._never_ran(labourer_id)
         tasks = self._task_table.running(labourer_id, now=self._clock())
         running = [task.current_attempt.holder for task in tasks if task.completed_at is None]
-        settle_s = self._settings.settle_s if running else 0.0
+        settle_s = 0.0 if never_ran and not running else self._settings.settle_s
         if self._slots.rebuild(labourer_id, running, lease_s=self._settings.lease_s, settle_s=settle_s):
             logger.info("slots rebuilt", extra={"labourer_id": labourer_id, "running": len(running)})
+
+    def _never_ran(self, labourer_id: str) -> bool:
+        try:
+            return self._is_first_start(labourer_id)
+        except StoreError as problem:
+            logger.warning("not known whether it is its first start: %s", problem, extra={"labourer_id": labourer_id})
+            return False
 
     def _read(self, labourer: Labourer, progress: _Progress) -> None:
         """Read the queue on and hand out what comes, as far as there is room."""

@@ -7,6 +7,8 @@ Items of one job, by their `job_id`:
     JOB#part#00000      rows, checkpoint, owner and lease of one part
     JOB#warnings        what its chunking warned of, if it did
 
+And one item of each labourer, `#labourer#LABOURER_ID`: since when it has slots. No job can have such an id.
+
 An accepted job survives everything: its body is stored before its item, and its item before anybody is told of it. Its
 `unfinished` puts it into a sparse index: "1" while its rows are not all written, "2" until its tasks are all closed.
 
@@ -297,6 +299,15 @@ class JobTable:
             for item in self._part_items(record)
             if "done" not in item and not ("lease_until" in item and Decimal(item["lease_until"]["N"]) >= now)
         ]
+
+    # ---- labourers
+
+    def begin_labourer(self, labourer_id: str, now: Decimal) -> bool:
+        """Note since when a labourer has slots; return whether it never had any before. Once True, never again."""
+        key, values = f"#labourer#{labourer_id}", {":now": number(now)}
+        return (
+            self._update("begin labourer", key, "SET #since = :now", "attribute_not_exists(#since)", values) is not None
+        )
 
     # ---- chunking: one Scheduler at a time
 

@@ -11,7 +11,8 @@ Keys of one labourer; they share a hash tag, so a cluster keeps them on one node
 Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*`). Everything in them can be lost: then
 `ready_at` is missing too, nothing is granted, and `rebuild` makes them anew from the tasks table. What is found there
 in another life of the server (it was started again with a snapshot, or is a replica that became the primary) counts as
-lost: the last writes may be missing in it. Every script looks for that first.
+lost: the last writes may be missing in it. Every script looks for that first, and for jumps of the server's clock: no
+lease ends for them, nor lasts longer.
 
 | key                            | holds                                | until                        |
 | ------------------------------ | ------------------------------------ | ---------------------------- |
@@ -24,6 +25,8 @@ lost: the last writes may be missing in it. Every script looks for that first.
 | field            | holds                                              | until                                        |
 | ---------------- | -------------------------------------------------- | -------------------------------------------- |
 | `life`           | `run_id` of the server that all of this is of      | the server has another one                   |
+| `seen_at`        | time at which somebody asked last, ms              | a tenth of a second later                    |
+| `lease_ms`       | how long a running lease lasts                     | Redis is flushed                             |
 | `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
 | `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
 | `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |

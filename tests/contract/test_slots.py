@@ -76,7 +76,7 @@ def run_out(client: redis.Redis, holder: str) -> None:
         client.zadd(key(what), {holder: 1}, xx=True)
 
 
-def set_state(client: redis.Redis, **fields: int) -> None:
+def set_state(client: redis.Redis, **fields: float) -> None:
     """Set times or counters of the state by hand."""
     client.hset(key("state"), mapping=fields)  # type: ignore[arg-type]  # the stub's dict is invariant
 
@@ -281,6 +281,99 @@ def test_renew_pending(slots: Slots, slots_redis: redis.Redis) -> None:
     assert set(pending) == set(names(1, 3))
     assert min(pending.values()) > 90
     assert running["a/1"] <= 5
+
+
+# A clock that jumps
+
+
+def jump(client: redis.Redis, seconds: float) -> None:
+    """Have the server's clock have jumped since the last call: all that it has kept is as much off, the other way."""
+    for what in ("pending", "running"):
+        for holder in client.zrange(key(what), 0, -1):
+            client.zincrby(key(what), -seconds * 1000, holder)
+    kept = client.hgetall(key("state"))
+    for field in ("seen_at", "ready_at", "work_at", "dispatch_until", "tat", "full_sweep_at", "filling_until"):
+        value = kept.get(field, kept.get(field.encode()))
+        if value is not None:
+            set_state(client, **{field: float(value) - seconds * 1000})
+
+
+@pytest.mark.parametrize("seconds", [31, 600, 40_000_000])
+def test_no_lease_ends_because_the_clock_went_ahead(slots: Slots, slots_redis: redis.Redis, seconds: int) -> None:
+    """Who runs keeps its slot for half a lease, in which its node renews it; held leases are no exception."""
+    for holder in ("a/1", "held/1"):
+        confirm(slots, holder, limit=3)
+    slots.extend(LABOURER, "held/1", lease_s=300)
+    take(slots, 1, limit=3)
+    jump(slots_redis, seconds)
+    assert confirm(slots, "b/1", limit=3) is Confirmation.FULL
+    assert (set(slots.holders(LABOURER)[0]), set(slots.holders(LABOURER)[1])) == ({"task1/1"}, {"a/1", "held/1"})
+    assert renew(slots, "a/1") == set()
+    assert slots.holders(LABOURER)[1]["a/1"] > 55
+    assert slots.begin_sweep(LABOURER).lapses == 0
+
+
+def test_a_lease_that_nobody_renews_ends_after_a_jump(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Perhaps nobody lives: a lease is lengthened once without its node, however long nobody asks after that."""
+    confirm(slots, "gone/1", lease_s=60)
+    jump(slots_redis, 100)
+    assert 29 < slots.holders(LABOURER)[1]["gone/1"] <= 31
+    jump(slots_redis, 100)
+    assert slots.holders(LABOURER)[1] == {}
+    assert take(slots, 1, limit=1).holders == names(1)
+    assert slots.begin_sweep(LABOURER).lapses == 1
+
+
+def test_time_that_passes_is_no_jump(slots: Slots, slots_redis: redis.Redis) -> None:
+    """As long as somebody asks every half of a lease, leases end when they do."""
+    confirm(slots, "a/1", lease_s=60)
+    for _ in range(3):
+        jump(slots_redis, 25)
+        confirm(slots, "b/1", lease_s=600)
+    assert set(slots.holders(LABOURER)[1]) == {"b/1"}
+
+
+def test_nodes_have_their_time_to_report_although_the_clock_went_ahead(
+    missing: Slots, slots_redis: redis.Redis
+) -> None:
+    """A store that settles goes on to settle, once."""
+    missing.rebuild(LABOURER, [], lease_s=60, settle_s=20)
+    jump(slots_redis, 100)
+    assert begin(missing).ready == "settling"
+    jump(slots_redis, 15)
+    assert renew(missing, "a/1") == set()
+    jump(slots_redis, 100)
+    assert begin(missing).ready == "ready"
+
+
+@pytest.mark.parametrize("seconds", [2, 600])
+def test_nothing_is_held_longer_because_the_clock_went_back(
+    slots: Slots, slots_redis: redis.Redis, seconds: int
+) -> None:
+    """Leases, the time to settle and all other times last as long as they were to."""
+    confirm(slots, "a/1", lease_s=60)
+    slots.extend(LABOURER, "held/1", lease_s=300)
+    take(slots, 1, lease_s=6, rate=ONE_PER_HOUR)
+    slots.announce_work(LABOURER)
+    slots.end_sweep(LABOURER, 0, full=True)
+    jump(slots_redis, -seconds)
+    pending, running = slots.holders(LABOURER)
+    assert 58 < running["a/1"] <= 61
+    assert pending["task1/1"] <= 7
+    view = begin(slots, rate=ONE_PER_HOUR)
+    assert view.work_age_s is not None
+    assert 0 <= view.work_age_s < 2
+    assert 3590 < view.rate_wait_s <= 3601
+    assert (slots.begin_sweep(LABOURER).seconds_since_full_sweep or 0) < 2
+    marker = slots_redis.hget(key("state"), "dispatch_until")
+    assert marker is None
+
+
+def test_a_store_settles_no_longer_because_the_clock_went_back(missing: Slots, slots_redis: redis.Redis) -> None:
+    """Nobody waits for the clock to get there again."""
+    missing.rebuild(LABOURER, [], lease_s=60, settle_s=0.05)
+    jump(slots_redis, -600)
+    wait_until(lambda: missing.look(LABOURER).ready == "ready")
 
 
 # A missing store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +14,9 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.local import RedisServer
 from sosw_celery.stores.redis_client import connect
 from sosw_celery.stores.slots import Confirmation, Slots
+from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
-from tests.redis_lives import SnapshotRedis, demote, follow
+from tests.redis_lives import SnapshotRedis, WrongRedis, demote, follow
 
 LABOURER = "resize"
 
@@ -133,3 +135,27 @@ def test_a_call_is_made_at_the_new_primary_at_once(pair: Pair) -> None:
             primary, replica = replica, primary
             address.target = replica.port
         assert client.get("key") == b"kept"
+
+
+@pytest.mark.skipif(not IS_AVAILABLE, reason="libfaketime is not made for this machine")
+def test_leases_outlive_a_clock_that_really_jumps(tmp_path: Path) -> None:
+    """A minute ahead and ten minutes back: who runs keeps its slot, and who died holds it no longer than a lease."""
+    with WrongRedis(tmp_path) as server, redis.from_url(server.url) as client:
+        slots = Slots(client)
+        slots.rebuild(LABOURER, [], lease_s=8, settle_s=0)
+        for holder in ("a/1", "dead/1"):
+            assert slots.confirm(LABOURER, holder, limit=2, lease_s=8) is Confirmation.TAKEN
+        before = slots.now()
+        server.set_clock(60)
+        assert 59 < slots.now() - before < 70
+        assert confirm(slots, "b/1") is Confirmation.FULL
+        assert slots.renew({LABOURER: ["a/1"]}, lease_s=8) == set()
+        server.set_clock(-540)
+        assert slots.now() < before
+        assert confirm(slots, "b/1") is Confirmation.FULL
+        end = time.monotonic() + 20
+        while not slots.renew({LABOURER: ["dead/1"]}, lease_s=0.001):
+            assert time.monotonic() < end, "a lease lasts longer than it is to"
+            assert slots.renew({LABOURER: ["a/1"]}, lease_s=8) == set()
+            time.sleep(0.1)
+        assert confirm(slots, "b/1") is Confirmation.TAKEN

@@ -48,6 +48,7 @@ class Lease:
     """A lease of the model; one that ended stays until somebody counts."""
 
     ended: bool = False
+    lengthened: bool = False  # without a word of its node
 
 
 @dataclass
@@ -531,7 +532,34 @@ class SlotsMachine(RuleBasedStateMachine):
         holder = data.draw(st.sampled_from(sorted(leases)))
         leases[holder].ended = True
         for what in ("pending", "running"):
-            self.client.zadd(f"sosw:{{{LABOURER}}}:{what}", {holder: 1}, xx=True)
+            end = 1.5 if leases[holder].lengthened else 1
+            self.client.zadd(f"sosw:{{{LABOURER}}}:{what}", {holder: end}, xx=True)
+
+    @rule()
+    def nobody_asks_for_long(self) -> None:
+        """Or the clock goes ahead, or Redis stands still: leases last until nodes can renew them, but once only."""
+        if self.model.ready == "missing":
+            return
+        self.set_state(seen_at=self.milliseconds() - round(LEASE_S * 600))
+        if self.model.ready == "ready":
+            self.set_state(ready_at=1)
+        for leases in (self.model.pending, self.model.running):
+            for lease in leases.values():
+                if lease.ended and not lease.lengthened:
+                    lease.ended, lease.lengthened = False, True
+
+    @rule()
+    def clock_goes_back(self) -> None:
+        """All times go back with it, so nothing has changed."""
+        self.set_state(seen_at=self.milliseconds())
+        state = f"sosw:{{{LABOURER}}}:state"
+        times = ("ready_at", "work_at", "filled_at", "filling_until", "look_at", "dispatch_until", "wake_at", "tat")
+        for name in (*times, "full_sweep_at", "seen_at"):
+            if self.client.hexists(state, name):
+                self.client.hincrbyfloat(state, name, LONG_MS)
+        for what in ("pending", "running"):
+            for holder in self.client.zrange(f"sosw:{{{LABOURER}}}:{what}", 0, -1):
+                self.client.zincrby(f"sosw:{{{LABOURER}}}:{what}", LONG_MS, holder)
 
     @precondition(lambda self: self.model.ready == "settling")
     @rule()

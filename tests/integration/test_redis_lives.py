@@ -1,13 +1,16 @@
-"""Real worker processes whose slots are on a Redis that comes back with old data; their messages are on another one."""
+"""The system on a Redis that comes back empty or with old data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sosw_celery import clock
+from sosw_celery.core.model import Attempt, Hint, Task
 from tests.integration.cluster import Cluster, most_at_once
 from tests.redis_lives import SnapshotRedis
 
@@ -44,3 +47,24 @@ def test_an_old_snapshot_breaks_no_cap_and_ends_no_attempt(
     assert cluster.ended(job, 90).completed == TASKS
     assert most_at_once(cluster.spans()) == CAP
     assert [task.attempts for task in cluster.closed("note")] == [1] * TASKS
+
+
+@pytest.mark.slow
+def test_nothing_starts_beside_a_claim_that_takes_its_time(make_cluster: Callable[..., Cluster]) -> None:
+    """Redis is emptied between slot and claim: the table shows nothing that runs, and nothing starts all the same."""
+    services = make_cluster(labourers={"note": {"max_simultaneous_invocations": 1}}, settle_s=5).services
+    now = clock.now()
+    services.task_table.write([Task(f"task{n}", "note", greenfield=now - n, created_at=now) for n in (1, 2)])
+    assert services.orchestrator.dispatch("note").hints == 1
+    claim = services.task_table.claim
+
+    def claim_slowly(*args: Any, **options: Any) -> Task:
+        services.redis.flushall()
+        assert services.orchestrator.dispatch("note").hints == 0
+        return claim(*args, **options)
+
+    services.task_table.claim = claim_slowly  # type: ignore[method-assign]
+    assert services.attempts.begin(Hint(Attempt("note", "task2", 1))) is not None
+    assert services.attempts.begin(Hint(Attempt("note", "task1", 1))) is None
+    assert services.orchestrator.dispatch("note").hints == 0
+    assert services.slots.look("note").ready == "settling"

@@ -24,7 +24,7 @@ if readiness() == 'ready' and standby_is_low() then
 end
 local function since(field)
   local at = redis.call('HGET', STATE, field)
-  return at and now - tonumber(at) or -1
+  return at and math.max(0, now - tonumber(at)) or -1
 end
 return {
   readiness(),

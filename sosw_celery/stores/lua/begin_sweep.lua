@@ -22,7 +22,7 @@ return {
   {counter('closes'), counter('lapses'), counter('retries')},
   {counter('closes_swept'), counter('lapses_swept')},
   redis.call('HGET', STATE, 'next_retry_at') or '',
-  full_at and now - tonumber(full_at) or -1,
+  full_at and math.max(0, now - tonumber(full_at)) or -1,
   alive,
   redis.call('ZRANGE', PENDING, 0, -1),
 }

@@ -2,14 +2,25 @@
 --
 -- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, 5 closing hash, all of one labourer. `slots.py` has
 --       the table of what they hold.
--- Times are this server's clock in whole milliseconds. A lease lives while its end lies after now.
+-- Times are this server's clock in milliseconds. A lease lives while its end lies after now.
 -- Numbers that Lua could not keep exactly (places in the queue, due times) are texts that sort as their numbers do.
 
 local PENDING, RUNNING, STATE, STANDBY, CLOSING = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local DISPATCH_MARKER_MS = 5000
+-- By so much a clock goes back in daily life, and so often it is noted that somebody asked.
+local CLOCK_WAVERS_MS, SEEN_EVERY_MS = 1000, 100
+-- Fields of the state that are times by this clock.
+local TIMES = {
+  'ready_at', 'work_at', 'filled_at', 'filling_until', 'look_at', 'dispatch_until', 'wake_at', 'tat', 'full_sweep_at',
+}
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+-- A number as text: Lua's own way would cut milliseconds since the epoch to 14 digits.
+local function whole(number)
+  return string.format('%.0f', number)
+end
 
 -- What this server calls itself since it started, or '' where its user may not ask (or it is the twin of the tests).
 local function life_of_server()
@@ -17,23 +28,68 @@ local function life_of_server()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
--- Forgets what another life of the server has left. It may be an old snapshot, or what a replica knew that became the
--- primary before it had heard of the last writes: leases that were granted since are not among it. Without them the
--- store is missing, and nodes report what they run.
-local function enter_life()
-  local life = life_of_server()
-  if life ~= '' and redis.call('HGET', STATE, 'life') ~= life then
-    redis.call('DEL', PENDING, RUNNING, STATE, STANDBY, CLOSING)
-    redis.call('HSET', STATE, 'life', life)
+-- Moves all that is kept as a time, as the clock was moved.
+local function move_times(by_ms)
+  for _, key in ipairs({PENDING, RUNNING}) do
+    local leases = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for index = 1, #leases, 2 do
+      redis.call('ZINCRBY', key, whole(by_ms), leases[index])
+    end
+  end
+  for _, field in ipairs(TIMES) do
+    local at = redis.call('HGET', STATE, field)
+    if at then
+      redis.call('HSET', STATE, field, string.format('%.3f', tonumber(at) + by_ms))
+    end
   end
 end
 
-enter_life()
-
--- A number as text: Lua's own way would cut milliseconds since the epoch to 14 digits.
-local function whole(number)
-  return string.format('%.0f', number)
+-- Has every lease last for so long at least, and what was left of the time to settle. Once: half a millisecond tells what
+-- was lengthened before; a lease that its node renews ends at a whole one again.
+local function lengthen(least_ms, seen_at)
+  local ready_at = tonumber(redis.call('HGET', STATE, 'ready_at') or 0)
+  if ready_at > seen_at and ready_at % 1 == 0 then
+    redis.call('HSET', STATE, 'ready_at', whole(now + ready_at - seen_at) .. '.5')
+  end
+  local lease_end = whole(now + least_ms) .. '.5'
+  for _, key in ipairs({PENDING, RUNNING}) do
+    local leases = redis.call('ZRANGEBYSCORE', key, '-inf', lease_end, 'WITHSCORES')
+    for index = 1, #leases, 2 do
+      if tonumber(leases[index + 1]) % 1 == 0 then
+        redis.call('ZADD', key, lease_end, leases[index])
+      end
+    end
+  end
 end
+
+-- Every script begins with this. It forgets what another life of the server has left: that may be an old snapshot, or what
+-- a replica knew that became the primary before it had heard of the last writes; leases that were granted since are not
+-- among it. Without them the store is missing, and nodes report what they run.
+--
+-- And it minds that clocks jump. Nodes that run something give a sign of life every few seconds: where nobody was seen for
+-- half a lease, the clock went ahead, or the server stood still, or nobody lives. Whichever it is, leases last until nodes
+-- had the time to renew them. Where the clock went back, all times go back with it.
+local function enter()
+  local life = life_of_server()
+  local known_life, seen_at, lease_ms = unpack(redis.call('HMGET', STATE, 'life', 'seen_at', 'lease_ms'))
+  if life ~= '' and known_life ~= life then
+    redis.call('DEL', PENDING, RUNNING, STATE, STANDBY, CLOSING)
+    redis.call('HSET', STATE, 'life', life)
+    seen_at, lease_ms = false, false
+  end
+  seen_at = tonumber(seen_at or now - SEEN_EVERY_MS - 1)
+  local unseen_ms = now - seen_at
+  if unseen_ms < -CLOCK_WAVERS_MS then
+    move_times(unseen_ms)
+  elseif lease_ms and unseen_ms > tonumber(lease_ms) / 2 then
+    lengthen(tonumber(lease_ms) / 2, seen_at)
+  end
+  if math.abs(unseen_ms) > SEEN_EVERY_MS then
+    redis.call('HSET', STATE, 'seen_at', whole(now))
+  end
+end
+
+enter()
 
 local function counter(field)
   return tonumber(redis.call('HGET', STATE, field) or 0)

@@ -1,4 +1,4 @@
--- Lists the leases that have not ended, the one that ends first first. Reads only.
+-- Lists the leases that have not ended, the one that ends first first.
 --
 -- ARGV    none
 -- Atomic  one moment

@@ -1,4 +1,4 @@
--- Counts the leases that have not ended. Reads only.
+-- Counts the leases that have not ended.
 --
 -- ARGV    none
 -- Atomic  one moment

@@ -14,5 +14,5 @@ end
 redis.call('DEL', STANDBY) -- of before the loss, if it is still there: the next pass reads the queue anew
 hand_back()
 redis.call('HSET', STATE, 'work_seq', whole(now)) -- a number that no pass from before the flush has seen
-redis.call('HSET', STATE, 'ready_at', whole(now + tonumber(ARGV[2])))
+redis.call('HSET', STATE, 'ready_at', whole(now + tonumber(ARGV[2])), 'lease_ms', ARGV[1])
 return life_of_server() == '' and 2 or 1

@@ -65,6 +65,7 @@ class System:
             depth=lambda _: self.depth,
             clock=lambda: self.now,
             ask=self.dispatches.append,
+            is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, self.now),
             labourer_now=self._labourer_now,
         )
         self.attempts = Attempts(

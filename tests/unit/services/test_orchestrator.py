@@ -288,10 +288,41 @@ def test_an_empty_redis_is_rebuilt_before_anything_is_granted(make_system: Calla
     assert system.attempts.begin(hint_under_way) is None
 
 
-def test_an_empty_redis_with_nothing_running_grants_at_once(system: System) -> None:
-    """A fresh start does not wait for nodes that cannot exist."""
+def test_a_first_start_grants_at_once(system: System) -> None:
+    """It does not wait for nodes that cannot exist."""
     system.queue(1)
     assert system.orchestrator.dispatch("resize").hints == 1
+
+
+def test_an_empty_redis_settles_although_nothing_shows_as_running(system: System) -> None:
+    """A claim may be under way that the table does not show yet: nothing starts beside it."""
+    system.queue(2)
+    system.orchestrator.dispatch("resize")
+    claims: list[Hint] = []
+    claim = system.task_table.claim
+
+    def claim_slowly(*args: Any, **options: Any) -> Any:
+        system.redis.flushall()
+        claims.extend(system.hints[-1:] if system.orchestrator.dispatch("resize").hints else [])
+        return claim(*args, **options)
+
+    system.task_table.claim = claim_slowly  # type: ignore[method-assign]
+    assert system.attempts.begin(system.hints[0]) is not None
+    assert system.slots.look("resize").ready == "settling"
+    assert claims == []
+
+
+def test_slots_are_made_although_the_tables_do_not_say_if_it_is_a_first_start(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it counts as none."""
+
+    def refuse(*_: Any) -> bool:
+        raise StoreUnavailable("dynamodb", "begin labourer", "ThrottlingException")
+
+    monkeypatch.setattr(system.job_table, "begin_labourer", refuse)
+    system.orchestrator.dispatch("resize")
+    assert system.slots.look("resize").ready == "settling"
 
 
 @pytest.fixture

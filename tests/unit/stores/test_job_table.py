@@ -110,6 +110,14 @@ def test_a_body_of_any_size_is_kept(table: JobTable, client: DynamoDBClient, tab
     assert len({piece.split("#")[2] for piece in pieces}) == 1
 
 
+def test_a_labourer_begins_once(table: JobTable) -> None:
+    """Only the first one who asks is told that it never had slots; what notes that is no job."""
+    assert [table.begin_labourer(name, NOW) for name in ("resize", "resize", "crop")] == [True, False, True]
+    assert table.unfinished() == []
+    with pytest.raises(JobNotFound):
+        table.get("#labourer#resize")
+
+
 def test_a_refused_job_gives_way(table: JobTable, client: DynamoDBClient, tables: Tables) -> None:
     """The id of a refused job may be submitted again, with another body; nothing of the refused one stays."""
     accept(table)

@@ -7,6 +7,9 @@ should be is refused: told in one log line without its content, and dropped. The
 What is no message at all (an item of the queue in Redis that is not JSON) cannot be refused: it breaks the connection's
 event loop, and is gone. The node then connects anew, as after a lost connection. Should the loop break for ever, then
 messages wait for an idle node, which `sosw-celery health` notices.
+
+A Redis that is demoted and lives on answers as a replica: it takes nothing, and lets go of who waits for a message. For
+Celery such an answer is the end of the worker; here it is a lost connection, and the next one finds the new primary.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 from sosw_celery.core.message import SYSTEM_HEADER, problem_of
 from sosw_celery.excerpt import excerpt
@@ -33,7 +37,7 @@ MOST_SYSTEMS = 20
 
 
 class LoopBroken(ConnectionError):
-    """The event loop of the consumer met something that is not a message."""
+    """The event loop of the consumer met what is not a message: something else, or an error of Redis."""
 
 
 class SturdyConsumer(Consumer):
@@ -43,6 +47,7 @@ class SturdyConsumer(Consumer):
         super().__init__(*args, **kwargs)
         consumer: Any = self
         self._known_systems: set[str] = set()
+        consumer.connection_errors = (*consumer.connection_errors, ReadOnlyError, MasterDownError)
         self._inner_loop: Callable[..., Any] = consumer.loop
         consumer.loop = self._guarded_loop
 
@@ -123,6 +128,9 @@ class SturdyConsumer(Consumer):
     def _guarded_loop(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self._inner_loop(*args, **kwargs)
+        except ResponseError as error:
+            logger.warning("the broker answered with an error, connecting anew: %s", error)
+            raise LoopBroken(str(error)) from error
         except self._errors_of_broker():
             raise
         except Exception as error:  # noqa: BLE001  # a traceback would show the item that is no message

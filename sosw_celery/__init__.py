@@ -13,12 +13,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sosw_celery.celery import app
     from sosw_celery.errors import InvalidJob, RetryLater, SoswError
+    from sosw_celery.lambda_globals import LambdaGlobals, get_lambda_handler
     from sosw_celery.processor import Processor
     from sosw_celery.services.scheduler import Scheduler
     from sosw_celery.tasks import scheduler
     from sosw_celery.worker import Worker
 
-__all__ = ["InvalidJob", "Processor", "RetryLater", "Scheduler", "SoswError", "Worker", "app", "errors", "scheduler"]
+__all__ = [
+    "InvalidJob",
+    "LambdaGlobals",
+    "Processor",
+    "RetryLater",
+    "Scheduler",
+    "SoswError",
+    "Worker",
+    "app",
+    "errors",
+    "get_lambda_handler",
+    "scheduler",
+]
 
 _HOMES = {
     "app": "sosw_celery.celery",
@@ -29,6 +42,8 @@ _HOMES = {
     "InvalidJob": "sosw_celery.errors",
     "RetryLater": "sosw_celery.errors",
     "SoswError": "sosw_celery.errors",
+    "LambdaGlobals": "sosw_celery.lambda_globals",
+    "get_lambda_handler": "sosw_celery.lambda_globals",
 }
 
 

@@ -14,4 +14,4 @@ __all__: list[str] = []
 @worker_shutdown.connect(weak=False)
 def write_history(**_: object) -> None:
     """Have the events that wait in this process written; a child of a pool ends without Python's own clean-up."""
-    services_of(app).meta_handler.flush()
+    services_of(app).flush_history()

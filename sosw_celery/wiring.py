@@ -5,6 +5,7 @@ Nothing connects before its first use, so commands that need no server start wit
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -30,6 +31,7 @@ from sosw_celery.core.names import (
     WORKER_ASSISTANT,
 )
 from sosw_celery.errors import StoreError
+from sosw_celery.history_settings import MetaHandlerConfig
 from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
@@ -94,6 +96,8 @@ class Services:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
         self.settings = settings
+        #: By the text of their configuration.
+        self._own_meta_handlers: dict[str, MetaHandler] = {}
         self.node = f"{socket.gethostname()}/{os.getpid()}"
 
     @cached_property
@@ -166,10 +170,13 @@ class Services:
 
     @cached_property
     def meta_table(self) -> MetaTable:
-        """The history of tasks; its client is its own, so that a slow history uses up no connection of the work."""
-        settings = self.settings
-        client = dynamo.connect(endpoint_url=settings.dynamodb_endpoint, region_name=settings.aws_region)
-        return MetaTable(client, self.tables.meta)
+        """The history of tasks."""
+        return MetaTable(self._history_client, self.tables.meta)
+
+    @cached_property
+    def _history_client(self) -> DynamoDBClient:
+        """A client of the history's own, so that a slow history uses up no connection of the work."""
+        return dynamo.connect(endpoint_url=self.settings.dynamodb_endpoint, region_name=self.settings.aws_region)
 
     @cached_property
     def meta_handler(self) -> MetaHandler:
@@ -177,6 +184,30 @@ class Services:
         return MetaHandler(
             self.settings.meta_handler_config, table=lambda: self.meta_table, origin=self._origin, clock=clock.now
         )
+
+    def meta_handler_of(self, config: Mapping[str, Any] | None) -> MetaHandler:
+        """Return who keeps what a labourer's own code posts: where its `meta_handler_config` says, else as all events.
+
+        Raises:
+            ConfigError: The configuration is wrong.
+        """
+        if not config:
+            return self.meta_handler
+        key = json.dumps(config, sort_keys=True, default=str)
+        if key not in self._own_meta_handlers:
+            own = load_settings({"meta_handler_config": config}).meta_handler_config or MetaHandlerConfig()
+            self._own_meta_handlers[key] = MetaHandler(
+                own,
+                table=lambda: MetaTable(self._history_client, own.dynamo_db_config.table_name),
+                origin=self._origin,
+                clock=clock.now,
+            )
+        return self._own_meta_handlers[key]
+
+    def flush_history(self) -> None:
+        """Have the events that wait in this process written."""
+        for handler in (self.meta_handler, *self._own_meta_handlers.values()):
+            handler.flush()
 
     @property
     def _observer(self) -> Observer:

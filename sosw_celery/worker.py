@@ -185,10 +185,14 @@ class Worker(Processor, CeleryTask):
     def meta_handler(self) -> OwnMeta:
         """The history of the running task: `self.meta_handler.post(action="resized", size=9)` adds to it.
 
-        Always there; nothing is kept where `meta_handler_config` is not configured, or outside of a worker process.
+        Always there. A `meta_handler_config` in the labourer's own configuration says where that is kept, as in sosw;
+        the system's own events go where the section `sosw` says. Nothing is kept where neither is configured, or
+        outside of a worker process.
         """
         run = self._task_run()
-        return OwnMeta(None, None) if run is None else OwnMeta(services_of(self.app).meta_handler, run.attempt)
+        if run is None:
+            return OwnMeta(None, None)
+        return OwnMeta(services_of(self.app).meta_handler_of(self.config.get("meta_handler_config")), run.attempt)
 
     def run(self, event: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: the end of `super().__call__(event)` in a class with `__call__`, as in sosw."""

@@ -38,6 +38,9 @@ Row = dict[str, Any]
 
 #: Limit of BatchWriteItem, and tries for what it leaves over.
 ROWS_PER_BATCH = 25
+#: Limits of BatchGetItem and of TransactWriteItems.
+KEYS_PER_BATCH = 100
+ITEMS_PER_TRANSACTION = 100
 BATCH_TRIES = 10
 
 COMPARISONS = ("=", "<", "<=", ">", ">=")
@@ -85,13 +88,7 @@ class DynamoDbClient:
             ValueError: It lacks one of the `required_fields`, or a value cannot have the type that is stated.
             ConditionalCheckFailedException: There is such a row, and it was not to be overwritten.
         """
-        query: Row = {"TableName": self._table(table_name), "Item": self._checked_item(row)}
-        if not overwrite_existing:
-            query |= {
-                "ConditionExpression": "attribute_not_exists(#hash)",
-                "ExpressionAttributeNames": {"#hash": self._hash_key},
-            }
-        self.dynamo_client.put_item(**query)
+        self.dynamo_client.put_item(**self.build_put_query(row, table_name, overwrite_existing))
         self.stats["dynamo_put_queries"] += 1
 
     def create(self, row: Mapping[str, Any], table_name: str | None = None) -> None:
@@ -170,8 +167,54 @@ class DynamoDbClient:
 
     def delete(self, keys: Mapping[str, Any], table_name: str | None = None) -> None:
         """Delete the row with these keys, if there is one."""
-        self.dynamo_client.delete_item(TableName=self._table(table_name), Key=self.dict_to_dynamo(keys))
+        self.dynamo_client.delete_item(**self.build_delete_query(keys, table_name))
         self.stats["dynamo_delete_queries"] += 1
+
+    def transact_write(self, *transactions: Any) -> None:
+        """Write all of these or none, in any tables: what `make_put_transaction_item` and its like return.
+
+        Raises:
+            ValueError: There are more than 100, which DynamoDB writes together at most, or one is no Put or Delete.
+            TransactionCanceledException: One cannot be written; none was.
+        """
+        if len(transactions) > ITEMS_PER_TRANSACTION:
+            found = len(transactions)
+            raise ValueError(f"transact_write: expected at most {ITEMS_PER_TRANSACTION} items together, got {found}")
+        for item in transactions:
+            if not isinstance(item, Mapping) or len(item) != 1 or not item.keys() <= {"Put", "Delete"}:
+                raise ValueError(f"transact_write: expected items of one Put or Delete, got {item!r:.80}")
+        items: Any = [dict(item) for item in transactions]
+        self.dynamo_client.transact_write_items(TransactItems=items)
+        self.stats["dynamo_transact_write_operations"] += 1
+
+    def make_put_transaction_item(self, row: Mapping[str, Any], table_name: str | None = None) -> Row:
+        """Return a write of this row for `transact_write`."""
+        return {"Put": self.build_put_query(row, table_name)}
+
+    def make_delete_transaction_item(self, row: Mapping[str, Any], table_name: str | None = None) -> Row:
+        """Return a delete of the row with these keys for `transact_write`."""
+        return {"Delete": self.build_delete_query(row, table_name)}
+
+    def build_put_query(
+        self, row: Mapping[str, Any], table_name: str | None = None, overwrite_existing: bool = True
+    ) -> Row:
+        """Return the arguments of PutItem with which `put` writes a row.
+
+        Raises:
+            ValueError: As `put`.
+        """
+        query: Row = {"TableName": self._table(table_name), "Item": self._checked_item(row)}
+        if overwrite_existing:
+            return query
+        not_there = {
+            "ConditionExpression": "attribute_not_exists(#hash)",
+            "ExpressionAttributeNames": {"#hash": self._hash_key},
+        }
+        return {**query, **not_there}
+
+    def build_delete_query(self, delete_keys: Mapping[str, Any], table_name: str | None = None) -> Row:
+        """Return the arguments of DeleteItem with which `delete` deletes the row with these keys."""
+        return {"TableName": self._table(table_name), "Key": self.dict_to_dynamo(delete_keys)}
 
     # ---- reading
 
@@ -189,6 +232,7 @@ class DynamoDbClient:
         fetch_all_fields: bool | None = None,
         expr_attrs_names: Sequence[str] | None = None,
         consistent_read: bool | None = None,
+        strict: bool | None = None,
     ) -> Any:
         """Return the rows with these keys as a list of dicts, or their number if `return_count` is true.
 
@@ -198,6 +242,7 @@ class DynamoDbClient:
             filter_expression: In words: `age <= 9`, `age between 1 and 9`, `attribute_exists name`.
             fetch_all_fields: Also return fields that `row_mapper` does not name.
             expr_attrs_names: Accepted as in sosw; names that are reserved words need no mention here.
+            strict: The opposite of `fetch_all_fields`, which counts where both are given. Deprecated in sosw.
 
         Raises:
             ValueError: A comparison or the filter cannot be read, or `max_items` meets `return_count`.
@@ -221,17 +266,31 @@ class DynamoDbClient:
         pages = self._pages("query", {**query, **expression.attributes()})
         if return_count:
             return sum(page["Count"] for page in pages)
-        return self._rows(pages, max_items, bool(fetch_all_fields))
+        return self._rows(pages, max_items, _all_fields(fetch_all_fields, strict))
 
     def get_by_scan(
         self,
         attrs: Mapping[str, Any] | None = None,
         table_name: str | None = None,
         index_name: str | None = None,
+        strict: bool | None = None,
         fetch_all_fields: bool | None = None,
         consistent_read: bool | None = None,
     ) -> list[Row]:
         """Return all rows of the table, or those whose fields equal `attrs`. Reads the whole table."""
+        pages = self.get_by_scan_generator(attrs, table_name, index_name, strict, fetch_all_fields, consistent_read)
+        return [row for page in pages for row in page]
+
+    def get_by_scan_generator(
+        self,
+        attrs: Mapping[str, Any] | None = None,
+        table_name: str | None = None,
+        index_name: str | None = None,
+        strict: bool | None = None,
+        fetch_all_fields: bool | None = None,
+        consistent_read: bool | None = None,
+    ) -> Iterator[list[Row]]:
+        """Yield what `get_by_scan` returns page by page, each a list of rows, as they are asked for."""
         expression = _Expression(self)
         query: Row = {"TableName": self._table(table_name)}
         if attrs:
@@ -242,17 +301,83 @@ class DynamoDbClient:
             query["IndexName"] = index_name
         if consistent_read is not None:
             query["ConsistentRead"] = consistent_read
-        return self._rows(self._pages("scan", {**query, **expression.attributes()}), None, bool(fetch_all_fields))
+        for page in self._pages("scan", {**query, **expression.attributes()}):
+            yield [self.dynamo_to_dict(item, _all_fields(fetch_all_fields, strict)) for item in page["Items"]]
+
+    def batch_get_items_one_table(
+        self,
+        keys_list: Iterable[Mapping[str, Any]],
+        table_name: str | None = None,
+        max_retries: int = 0,
+        retry_wait_base_time: float = 0.2,
+        strict: bool | None = None,
+        fetch_all_fields: bool | None = None,
+        consistent_read: bool | None = None,
+    ) -> list[Row]:
+        """Return the rows with these keys, 100 to a request, in no order; keys of no row are left out.
+
+        Parameters:
+            keys_list: Whole keys, as dicts.
+            max_retries: Times that keys which DynamoDB left unprocessed are asked for again, at least 9.
+            retry_wait_base_time: Seconds before the first of them, twice as many before each further one.
+
+        Raises:
+            StoreUnavailable: DynamoDB left keys unprocessed in every try.
+        """
+        table, keys = self._table(table_name), [self.dict_to_dynamo(key) for key in keys_list]
+        fields = _all_fields(fetch_all_fields, strict)
+        rows: list[Row] = []
+        for start in range(0, len(keys), KEYS_PER_BATCH):
+            request: Row = {"Keys": keys[start : start + KEYS_PER_BATCH], "ConsistentRead": bool(consistent_read)}
+            items = self._read_batch(table, request, max(BATCH_TRIES, max_retries + 1), retry_wait_base_time)
+            rows += [self.dynamo_to_dict(item, fields) for item in items]
+        return rows
+
+    def get_table_keys(self, table_name: str | None = None) -> tuple[str, str | None]:
+        """Return the names of the table's hash key and range key, None where it has none."""
+        return _keys_of(self._described(table_name)["KeySchema"])
+
+    def get_table_indexes(self, table_name: str | None = None) -> dict[str, Row]:
+        """Return the indexes that can be read: name -> `hash_key`, `range_key` where it has one, `projection_type`.
+
+        `provisioned_throughput` holds `read_capacity` and `write_capacity`, 0 where the table is paid by request.
+        """
+        table = self._described(table_name)
+        indexes = [*table.get("LocalSecondaryIndexes", ()), *table.get("GlobalSecondaryIndexes", ())]
+        return {
+            index["IndexName"]: _index_of(index, table)
+            for index in indexes
+            if index.get("IndexStatus", "ACTIVE") == "ACTIVE"
+        }
+
+    def get_capacity(self, table_name: str | None = None) -> dict[str, int] | None:
+        """Return the units a second that the table has for `read` and `write`; None where it is paid by request."""
+        units = self._described(table_name).get("ProvisionedThroughput") or {}
+        found = {"read": int(units.get("ReadCapacityUnits", 0)), "write": int(units.get("WriteCapacityUnits", 0))}
+        return found if any(found.values()) else None
 
     # ---- rows and items
 
-    def dict_to_dynamo(self, row_dict: Mapping[str, Any]) -> Row:
+    def dict_to_dynamo(
+        self, row_dict: Mapping[str, Any], add_prefix: str | None = None, strict: bool | None = None
+    ) -> Row:
         """Return a row as DynamoDB takes it. Fields that are None are left out.
 
+        Parameters:
+            add_prefix: Put before the names, as for the values of an expression: `:`.
+            strict: If true, fields that `row_mapper` does not name are left out, as by default in sosw.
+
         Raises:
-            ValueError: A value cannot have the type that `row_mapper` states; names the field.
+            ValueError: A value cannot have the type that `row_mapper` states, or `strict` would leave out one of the
+                `required_fields`; names the field.
         """
-        return {key: self.attribute(key, value) for key, value in row_dict.items() if value is not None}
+        fields = {key: value for key, value in row_dict.items() if value is not None}
+        if strict:
+            for key in self.required_fields:
+                if key in fields and key not in self.row_mapper:
+                    raise ValueError(f"{key}: expected its type in row_mapper, since it is one of the required_fields")
+            fields = {key: value for key, value in fields.items() if key in self.row_mapper}
+        return {f"{add_prefix or ''}{key}": self.attribute(key, value) for key, value in fields.items()}
 
     def attribute(self, key: str, value: Any) -> Row:
         """Return one value as DynamoDB takes it: of the type that `row_mapper` states, else of its own."""
@@ -268,7 +393,9 @@ class DynamoDbClient:
             return self._as_set(key, value, kind)
         return dict(attribute)
 
-    def dynamo_to_dict(self, dynamo_row: Mapping[str, Any], fetch_all_fields: bool | None = None) -> Row:
+    def dynamo_to_dict(
+        self, dynamo_row: Mapping[str, Any], fetch_all_fields: bool | None = None, strict: bool | None = None
+    ) -> Row:
         """Return an item of DynamoDB as a row: numbers as int or float, texts that hold a JSON object as dicts.
 
         Parameters:
@@ -277,7 +404,7 @@ class DynamoDbClient:
         Raises:
             ValueError: A field has another type than `row_mapper` states.
         """
-        names = dynamo_row if fetch_all_fields or not self.row_mapper else self.row_mapper
+        names = dynamo_row if _all_fields(fetch_all_fields, strict) or not self.row_mapper else self.row_mapper
         for key in names:
             kind = self.row_mapper.get(key)
             if kind and key in dynamo_row and kind not in dynamo_row[key]:
@@ -371,6 +498,20 @@ class DynamoDbClient:
             time.sleep(random.uniform(0, min(0.05 * 2**attempt, 5)))
         raise StoreUnavailable("dynamodb", "BatchWriteItem", "UnprocessedItems")
 
+    def _read_batch(self, table: str, request: Any, tries: int, first_wait_s: float) -> Iterator[Row]:
+        for attempt in range(tries):
+            answer: Any = self.dynamo_client.batch_get_item(RequestItems={table: request})
+            self.stats["dynamo_get_queries"] += 1
+            yield from answer["Responses"].get(table, ())
+            request = (answer.get("UnprocessedKeys") or {}).get(table)
+            if not request:
+                return
+            time.sleep(random.uniform(0, min(first_wait_s * 2**attempt, 5)))
+        raise StoreUnavailable("dynamodb", "BatchGetItem", "UnprocessedKeys")
+
+    def _described(self, table_name: str | None) -> Any:
+        return self.dynamo_client.describe_table(TableName=self._table(table_name))["Table"]
+
 
 class _Expression:
     """Names and values of one request. Every name gets a placeholder, so none can be a reserved word."""
@@ -447,6 +588,31 @@ class _Expression:
         if word.lower() in ("true", "false"):
             return TRUTHS[word.lower()]
         return Decimal(word) if NUMBER.fullmatch(word) else word
+
+
+def _all_fields(fetch_all_fields: bool | None, strict: bool | None) -> bool:
+    """Return whether fields that `row_mapper` does not name are read; sosw once asked for the opposite."""
+    return bool(fetch_all_fields) if fetch_all_fields is not None or strict is None else not strict
+
+
+def _keys_of(schema: Iterable[Mapping[str, Any]]) -> tuple[str, str | None]:
+    names = {key["KeyType"]: str(key["AttributeName"]) for key in schema}
+    return names["HASH"], names.get("RANGE")
+
+
+def _index_of(index: Mapping[str, Any], table: Mapping[str, Any]) -> Row:
+    hash_key, range_key = _keys_of(index["KeySchema"])
+    # A local index uses the capacity of its table.
+    units = index.get("ProvisionedThroughput") or table.get("ProvisionedThroughput") or {}
+    return {
+        "projection_type": index["Projection"]["ProjectionType"],
+        "hash_key": hash_key,
+        **({"range_key": range_key} if range_key else {}),
+        "provisioned_throughput": {
+            "write_capacity": int(units.get("WriteCapacityUnits", 0)),
+            "read_capacity": int(units.get("ReadCapacityUnits", 0)),
+        },
+    }
 
 
 def _number(key: str, value: Any) -> str:

@@ -187,3 +187,108 @@ def test_making_a_client_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even boto3's client is made before the first call."""
     monkeypatch.setattr(boto3, "client", None)
     assert DynamoDbClient({**CONFIG, "table_name": "abc", "skip_glue": True}).row_mapper["price"] == "N"
+
+
+# ---- what else sosw's class has
+
+
+def test_strict_is_the_opposite_of_all_fields(client: DynamoDbClient) -> None:
+    """The deprecated argument works in each reading call; where both are given, `fetch_all_fields` counts."""
+    client.put(row(1, price=2, other="x"))
+    whole, mapped = row(1, price=2, other="x"), row(1, price=2)
+    key = [row(1)]
+    for strict, expected in ((False, whole), (True, mapped), (None, mapped)):
+        assert client.get_by_query({"hash_col": "cat"}, strict=strict) == [expected]
+        assert client.get_by_scan(strict=strict) == [expected]
+        assert client.batch_get_items_one_table(key, strict=strict) == [expected]
+    assert client.get_by_query({"hash_col": "cat"}, strict=True, fetch_all_fields=True) == [whole]
+
+
+def test_rows_are_converted_with_a_prefix_and_without_strange_fields(client: DynamoDbClient) -> None:
+    """As values of an expression, and without what `row_mapper` does not name."""
+    assert client.dict_to_dynamo({"price": 1, "other": "x"}, add_prefix=":") == {
+        ":price": {"N": "1"},
+        ":other": {"S": "x"},
+    }
+    assert client.dict_to_dynamo({"price": 1, "other": "x"}, strict=True) == {"price": {"N": "1"}}
+    narrow = DynamoDbClient({"row_mapper": {}, "required_fields": ["hash_col"], "table_name": "t"})
+    with pytest.raises(ValueError, match="hash_col: expected its type in row_mapper"):
+        narrow.dict_to_dynamo({"hash_col": "cat"}, strict=True)
+
+
+def test_rows_are_written_and_deleted_together_or_not_at_all(client: DynamoDbClient) -> None:
+    """A transaction that cannot be made leaves everything as it was."""
+    client.put(row(1))
+    put, delete = client.make_put_transaction_item(row(2)), client.make_delete_transaction_item(row(1))
+    client.transact_write(put, delete)
+    assert client.get_by_query({"hash_col": "cat"}) == [row(2)]
+    taken = {"Put": client.build_put_query(row(2), overwrite_existing=False)}
+    with pytest.raises(ClientError, match="TransactionCanceled"):
+        client.transact_write(client.make_put_transaction_item(row(3)), taken)
+    assert client.get_by_query({"hash_col": "cat"}) == [row(2)]
+    assert client.stats["dynamo_transact_write_operations"] == 1
+
+
+def test_a_transaction_that_dynamodb_cannot_make_is_refused_before_anything_is_written(client: DynamoDbClient) -> None:
+    """More than it takes together would be two transactions; only puts and deletes are known."""
+    with pytest.raises(ValueError, match="at most 100 items together, got 101"):
+        client.transact_write(*(client.make_put_transaction_item(row(number)) for number in range(101)))
+    with pytest.raises(ValueError, match="one Put or Delete"):
+        client.transact_write({"Update": {}})
+    assert client.get_by_scan() == []
+
+
+def test_many_rows_are_read_by_their_keys(client: DynamoDbClient) -> None:
+    """More than one request takes; keys of no row are left out."""
+    client.batch_put([row(number, note=str(number)) for number in range(120)])
+    found = client.batch_get_items_one_table([row(number) for number in range(130)], consistent_read=True)
+    assert sorted(one["range_col"] for one in found) == list(range(120))
+
+
+def test_a_scan_can_be_read_page_by_page(client: DynamoDbClient) -> None:
+    """Pages are lists of rows; the filter is that of `get_by_scan`."""
+    client.batch_put([row(number, price=number % 2) for number in range(4)])
+    pages = list(client.get_by_scan_generator({"price": 1}))
+    assert sorted(one["range_col"] for page in pages for one in page) == [1, 3]
+
+
+def test_a_table_is_described(client: DynamoDbClient) -> None:
+    """Its keys, its indexes that can be read, and its capacity, which a table paid by request has none of."""
+    assert client.get_table_keys() == ("hash_col", "range_col")
+    assert client.get_table_indexes() == {}
+    assert client.get_capacity() is None
+
+
+def test_an_index_is_described() -> None:
+    """Names of its keys, what it holds, and its units a second; one that is being made is left out."""
+    with moto.mock_aws():
+        client = DynamoDbClient({"table_name": "indexed"})
+        key = [{"AttributeName": "a", "KeyType": "HASH"}]
+        units = {"ReadCapacityUnits": 3, "WriteCapacityUnits": 2}
+        client.dynamo_client.create_table(
+            TableName="indexed",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in "ab"],
+            KeySchema=key,
+            ProvisionedThroughput=units,
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_b",
+                    "KeySchema": [
+                        {"AttributeName": "b", "KeyType": "HASH"},
+                        {"AttributeName": "a", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                    "ProvisionedThroughput": units,
+                }
+            ],
+        )
+        assert client.get_table_keys() == ("a", None)
+        assert client.get_capacity() == {"read": 3, "write": 2}
+        assert client.get_table_indexes() == {
+            "by_b": {
+                "projection_type": "KEYS_ONLY",
+                "hash_key": "b",
+                "range_key": "a",
+                "provisioned_throughput": {"read_capacity": 3, "write_capacity": 2},
+            }
+        }

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import boto3
 import fakeredis
+import moto
 import pytest
 from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sosw_celery import clock
-from sosw_celery.core.model import Attempt, Hint
+from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.errors import ConfigError
+from sosw_celery.runs import WorkerRun
+from sosw_celery.stores.tables import Tables, definitions
 from sosw_celery.wiring import services_of
+from sosw_celery.worker import Worker
 
 
 def test_a_queue_without_messages_has_none() -> None:
@@ -63,3 +69,35 @@ def test_a_message_carries_no_time_limit() -> None:
         assert message.headers["id"] == "task.3"
         assert message.headers["timelimit"] == [None, None]
         message.ack()
+
+
+def test_a_labourer_posts_where_its_own_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in sosw: into the table of its `meta_handler_config`, though the section has none; written at the end."""
+
+    class Resize(Worker):
+        DEFAULT_CONFIG = {"meta_handler_config": {"dynamo_db_config": {"table_name": "resize_meta"}}}
+
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"resize": {}}}
+    services = services_of(app)
+    monkeypatch.setattr("sosw_celery.worker.services_of", lambda _: services)
+    with moto.mock_aws():
+        (meta,) = [one for one in definitions(Tables(meta="resize_meta")) if one["TableName"] == "resize_meta"]
+        client = boto3.client("dynamodb")
+        client.create_table(**meta)
+        worker = Resize()
+        worker._only_run = WorkerRun(Task("t1", "resize", greenfield=Decimal(1), created_at=Decimal(1), attempts=1))
+        assert worker.meta_handler
+        worker.meta_handler.post(action="resized", size=9)
+        services.flush_history()
+        (row,) = client.scan(TableName="resize_meta")["Items"]
+        assert (row["task_id"], row["action"], row["size"]) == ({"S": "t1"}, {"S": "resized"}, {"N": "9"})
+    assert not services.meta_handler  # the system keeps none
+
+
+def test_a_wrong_configuration_of_a_labourers_history_is_named() -> None:
+    """By its path, its value and what is expected, when the code asks for the history."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"resize": {}}}
+    with pytest.raises(ConfigError, match=r"meta_handler_config\.flush_s: expected .* got 0"):
+        services_of(app).meta_handler_of({"flush_s": 0})

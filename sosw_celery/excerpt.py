@@ -5,7 +5,7 @@ A job may be a gigabyte, and so nested that `repr` gives up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 __all__ = ["excerpt", "kind_of"]
@@ -14,12 +14,18 @@ SHOWN_VALUE_LENGTH = 80
 
 
 def excerpt(value: Any, length: int = SHOWN_VALUE_LENGTH) -> str:
-    """Return `repr(value)`, cut to `length` characters, in a time that does not depend on the size of the value."""
+    """Return `repr(value)`, cut to `length` characters, in a time that does not depend on the size of the value.
+
+    Raises nothing: where a value raises when it is asked what it holds, what it had told before that is all.
+    """
     text = ""
-    for piece in _pieces(value, length):
-        text += piece
-        if len(text) > length:
-            return f"{text[: length - 3]}..."
+    try:
+        for piece in _pieces(value, length):
+            text += piece
+            if len(text) > length:
+                return f"{text[: length - 3]}..."
+    except Exception:  # noqa: BLE001  # of a class of its own, whatever its `items` or `__iter__` raises
+        return f"{text}..."
     return text
 
 
@@ -47,11 +53,12 @@ def _pieces(value: Any, length: int) -> Iterator[str]:
             yield from _pieces(item, length)
         yield "}"
     elif isinstance(value, list):
-        yield "["
-        for position, item in enumerate(value):
-            yield ", " if position else ""
-            yield from _pieces(item, length)
-        yield "]"
+        yield from _listed("[", value, "]", length)
+    elif type(value) is tuple:
+        yield from _listed("(", value, ",)" if len(value) == 1 else ")", length)
+    elif type(value) in (set, frozenset) and value:
+        is_set = type(value) is set
+        yield from _listed("{" if is_set else "frozenset({", value, "}" if is_set else "})", length)
     elif type(value) is str:
         yield repr(value[:length])
     elif type(value) is int and value.bit_length() > 8 * length:
@@ -61,3 +68,11 @@ def _pieces(value: Any, length: int) -> Iterator[str]:
             yield repr(value)
         except Exception:  # noqa: BLE001  # whatever __repr__ raises
             yield f"<{type(value).__name__}>"
+
+
+def _listed(start: str, values: Iterable[Any], end: str, length: int) -> Iterator[str]:
+    yield start
+    for position, item in enumerate(values):
+        yield ", " if position else ""
+        yield from _pieces(item, length)
+    yield end

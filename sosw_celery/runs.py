@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from sosw_celery.core.model import Task
 from sosw_celery.core.siblings import DEPTH, Sibling
-from sosw_celery.services.attempts import Outcome, Run
+from sosw_celery.services.attempts import Run
 
 __all__ = ["DirectRun", "Lasting", "WorkerRun", "forget_run", "keep_run", "run_of"]
 
@@ -46,10 +46,6 @@ class WorkerRun(Run):
         event = self.event()
         added = {key for key in event.keys() - own.keys() if payload.get(key) == event[key]}
         return {key: value for key, value in payload.items() if key not in added}
-
-    def outcome_with(self, stats: Mapping[str, Any], returned: object = None) -> Outcome:
-        """Return what the run leaves on its row, with these stats instead of its own alone."""
-        return replace(self.outcome(returned), stats=dict(stats))
 
 
 class DirectRun(WorkerRun):

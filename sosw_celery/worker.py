@@ -460,8 +460,8 @@ class Worker(Processor, CeleryTask):
             stats = self.get_stats()
         except Exception:
             logger.exception("get_stats failed, the run's own stats are kept", extra={"holder": run.attempt.holder})
-            stats = run.stats
-        return run.outcome_with(stats, returned)
+            return run.outcome(returned)
+        return run.outcome(returned, stats)
 
     def end_run(self, run: WorkerRun, *, completed: bool) -> None:
         """Let go of a run whose body has ended, and keep what the next one begins with."""

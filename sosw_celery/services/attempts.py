@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from sosw_celery.clock import Clock, steady
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
-from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable, TransitionRefused
+from sosw_celery.core.storable import TooLarge, entries, storable_entries, text_of, type_name
+from sosw_celery.errors import ContentRefused, RetryLater, StoreError, StoreUnavailable, TransitionRefused
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.slots import Confirmation, Released, Slots
 from sosw_celery.stores.task_table import Failure, TaskTable
@@ -27,8 +28,15 @@ T = TypeVar("T")
 
 #: Bytes of an error's text that are kept on the row.
 ERROR_BYTES = 2048
-#: Bytes of stats and results that are kept on the row: with the payload it has to stay under DynamoDB's 400 KB.
+#: Bytes of stats and results that are kept on the row, as DynamoDB counts them.
 OUTCOME_BYTES = 200_000
+#: Bytes of them that are looked at, to tell how large they are.
+LOOKED_AT_BYTES = 1_000_000
+#: Bytes that DynamoDB takes of a row, and those of them that are left to what the ends of its attempts and the archive
+#: add to it: times, counts, the last error, the status.
+ROW_BYTES, END_BYTES = 400 * 1024, 6 * 1024
+#: Says that stats and results were left out, and why.
+DROPPED = "result_dropped"
 
 
 @dataclass
@@ -58,32 +66,89 @@ class Run:
         ids = {"task_id": self.task.task_id, "labourer_id": self.task.labourer_id, "job_id": self.task.job_id}
         return {**ids, "attempts": self.task.attempts, **payload}
 
-    def outcome(self, returned: object = None) -> Outcome:
-        """Return the stats and results so far, with what the code returned: a dict's entries, else as `value`."""
-        extra = returned if isinstance(returned, Mapping) else {} if returned is None else {"value": returned}
-        return Outcome(stats=dict(self.stats), result={**self.result, **extra})
+    def outcome(self, returned: object = None, stats: object = None) -> Outcome:
+        """Return the stats and results so far, with what the code returned: a dict's entries, else as `value`.
+
+        Raises nothing, whatever they are.
+
+        Parameters:
+            stats: Instead of those of the run.
+        """
+        own = entries(self.stats if stats is None else stats, "stats")
+        result = entries(self.result, "result")
+        if returned is not None:
+            result |= entries(returned, "value")
+        return Outcome(own, result, room_beside(self.task))
 
 
-@dataclass(frozen=True)
 class Outcome:
-    """What an attempt leaves on its row: each stat as `stat_NAME`, each result as `result_NAME`."""
+    """What an attempt leaves on its row: each stat as `stat_NAME`, each result as `result_NAME`.
 
-    stats: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
+    Made storable here, once, when the body ends: what its code does to the values after that changes nothing. Results
+    that there is no room for are replaced by a word about that, and so are stats.
 
-    def attributes(self) -> dict[str, Any]:
-        """Return the attributes of the row; results too large for it are replaced by a word about their size."""
-        attributes = {f"stat_{name}": value for name, value in self.stats.items()}
-        attributes |= {f"result_{name}": value for name, value in self.result.items()}
-        size = len(json.dumps(attributes, default=str))
-        if size <= OUTCOME_BYTES:
-            return attributes
-        return {"result_dropped": f"{size} bytes of stats and results exceed the {OUTCOME_BYTES} that a row can keep"}
+    Parameters:
+        stats, result: Of any keys and values.
+        room: Bytes that the row has left for them.
+    """
+
+    def __init__(
+        self, stats: Mapping[Any, Any] | None = None, result: Mapping[Any, Any] | None = None, room: int = OUTCOME_BYTES
+    ) -> None:
+        self._attributes = _attributes(stats or {}, result or {}, min(room, OUTCOME_BYTES))
+
+    @staticmethod
+    def of(attributes: Mapping[str, Any]) -> Outcome:
+        """Return the outcome of attributes that are what a table can keep."""
+        outcome = Outcome()
+        outcome._attributes = dict(attributes)
+        return outcome
+
+    def __repr__(self) -> str:
+        return f"Outcome({sorted(self._attributes)})"  # without what they say, which is their author's
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the attributes of the row, as a table can keep them."""
+        return self._attributes
+
+    def dropped(self, why: str) -> Outcome:
+        """Return a word about this outcome instead of it."""
+        return Outcome.of({DROPPED: f"stats and results are left out: {why}"} if self._attributes else {})
+
+
+def _attributes(stats: Mapping[Any, Any], result: Mapping[Any, Any], room: int) -> dict[str, Any]:
+    kept, size = _sized(stats, "stat_")
+    if size > room:
+        return {DROPPED: f"{size} bytes of stats, and the results, exceed the {room} that the row has left"}
+    room -= size
+    found, size = _sized(result, "result_")
+    if size > room:
+        return kept | {DROPPED: f"{size} bytes of results exceed the {room} that the row has left"}
+    return kept | found
+
+
+def _sized(found: Mapping[Any, Any], prefix: str) -> tuple[dict[str, Any], int]:
+    """Return entries as attributes, and their size; of those that are far too large no more is looked at."""
+    try:
+        made, left = storable_entries(found, prefix, LOOKED_AT_BYTES)
+    except TooLarge:
+        return {}, LOOKED_AT_BYTES
+    return made, LOOKED_AT_BYTES - left
+
+
+def room_beside(task: Task) -> int:
+    """Return the bytes that the row of a running task leaves to stats and results."""
+    own = (task.task_id, task.labourer_id, task.job_id, task.arn, task.payload)
+    left = ROW_BYTES - END_BYTES - sum(len(text.encode("utf-8", "replace")) for text in own)
+    try:
+        return storable_entries(task.extra, "", left)[1]
+    except TooLarge:
+        return 0
 
 
 def describe(error: BaseException | str) -> str:
-    """Return the type and message of an error, cut to what a row keeps."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    """Return the type and message of an error, cut to what a row keeps. Raises nothing, whatever its `__str__` does."""
+    text = error if isinstance(error, str) else f"{type_name(error)}: {text_of(error)}"
     return text.encode("utf-8", "replace")[:ERROR_BYTES].decode("utf-8", "ignore")
 
 
@@ -285,7 +350,12 @@ class Attempts:
 
     def _close(self, attempt: Attempt, outcome: Outcome) -> None:
         try:
-            self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
+            try:
+                self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
+            except ContentRefused as refusal:
+                logger.warning("closed without stats and results: %s", refusal, extra={"holder": attempt.holder})
+                lighter = outcome.dropped(str(refusal))
+                self._task_table.complete(attempt, now=self._clock(), outcome=lighter.attributes())
         except TransitionRefused as refused:
             logger.info("close refused: %s", refused)
 

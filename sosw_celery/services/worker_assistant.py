@@ -12,6 +12,7 @@ from sosw_celery.errors import RetryLater, SoswError, TransitionRefused
 from sosw_celery.excerpt import kind_of
 from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.siblings import Siblings
+from sosw_celery.stores.items import attributes_of_text, attributes_text
 
 __all__ = ["InvalidAction", "WorkerAssistant", "closing_message"]
 
@@ -48,8 +49,7 @@ def closing_message(
         "task_id": attempt.task_id,
         "labourer_id": attempt.labourer_id,
         "attempt": attempt.number,
-        "stats": dict(outcome.stats),
-        "result": dict(outcome.result),
+        "outcome": attributes_text(outcome.attributes()),
         "error": error,
         "delay_s": delay_s,
         "job_id": job_id,
@@ -65,6 +65,9 @@ class WorkerAssistant:
     | --- | --- | --- |
     | `mark_task_as_completed` | `labourer_id`, `task_id`, `attempt` | `stats`, `result`, `siblings`, `keep_slot` |
     | `mark_task_as_failed` | `labourer_id`, `task_id`, `attempt` | `stats`, `result`, `siblings`, `error`, `delay_s` |
+
+    Our workers send `outcome` instead of `stats` and `result`: the attributes of the row as the JSON of DynamoDB in one
+    text, which says all that a table can keep, and which no reader of the message takes for anything else.
 
     Source: the Lambda of this name in sosw; its actions have the same names.
     """
@@ -95,7 +98,7 @@ class WorkerAssistant:
             task_id=_parameter(message, "task_id", str),
             number=_parameter(message, "attempt", int),
         )
-        outcome = Outcome(stats=_mapping(message, "stats"), result=_mapping(message, "result"))
+        outcome = _outcome(message)
         self._spawn(attempt, message)
         action(attempt, outcome, message)
 
@@ -134,6 +137,19 @@ def _parameter(message: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind) or not value or isinstance(value, bool):
         raise InvalidAction(f"{name}: expected {'a text' if kind is str else 'a whole number'}, got {kind_of(value)}")
     return value
+
+
+def _outcome(message: Mapping[str, Any]) -> Outcome:
+    """Return what the attempt leaves: as our workers write it, or as `stats` and `result` of whoever else sends."""
+    text, stats, result = message.get("outcome"), _mapping(message, "stats"), _mapping(message, "result")
+    if text is None:
+        return Outcome(stats, result)
+    if not isinstance(text, str):
+        raise InvalidAction(f"outcome: expected a text, got {kind_of(text)}")
+    try:
+        return Outcome.of(attributes_of_text(text))
+    except ValueError as problem:
+        raise InvalidAction(f"outcome: {problem}") from problem
 
 
 def _mapping(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -6,27 +6,29 @@ whoever comes second is refused. Numbers travel as exact decimals.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
-from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import Binary, TypeDeserializer
 
 from sosw_celery.core.job_plan import LONGEST_JOB_ID
 from sosw_celery.core.model import Attempt, Task
+from sosw_celery.core.storable import DIGITS, as_number, sayable, storable
 from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.exact import EXACT
-from sosw_celery.excerpt import excerpt
 from sosw_celery.stores.item_size import MOST_BYTES, fitted, size_of
 from sosw_celery.stores.tables import Tables
 
 __all__ = [
     "archive_row",
+    "attribute_of",
     "bare_row",
     "claim_request",
     "close_request",
@@ -42,7 +44,6 @@ __all__ = [
     "retry_row",
     "running_query",
     "status_key",
-    "storable",
     "to_item",
     "typed_attribute",
 ]
@@ -65,17 +66,8 @@ LONGEST_REASON = 2048
 #: Field of a claimed row: who claimed it, unique for each claim.
 CLAIMED_BY = "claimed_by"
 
-#: Magnitudes between which DynamoDB keeps a float.
-SMALLEST, LARGEST = 1e-129, 1e125
 #: Below any number of a queue, also of rows that somebody changed by hand.
 LOWEST = Decimal(-(10**38 - 1))
-#: DynamoDB keeps 38 significant digits.
-_DIGITS = 38
-_LARGEST_INTEGER = 10**_DIGITS - 1
-#: DynamoDB allows 32 levels of lists and maps in each other; what is in the last of them has to be plain.
-DEEPEST = 31
-#: Characters that are kept of a value that cannot be kept as what it is.
-LONGEST_EXCERPT = 300
 #: Stats and results that one write sets as attributes of their own, since DynamoDB limits the length of its expression,
 #: and bytes of their names. All others are kept together, in the map `MORE`.
 MOST_ATTRIBUTES, LONGEST_NAME = 200, 255
@@ -92,10 +84,9 @@ class _Deserializer(TypeDeserializer):
     """boto3's, for each number that DynamoDB holds: its own refuses 1E+38, which reads as 39 digits."""
 
     def _deserialize_n(self, value: str) -> Decimal:
-        return Decimal(value)
+        return EXACT.create_decimal(value)
 
 
-_serialize = TypeSerializer().serialize
 _deserialize: Callable[[Any], Any] = _Deserializer().deserialize
 
 
@@ -104,121 +95,119 @@ def number(value: Decimal | int) -> dict[str, str]:
     return {"N": format(value, "f") if isinstance(value, Decimal) else str(value)}
 
 
-def value_to_attribute(value: object, depth: int = 1) -> Item:
-    """Return a stat or result of a worker as an attribute; what DynamoDB cannot hold becomes text.
+def value_to_attribute(value: object) -> Item:
+    """Return any value as an attribute, in the form of `core/storable.py`: recording it fails neither for its type nor
+    for its size."""
+    return attribute_of(storable(value))
 
-    Floats keep the digits that Python shows; NaN, infinities and numbers of more than 38 digits are kept as text, as
-    are objects of other types, and the beginning of what is nested more deeply than DynamoDB allows. A set of texts, of
-    numbers or of bytes stays one, any other becomes a list. Texts that UTF-8 cannot say (a file's name may be one) are
-    kept with escapes. So recording a result never fails for its type.
 
-    Parameters:
-        depth: Of the value, among the lists and dicts around it; 1 for an attribute's own.
-    """
+def attribute_of(value: Any) -> Item:
+    """Return a storable value, or one that was read from a table, as an attribute; any other as storable."""
     if isinstance(value, str):
-        return {"S": storable(value)}
-    if value is None or isinstance(value, (bool, bytes, bytearray, Binary)):
-        return dict(_serialize(value))
-    if isinstance(value, float):
-        return number(Decimal(repr(float(value)))) if SMALLEST < abs(value) < LARGEST else _zero_or_text(value)
-    if isinstance(value, int):
-        return number(value) if abs(value) <= _LARGEST_INTEGER else {"S": excerpt(value, LONGEST_EXCERPT)}
-    if isinstance(value, Decimal):
-        return _decimal_to_attribute(value)
-    if depth > DEEPEST:
-        return {"S": storable(excerpt(value, LONGEST_EXCERPT))}
+        return {"S": value}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, (int, Decimal)):
+        return number(value)
+    if isinstance(value, (bytes, Binary)):
+        return {"B": bytes(value)}  # type: ignore[arg-type]  # the stubs lack Binary.__bytes__
     if isinstance(value, Mapping):
-        return {"M": {_text(key): value_to_attribute(inner, depth + 1) for key, inner in value.items()}}
-    if isinstance(value, AbstractSet) and (together := _as_set(value)):
-        return together
-    if isinstance(value, (list, tuple, AbstractSet)):
-        return {"L": [value_to_attribute(inner, depth + 1) for inner in value]}
-    return {"S": _text(value)}
-
-
-def storable(text: str) -> str:
-    """Return a text as DynamoDB can keep it: half of a surrogate pair, which UTF-8 cannot say, as an escape."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return str(text)
-
-
-def _text(value: object) -> str:
-    try:
-        return storable(str(value))
-    except Exception as problem:  # noqa: BLE001  # whatever __str__ raises; Python, for integers of 4,301 digits
-        return f"<{type(value).__name__} without a text: {type(problem).__name__}>"
-
-
-def _decimal_to_attribute(value: Decimal) -> Item:
-    if not value.is_finite():
-        return {"S": str(value)}
-    digits, magnitude = len(value.as_tuple().digits), value.adjusted()
-    fits = digits <= _DIGITS and (not value or -129 < magnitude < 125)
-    return number(value if value else Decimal(0)) if fits else {"S": str(value)}
+        return {"M": {key: attribute_of(inner) for key, inner in value.items()}}
+    if isinstance(value, AbstractSet):
+        return _set_attribute(value) or {"L": [attribute_of(inner) for inner in value]}
+    if isinstance(value, (list, tuple)):
+        return {"L": [attribute_of(inner) for inner in value]}
+    return value_to_attribute(value)
 
 
 def typed_attribute(value: object, kind: str | None) -> Item:
-    """Return a value as an attribute of the type that `row_mapper` states for its field, where it can be one.
+    """Return any value as an attribute of the type that `row_mapper` states for its field, where it can be one.
 
     Texts of numbers become numbers, "true" and "false" booleans, and any value text (JSON, if it is a dict or a list).
     A value that cannot have the type keeps its own: a close is never refused for it.
     """
-    own = value_to_attribute(value)
+    return _typed(storable(value), kind)
+
+
+def _typed(value: Any, kind: str | None) -> Item:
+    """Do as `typed_attribute` with a storable value, or one that was read from a table."""
+    own = attribute_of(value)
     if kind is None or kind in own:
         return own
     if kind == "S":
-        is_nested = isinstance(value, (Mapping, list, tuple))
-        return own if "B" in own else {"S": _json_text(value) if is_nested else _text(value)}
+        is_nested = isinstance(value, (Mapping, list, AbstractSet))
+        return own if "B" in own else {"S": _json_text(value) if is_nested else str(value)}
     if kind == "N":
-        return _as_number(value) or own
+        found = int(value) if isinstance(value, bool) else as_number(value)
+        return own if found is None else number(found)
     if kind == "BOOL":
-        word = _text(value).lower()
+        word = str(value).lower()
         return {"BOOL": _WORDS[word]} if word in _WORDS else own
-    if kind in ("SS", "NS", "BS") and "L" in own:
-        together = _as_set(value) if isinstance(value, Iterable) else None
+    if kind in ("SS", "NS", "BS") and isinstance(value, list):
+        together = _set_attribute(value)
         return together if together and kind in together else own
     if kind == "L" and isinstance(value, AbstractSet):
-        return {"L": [value_to_attribute(inner) for inner in value]}
+        return attribute_of(list(value))
     return own
 
 
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def _json_text(value: object) -> str:
-    try:
-        return json.dumps(value, default=str)
-    except Exception:  # noqa: BLE001  # keys of other types, circles, too deep, whatever __str__ raises
-        return storable(excerpt(value, LONGEST_EXCERPT))
-
-
-def _as_number(value: object) -> Item | None:
-    if not isinstance(value, (str, bool)):
-        return None
-    try:
-        attribute = value_to_attribute(EXACT.create_decimal(int(value) if isinstance(value, bool) else value.strip()))
-    except InvalidOperation:
-        return None
-    return attribute if "N" in attribute else None
-
-
-def _as_set(values: Iterable[Any]) -> Item | None:
-    """Return values as a set of DynamoDB; None when there is none, or they are not all texts, numbers or bytes."""
-    attributes = [value_to_attribute(value) for value in values]
-    kinds = {kind for attribute in attributes for kind in attribute}
+def _set_attribute(values: Collection[Any]) -> Item | None:
+    """Return storable values as a set of a table; None when there is none, or they are not of one kind."""
+    kinds = {kind for value in values for kind in attribute_of(value)}
     if len(kinds) != 1 or not kinds <= {"S", "N", "B"}:
         return None
-    kind = kinds.pop()
-    if kind == "S" and not all(isinstance(value, str) for value in values):
-        return None
-    return {f"{kind}S": list({attribute[kind]: None for attribute in attributes})}
+    (kind,) = kinds
+    return {f"{kind}S": [attribute_of(value)[kind] for value in dict.fromkeys(values)]}
 
 
-def _zero_or_text(value: float) -> Item:
-    return {"N": "0"} if value == 0 else {"S": repr(value)}
+def _json_text(value: Any) -> str:
+    return json.dumps(value, default=_json_value)
+
+
+def _json_value(value: Any) -> Any:
+    """Return what stands in JSON for a storable value that it has none for."""
+    if isinstance(value, Decimal):
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
+    return list(value) if isinstance(value, AbstractSet) else str(value)
+
+
+def attributes_text(attributes: Mapping[str, Any]) -> str:
+    """Return storable attributes as a JSON text that loses nothing of them: what DynamoDB's JSON would be."""
+    return json.dumps(
+        {name: attribute_of(value) for name, value in attributes.items()},
+        default=lambda binary: base64.b64encode(binary).decode(),
+    )
+
+
+def attributes_of_text(text: str) -> dict[str, Any]:
+    """Return the attributes that `attributes_text` made a text of.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    try:
+        return {name: _plain(_with_bytes(attribute)) for name, attribute in json.loads(text).items()}
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as problem:
+        raise ValueError(f"expected the attributes of an item as a JSON text ({type(problem).__name__})") from problem
+
+
+def _with_bytes(attribute: Any) -> Item:
+    """Return an attribute as it came in JSON, with its bytes."""
+    ((kind, value),) = attribute.items()
+    if kind == "B":
+        value = base64.b64decode(value, validate=True)
+    elif kind == "BS":
+        value = [base64.b64decode(part, validate=True) for part in value]
+    elif kind == "L":
+        value = [_with_bytes(inner) for inner in value]
+    elif kind == "M":
+        value = {name: _with_bytes(inner) for name, inner in value.items()}
+    return {kind: value}
 
 
 def to_item(task: Task, tables: Tables) -> Item:
@@ -230,7 +219,7 @@ def to_item(task: Task, tables: Tables) -> Item:
     if task.failed_attempts:
         item[f("failed_attempts")] = number(task.failed_attempts)
     for name, value in task.extra.items():
-        item[storable(name)] = typed_attribute(value, tables.row_mapper.get(name))
+        item[sayable(name)] = _typed(value, tables.row_mapper.get(name))
     return item
 
 
@@ -306,7 +295,7 @@ def _plain(attribute: Item) -> Any:
     if "S" in attribute:
         return attribute["S"]
     value = _deserialize(attribute)
-    is_whole = isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == EXACT.to_integral_value(value)
+    is_whole = isinstance(value, Decimal) and value.adjusted() < DIGITS and value == EXACT.to_integral_value(value)
     return int(value) if is_whole else value
 
 
@@ -481,7 +470,7 @@ def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = {}
     more: dict[str, Any] = {}
     for name, value in outcome.items():
-        stored = storable(name)
+        stored = sayable(name)
         fits = len(own) < MOST_ATTRIBUTES and len(stored.encode()) <= LONGEST_NAME
         (own if fits else more)[stored] = value
     if more and MORE in own:
@@ -597,7 +586,10 @@ def fitted_retry_row(failed: Task, tables: Tables) -> Item | None:
     None where its own fields do not fit, and so it cannot wait.
     """
     row = to_item(failed, tables)
-    fitting = fitted(row, keep={*map(tables.field, (*_TEXTS, *_NUMBERS, *_COUNTS))})
+    own = {*map(tables.field, (*_TEXTS, *_NUMBERS, *_COUNTS)), "last_error", CLAIMED_BY}
+    # What failed attempts leave has half of the room: the other half is for the end of the next one.
+    room = (MOST_BYTES + size_of({name: value for name, value in row.items() if name in own})) // 2
+    fitting = fitted(row, keep=own, room=room)
     return fitting if size_of(fitting) <= MOST_BYTES else None
 
 

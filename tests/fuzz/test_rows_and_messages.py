@@ -223,17 +223,34 @@ RESULTS = st.dictionaries(WORD, HOSTILE | UNSAYABLE, max_size=5)
 
 
 @slow
-@given(results=RESULTS, many=st.sampled_from([0, 0, 0, 199, 200, 201, 1500]))
-def test_any_result_can_be_recorded(task_table: TaskTable, results: dict[str, Any], many: int) -> None:
-    """Closing never fails for what a worker has found: the real engine takes every result, of any type and number."""
+@given(results=RESULTS, many=st.sampled_from([0, 0, 0, 199, 200, 201, 1500]), by_message=st.booleans())
+def test_any_result_can_be_recorded(
+    task_table: TaskTable, assistant: WorkerAssistant, results: dict[str, Any], many: int, by_message: bool
+) -> None:
+    """Closing never fails for what a worker has found: the real engine takes every result, of any type and number.
+
+    Directly, and by a message to the assistant, which JSON carries.
+    """
     counted("results of workers")
     attempt = running(task_table)
-    outcome = {f"result_{name}": value for name, value in results.items()}
-    outcome |= {f"stat_{number}": number for number in range(many)}
-    task_table.complete(attempt, now=NOW, outcome=outcome)
+    outcome = Outcome({number: number for number in range(many)}, results)
+    if by_message:
+        assistant.handle(json.loads(json.dumps(closing_message("mark_task_as_completed", attempt, outcome))))
+    else:
+        task_table.complete(attempt, now=NOW, outcome=outcome.attributes())
     closed = task_table.find(attempt.task_id).task
     assert closed.completed_at == NOW
-    assert len(closed.extra) >= min(1, len(outcome))
+    assert len(closed.extra) >= min(1, len(outcome.attributes()))
+
+
+@slow
+@given(results=RESULTS)
+def test_any_raw_result_can_be_recorded(task_table: TaskTable, results: dict[str, Any]) -> None:
+    """Nor does a close fail for what was not made storable before: what becomes an attribute is."""
+    counted("results of workers")
+    attempt = running(task_table)
+    task_table.complete(attempt, now=NOW, outcome={f"result_{name}": value for name, value in results.items()})
+    assert task_table.find(attempt.task_id).task.completed_at == NOW
 
 
 @quick

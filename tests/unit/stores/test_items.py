@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +14,14 @@ from hypothesis import strategies as st
 from sosw_celery.core.model import Attempt, Task
 from sosw_celery.core.task_fields import ALWAYS_SET, FIELD_TYPES
 from sosw_celery.errors import InvalidJob, ItemCorrupt
+from sosw_celery.stores.item_size import MOST_BYTES, size_of
 from sosw_celery.stores.items import (
+    attributes_of_text,
+    attributes_text,
     claim_statement,
     close_request,
     close_statement,
+    fitted_retry_row,
     from_item,
     new_item,
     to_item,
@@ -228,3 +234,35 @@ def test_a_statement_names_the_table_and_the_fields_as_they_are_called() -> None
         ),
         "Parameters": [{"N": "5"}, {"N": "1"}, {"S": "task"}, {"N": "2"}, {"N": "3"}],
     }
+
+
+def test_what_failed_attempts_leave_has_half_of_the_room() -> None:
+    """The other half is for the end of the next attempt; the largest of it goes first, and the row says which."""
+    payload = json.dumps("x" * 300_000)
+    extra = {
+        "claimed_by": "node/1",
+        "result_large": "y" * 80_000,
+        "result_small": "z" * 9_000,
+        "last_error": "e" * 2000,
+    }
+    task = Task("task-7", "resize", Decimal(1), Decimal(1), payload, attempts=1, extra=extra)
+    row = fitted_retry_row(task, Tables())
+    assert row is not None
+    assert row["result_small"] == {"S": "z" * 9_000}
+    assert "result_large" not in row
+    assert row["dropped_attributes"]["S"].startswith("result_large (80012 bytes)")
+    assert {"claimed_by", "last_error", "payload"} <= row.keys()
+    free = MOST_BYTES - size_of(row)
+    assert free > 50_000
+    small = fitted_retry_row(replace(task, payload="{}"), Tables())
+    assert small is not None
+    assert small["result_large"] == {"S": "y" * 80_000}
+
+
+def test_attributes_survive_a_json_text() -> None:
+    """Bytes and sets too, in each other; a text of something else is refused as that."""
+    attributes = {"result_a": [b"x", {"b": {b"y", b"z"}}], "stat_n": Decimal("1.50"), "stat_m": {"a"}, "e": None}
+    assert attributes_of_text(attributes_text(attributes)) == attributes
+    for text in ("", "5", "[]", '{"a": 5}', '{"a": {}}', '{"a": {"N": "x"}}', '{"a": {"B": "?"}}', '{"a": {"X": 1}}'):
+        with pytest.raises(ValueError, match="expected the attributes of an item as a JSON text"):
+            attributes_of_text(text)

@@ -51,9 +51,11 @@ app.steps["worker"].update(
 
 scheduler: Task[..., Any] = scheduler_of(app)
 
+# Keyword arguments that a task does not know are a later version's, and passed over.
+
 
 @app.task(name=DISPATCH)
-def dispatch(labourer_id: str, wake: int | None = None) -> None:
+def dispatch(labourer_id: str, wake: int | None = None, **_: Any) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
     services = services_of(app)
     services.ecology.refresh([labourer_id])
@@ -63,7 +65,7 @@ def dispatch(labourer_id: str, wake: int | None = None) -> None:
 
 
 @app.task(name=DISPATCH_ALL)
-def dispatch_all() -> None:
+def dispatch_all(**_: Any) -> None:
     """Have a dispatch made for every labourer that needs one, in case a message was lost."""
     services = services_of(app)
     with each_by_itself("safety net") as steps:
@@ -74,25 +76,25 @@ def dispatch_all() -> None:
 
 
 @app.task(name=SWEEP)
-def sweep(labourer_id: str, thorough: bool = False) -> None:
+def sweep(labourer_id: str, thorough: bool = False, **_: Any) -> None:
     """Bring a labourer's retries back, end its lost tasks and archive its completed ones."""
     services_of(app).scavenger.sweep(labourer_id, thorough=thorough)
 
 
 @app.task(name=SWEEP_ALL)
-def sweep_all(thorough: bool = False) -> None:
+def sweep_all(thorough: bool = False, **_: Any) -> None:
     """Have every labourer swept that has something to do."""
     services_of(app).scavenger.look(thorough=thorough)
 
 
 @app.task(name=SWEEP_JOBS)
-def sweep_jobs() -> None:
+def sweep_jobs(**_: Any) -> None:
     """Finish jobs whose tasks are closed, and have unfinished ones gone on with."""
     services_of(app).scavenger.sweep_jobs()
 
 
 @app.task(name=TELL_OF_DEAD, time_limit=TELL_LIMIT_S)
-def tell_of_dead() -> None:
+def tell_of_dead(**_: Any) -> None:
     """Tell those who want to know of the tasks that died since the last notice."""
     services_of(app).notices.tell()
 
@@ -106,6 +108,6 @@ def tell_of_dead() -> None:
     # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
     store_errors_even_if_ignored=True,
 )
-def worker_assistant(message: dict[str, Any]) -> None:
+def worker_assistant(message: dict[str, Any], **_: Any) -> None:
     """Close an attempt for a worker that could not do so itself."""
     services_of(app).worker_assistant.handle(message)

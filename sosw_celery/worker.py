@@ -47,13 +47,14 @@ from sosw_celery.core.model import Hint
 from sosw_celery.core.names import check_labourer_name
 from sosw_celery.core.siblings import Sibling, next_depth
 from sosw_celery.delays import Delay
-from sosw_celery.errors import RetryLater, StoreUnavailable
+from sosw_celery.errors import ConfigError, RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
 from sosw_celery.processor import Processor, call_arguments, counters
 from sosw_celery.runs import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
 from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.meta_handler import OwnMeta
+from sosw_celery.task_options import check_task_options
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ class Worker(Processor, CeleryTask):
     """Base class of labourers, for functions and for classes with `__call__`. See the module's text."""
 
     abstract = True
-    acks_late = True
-    ignore_result = True
-    reject_on_worker_lost = False
+    # What `task_options.OURS` says of them.
+    acks_late = ignore_result = typing = True
+    acks_on_failure = acks_on_timeout = acks_on_failure_or_timeout = True
+    reject_on_worker_lost = retry_on_worker_lost = False
     #: A wanted retry is logged in one line, without a traceback.
     throws = (RetryLater,)
 
@@ -127,6 +129,19 @@ class Worker(Processor, CeleryTask):
         task = cast(Worker, sosw_app.tasks[name])
         task.default_custom_config = custom_config or {}
         return task
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Refuse options of Celery's that would have no effect, also those of `task_annotations`; see `task_options`.
+
+        Raises:
+            ConfigError: One is stated; the labourer is not registered.
+        """
+        try:
+            check_task_options(cls, Worker, app)
+        except ConfigError:
+            app.tasks.pop(cls.name, None)
+            raise
 
     @classmethod
     def _register(cls) -> None:

@@ -16,7 +16,6 @@ from tests.integration.cluster import Cluster, most_at_once
 LABOURERS = {
     "note": {"max_simultaneous_invocations": 3, "duration": 3, "cooldown": 1, "retry_backoff": 0.1},
     "count": {"max_simultaneous_invocations": 2, "duration": 30, "retry_backoff": 0.1},
-    "again": {"retry_backoff": 60},
 }
 #: Short leases, so that a lost attempt is noticed within the test.
 SHORT = {"lease_s": 3, "renew_s": 0.5, "settle_s": 1, "max_attempts": 3}
@@ -88,18 +87,6 @@ def test_celerys_retry_goes_through_the_table(cluster: Cluster) -> None:
     assert (summary.tasks, summary.completed) == (1, 1)
     (task,) = cluster.closed("count")
     assert (task.attempts, task.extra["last_error"]) == (2, "RetryLater: ValueError: once more; again in 0.05 s")
-
-
-@pytest.mark.slow
-def test_celerys_autoretry_goes_through_the_table(cluster: Cluster) -> None:
-    """`autoretry_for` with its `retry_kwargs` makes the task's next attempt, at the time that it chose."""
-    cluster.worker("again", "-c", "2")
-    summary = cluster.ended(cluster.submit(job("again", {"one": {"manner": "raise"}})))
-    assert (summary.tasks, summary.completed) == (1, 1)
-    (task,) = cluster.closed("again")
-    expected = "RetryLater: ValueError: as the event says; again in 0.05 s"
-    assert (task.attempts, task.extra["last_error"]) == (2, expected)
-    assert len(cluster.spans()) == 2
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ default. What may not be missing is told as before.
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,10 +19,12 @@ import fakeredis
 import pytest
 from moto import mock_aws
 
+from sosw_celery import app, tasks
 from sosw_celery.cli.health import _row
 from sosw_celery.core.job_plan import Envelope
 from sosw_celery.core.liveness import Pulse
 from sosw_celery.core.model import DEPTH, Attempt, Hint, Task
+from sosw_celery.core.names import QUEUES, SCHEDULER
 from sosw_celery.core.siblings import Sibling
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.worker_assistant import COMPLETED, WorkerAssistant, closing_message
@@ -162,6 +165,14 @@ def test_an_optional_key_that_is_missing_has_its_default(door: str, key: str) ->
     """An earlier version says less, and a later one may say it otherwise."""
     written, read, defaults = DOORS[door]
     assert read({name: value for name, value in written.items() if name != key}) == defaults[key]
+
+
+@pytest.mark.parametrize("name", [name for name in QUEUES if name != SCHEDULER])
+def test_a_message_of_the_system_may_say_more(name: str) -> None:
+    """In keyword arguments; that of the Scheduler has its one argument, and is strict with users."""
+    assert tasks.__all__
+    parameters = inspect.signature(app.tasks[name].run).parameters.values()
+    assert [one.kind for one in parameters][-1] is inspect.Parameter.VAR_KEYWORD
 
 
 # ---- rows and items

@@ -50,14 +50,6 @@ def note(event: dict[str, Any]) -> dict[str, Any]:
     return {"doubled": [2 * value for value in event.get("values", []) if isinstance(value, int)]}
 
 
-@app.task(base=Worker, name="again", autoretry_for=(ValueError,), retry_kwargs={"countdown": 0.05})
-def again(event: dict[str, Any]) -> None:
-    """A labourer that leaves its retries to Celery's `autoretry_for`."""
-    record("start", event)
-    misbehave(event)
-    record("end", event)
-
-
 class Count(Worker):
     """A labourer as a class."""
 

@@ -20,6 +20,7 @@ import math
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 from billiard import get_start_method
@@ -57,7 +58,6 @@ class LimitKeeper(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._app = parent.app
-        self._stopped = threading.Event()
         self._keeps = False
         #: By process: since when the body runs that was told to end.
         self._told: dict[int, float] = {}
@@ -81,8 +81,7 @@ class LimitKeeper(bootsteps.StartStopStep):
         """Keep on looking while running tasks finish; the thread ends with the process."""
 
     def terminate(self, worker: Any) -> None:
-        """Stop looking."""
-        self._stopped.set()
+        """Keep on looking while the pool is terminated: a body need not mind."""
 
     # ---- whose limits
 
@@ -108,7 +107,8 @@ class LimitKeeper(bootsteps.StartStopStep):
     # ---- the thread
 
     def _keep(self) -> None:
-        while not self._stopped.wait(LOOK_S):
+        while True:
+            time.sleep(LOOK_S)
             try:
                 for entry in board.entries():
                     self._judge(entry, steady())

@@ -103,6 +103,7 @@ class LineTracer:
             _line = None
             if line.next is not None:  # what ended before it raised, after its end was told
                 closing.fail(services_of(self._task.app), line.next.attempt, NOT_RUN, Outcome(), None)
+                here.be_done()
         return answer
 
     def _run(self, run: Run, request: dict[str, Any]) -> None:

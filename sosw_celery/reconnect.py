@@ -38,6 +38,9 @@ class CallsOutliveConnection(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:
         """Keep on: the loop closes once more at the end."""
 
+    def terminate(self, worker: Any) -> None:
+        """Keep on, as in `stop`."""
+
 
 def forgive(hub: Any) -> None:
     """Have each call that is due be made without harm to the others."""

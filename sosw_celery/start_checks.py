@@ -52,6 +52,9 @@ class StartChecks(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:
         """Do nothing: the thread ends by itself."""
 
+    def terminate(self, worker: Any) -> None:
+        """Do nothing: the thread ends by itself."""
+
 
 def problems_of_queues(queues: Iterable[str], labourers: Collection[str], coded: Collection[str]) -> list[str]:
     """Return a line for each queue that a node takes messages from in vain.

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.bootsteps import StartStopStep
 
 from sosw_celery import log_privacy
-from sosw_celery.celery import DEFAULTS
+from sosw_celery.celery import DEFAULTS, app
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,17 @@ def test_the_configuration_overrides_our_defaults_and_nothing_else_does(tmp_path
     found = settings_with(tmp_path, "result_expires = 5\nworker_prefetch_multiplier = 3")
     assert (found.pop("result_expires"), found.pop("worker_prefetch_multiplier")) == (5, 3)
     assert found == {name: DEFAULTS[name] for name in found}
+
+
+def test_a_cold_shutdown_takes_every_step() -> None:
+    """A step that is itself what it starts has to say how it ends: Celery would call it without the worker."""
+    app.loader.import_default_modules()
+    parent = SimpleNamespace(app=app)
+    steps = [step(parent) for step in app.steps["worker"] if issubclass(step, StartStopStep)]
+    assert len(steps) >= 5
+    for step in steps:
+        step.obj = step if type(step).create is not StartStopStep.create else None
+        step.terminate(parent)
 
 
 @pytest.mark.parametrize(

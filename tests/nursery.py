@@ -75,20 +75,33 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 def groups_of(main_pid: int) -> list[int]:
     """Return the process groups of a worker node: that of its main process, and those that its children lead."""
     found = [main_pid]
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            # Behind the name, which may hold anything: state, parent, group.
-            _, parent, group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(parent) == main_pid and group == path.parent.name:
-                found.append(int(group))
+    for path in Path(f"/proc/{main_pid}/task").glob("*/children"):
+        found += [child for child in map(int, _text_of(path).split()) if _leads(child)]
     return found
 
 
-def signal_node(main_pid: int, number: int) -> None:
-    """Signal a node as a whole, its main process first; whoever calls this from inside comes last."""
+def _text_of(path: Path) -> str:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return path.read_text()
+    return ""
+
+
+def _leads(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid) == pid
+    return False
+
+
+def signal_node(main_pid: int, number: int, *, but: int = 0) -> None:
+    """Signal a node as a whole, its main process first; whoever calls this from inside comes last.
+
+    Parameters:
+        but: A group that is left out.
+    """
     for group in sorted(groups_of(main_pid), key=lambda group: (group == os.getpgrp(), group != main_pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, number)
+        if group != but:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)
 
 
 class Process:

@@ -183,7 +183,7 @@ def frozen(*, main_only: bool) -> Inject:
         at, pid = time.monotonic(), node.pid
         if not main_only:
             node.signal(signal.SIGSTOP, group=True)
-            _wake(injection, pid, at)
+            _wake(injection, pid, time.monotonic())
             return injection.record(at)
         node.signal(signal.SIGSTOP)
         time.sleep(injection.profile.freeze_s)

@@ -86,6 +86,8 @@ def _strike_if_ordered(place: str, when: str) -> None:
         return
     struck = DIRECTORY / f"{order['name']}.struck"
     node = os.getppid() if is_pool_process() else os.getpid()
+    if order["do"] == "freeze":  # the others first: until the whole node stands still, bodies begin on it
+        signal_node(node, signal.SIGSTOP, but=os.getpgrp())
     text = json.dumps({"at": time.monotonic(), "pid": os.getpid(), "group": node})
     struck.with_suffix(".new").write_text(text)
     struck.with_suffix(".new").replace(struck)

@@ -84,6 +84,7 @@ class Life:
             publish=self._hints.extend,
             depth=lambda _: 0,
             clock=clock.now,
+            turns=services.turns,
             ask=self._dispatches.append,
             is_first_start=lambda _: True,
         )

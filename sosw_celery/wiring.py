@@ -264,7 +264,8 @@ class Services:
             publish=self.courier.publish,
             depth=self._depth,
             clock=clock.now,
-            ask=self.send_dispatch,
+            turns=self.turns,
+            ask=lambda labourer_id: self._send(DISPATCH, labourer_id, kwargs={"from_head": True}),
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, clock.now()),
             labourer_now=self.ecology.labourer_now,
         )
@@ -332,6 +333,11 @@ class Services:
         return IdleMark(self.redis, prefix=self.settings.redis_prefix)
 
     @cached_property
+    def turns(self) -> Turns:
+        """Whose turn it is to sweep."""
+        return Turns(self.redis, prefix=self.settings.redis_prefix)
+
+    @cached_property
     def scavenger(self) -> Scavenger:
         """Sweeps up."""
         return Scavenger(
@@ -340,7 +346,7 @@ class Services:
             self.job_table,
             self.slots,
             self.attempts,
-            turns=Turns(self.redis, prefix=self.settings.redis_prefix),
+            turns=self.turns,
             idle_mark=self.idle_mark,
             dispatch=self.send_dispatch,
             ask=self._send_sweep,

@@ -18,6 +18,7 @@ from sosw_celery.isolation import each_by_itself
 from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores.slots import Granted, PassView, Slots, Usage
 from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.turns import Turns
 
 __all__ = ["Dispatched", "Orchestrator"]
 
@@ -34,6 +35,10 @@ STANDBY_MAX = TASKS_PER_TURN
 #: Seconds that half a standby should last, at least and at most. A pass costs about as much as ten tasks, so it should
 #: serve dozens where they are short; and where they are long, a retry at the head of the queue waits for all of them.
 HALF_LASTS_S = 5.0, 30.0
+
+#: Seconds until the safety net asks again for a pass that has not come to its end: its message was lost, or waits, or
+#: the table did not answer, which occupies a process for as long as botocore tries.
+ASK_AGAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ class Orchestrator:
     Parameters:
         publish: Puts hints on their labourers' queues.
         depth: Tells how many messages wait on a labourer's queue.
-        ask: Sends a dispatch for a labourer.
+        turns: Which passes the safety net has asked for.
+        ask: Sends a dispatch from the head of a labourer's queue.
         is_first_start: Notes that a labourer gets slots, and tells whether it never had any.
         labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
     """
@@ -138,11 +144,13 @@ class Orchestrator:
         publish: Callable[[Sequence[Hint]], None],
         depth: Callable[[str], int],
         clock: Clock,
+        turns: Turns,
         ask: Callable[[str], None],
         is_first_start: Callable[[str], bool],
         labourer_now: Callable[[str], Labourer] | None = None,
     ) -> None:
         self._settings = settings
+        self._turns = turns
         self._ask = ask
         self._labourer_now = labourer_now or settings.labourer
         self._task_table = task_table
@@ -159,6 +167,12 @@ class Orchestrator:
             from_head: Read from the head of the queue, not from where the last pass stopped: the safety net's way.
             wake: `Dispatched.wake` of the pass that had this one come.
         """
+        done = self._pass_over(labourer_id, from_head=from_head, wake=wake)
+        if from_head:  # where the table did not answer, the safety net lets it rest
+            self._turns.take_back(_pass_of(labourer_id))
+        return done
+
+    def _pass_over(self, labourer_id: str, *, from_head: bool, wake: int | None) -> Dispatched:
         labourer = self._labourer_now(labourer_id)
         view = self._begin(labourer, from_head)
         if view.ready != "ready":
@@ -183,17 +197,19 @@ class Orchestrator:
         One look at all of them; each of the passes is a message of its own, so that one whose table is slow holds up no
         other. They read from the head of the queue, for rows whose hint was lost.
         """
+        wanted: dict[str, str] = {}
         with each_by_itself("safety net") as steps:
             for labourer_id, usage in self._slots.look_at(labourer_ids).items():
                 with steps.step(f"labourer {labourer_id}"):
-                    self._tend(labourer_id, usage)
+                    self._keep_hints(labourer_id, usage)
+                    if usage.ready != "ready" or not self._all_is_well(labourer_id, usage):
+                        wanted[_pass_of(labourer_id)] = labourer_id
+            with steps.step("passes"):
+                self._turns.ask_each(list(wanted), ASK_AGAIN_S, lambda name: self._ask(wanted[name]))
 
-    def _tend(self, labourer_id: str, usage: Usage) -> None:
+    def _keep_hints(self, labourer_id: str, usage: Usage) -> None:
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
-        is_well = usage.ready == "ready" and self._all_is_well(labourer_id, usage)
-        if not is_well and self._slots.call_pass(labourer_id):
-            self._ask(labourer_id)
 
     def _all_is_well(self, labourer_id: str, usage: Usage) -> bool:
         """Return whether a pass would find nothing to do: no slot idles beside a task, and standby has not run low."""
@@ -281,6 +297,11 @@ class Orchestrator:
             for holder in holders:
                 self._slots.take_back(labourer_id, holder)
             raise
+
+
+def _pass_of(labourer_id: str) -> str:
+    """Return the name under which the safety net's pass over a labourer's queue is asked for."""
+    return f"pass {labourer_id}"
 
 
 def standby_target(slots: int, view: PassView | None = None) -> int:

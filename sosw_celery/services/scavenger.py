@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
@@ -51,7 +51,7 @@ WORK_S = 5.0
 #: Seconds in which a labourer is not swept whose tables could not be reached: others wait for the same process.
 REST_S = 5.0
 #: Seconds until a sweep that was asked for and has not begun is asked for again: its message was lost, or waits.
-ASK_AGAIN_S = 60.0
+ASK_AGAIN_S = 20.0
 #: Name of the turn to sweep the jobs; labourers have other names.
 JOBS = "#jobs"
 #: Jobs of each stage that one sweep looks at; the next one goes on behind them.
@@ -162,16 +162,9 @@ class Scavenger:
         finally:
             self._turns.end(turn)
 
-    def _ask_for(self, labourer_ids: Sequence[str], thoroughly: Iterable[str] = ()) -> None:
+    def _ask_for(self, labourer_ids: Sequence[str], thoroughly: Collection[str] = ()) -> None:
         """Have labourers swept, unless they are about to be, or are being swept."""
-        with each_by_itself("look for sweeps") as steps:
-            for labourer_id in self._turns.ask(labourer_ids, ASK_AGAIN_S):
-                with steps.step(f"labourer {labourer_id}"):
-                    try:
-                        self._ask(labourer_id, labourer_id in thoroughly)
-                    except Exception:
-                        self._turns.take_back(labourer_id)
-                        raise
+        self._turns.ask_each(labourer_ids, ASK_AGAIN_S, lambda name: self._ask(name, name in thoroughly))
 
     def _unfinished(self, stage: str) -> list[str]:
         """Return jobs behind those that the last sweep looked at."""

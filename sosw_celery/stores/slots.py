@@ -92,7 +92,6 @@ SCRIPTS = (
     "announce_work",
     "begin_pass",
     "begin_sweep",
-    "call_pass",
     "confirm",
     "end_pass",
     "end_sweep",
@@ -396,13 +395,6 @@ class Slots:
     def reset_cursor(self, labourer_id: str) -> None:
         """Have the next pass read from the head of the queue."""
         self._call("reset_cursor", labourer_id)
-
-    def call_pass(self, labourer_id: str) -> bool:
-        """Have the next pass read from the head of the queue; return whether the caller is the one to send a dispatch.
-
-        For rows whose hint was lost, whoever lost it.
-        """
-        return bool(self._call("call_pass", labourer_id))
 
     def note_wake(self, labourer_id: str, *, rate: Rate, woken_by: int | None = None) -> Wake | None:
         """Note that somebody waits for the rate with a slot free; return None if a dispatch comes in time already.

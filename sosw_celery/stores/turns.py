@@ -12,12 +12,13 @@ was held up is no danger, and all of this can be lost.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 from redis import Redis
 
+from sosw_celery.isolation import each_by_itself
 from sosw_celery.stores.redis_errors import translated
 
 __all__ = ["Turn", "Turns"]
@@ -69,8 +70,22 @@ class Turns:
                 answers += pipeline.execute()
         return [name for name, answer in zip(names, answers, strict=True) if answer]
 
+    def ask_each(self, names: Sequence[str], seconds: float, send: Callable[[str], None]) -> None:
+        """Send a message for each of the names for which that is due, as `ask` says.
+
+        One that cannot be sent is due again at once, and keeps no other from being sent; its error is raised then.
+        """
+        with each_by_itself("messages") as steps:
+            for name in self.ask(names, seconds):
+                with steps.step(name):
+                    try:
+                        send(name)
+                    except Exception:
+                        self.take_back(name)
+                        raise
+
     def take_back(self, name: str) -> None:
-        """Note that nobody could be asked after all."""
+        """Note that what was asked for is not on its way any more; nothing if it has begun."""
         self.end(Turn(name, "asked"))
 
     def begin(self, name: str, seconds: float) -> Turn | None:

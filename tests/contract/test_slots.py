@@ -1132,15 +1132,3 @@ def test_many_labourers_are_looked_at_together(slots: Slots) -> None:
     assert (usages[LABOURER].running, usages[LABOURER].standby) == (1, 1)
     assert usages["other-7"].ready == "missing"
     assert slots.begin_sweeps([]) == slots.look_at([]) == {}
-
-
-def test_a_pass_from_the_head_can_be_called_for(slots: Slots) -> None:
-    """One caller sends the dispatch; whichever pass comes next reads from the head."""
-    rows = [(f"task{number}/1", Decimal(number)) for number in range(5)]
-    view = slots.begin_pass(LABOURER, limit=2, lease_s=60)
-    slots.take(LABOURER, rows, limit=2, lease_s=60, work_seq=view.work_seq, standby=3)
-    slots.end_pass(LABOURER, work_seq=view.work_seq, dry=False)
-    assert slots.begin_pass(LABOURER, limit=2, lease_s=60).cursor is not None
-    assert [slots.call_pass(LABOURER) for _ in range(2)] == [True, False]
-    assert slots.begin_pass(LABOURER, limit=2, lease_s=60).cursor is None
-    assert slots.call_pass(LABOURER)

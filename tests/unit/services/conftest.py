@@ -35,6 +35,8 @@ class System:
         self.hints: list[Hint] = []
         self.dispatches: list[str] = []
         self.sweeps: list[str] = []
+        #: Passes that the safety net asked for.
+        self.passes: list[str] = []
         #: Sweeps that the scavenger asked for: of whom, and whether thoroughly.
         self.asked: list[tuple[str, bool]] = []
         #: Jobs that a Scheduler was to go on with.
@@ -64,7 +66,8 @@ class System:
             publish=self._publish,
             depth=lambda _: self.depth,
             clock=lambda: self.now,
-            ask=self.dispatches.append,
+            turns=Turns(self.redis, prefix="sosw"),
+            ask=self.passes.append,
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, self.now),
             labourer_now=self._labourer_now,
         )
@@ -122,9 +125,11 @@ class System:
         assert self.job_table.finish_part(self.job_table.checkpoint(part, tasks, self.now, 30))
 
     def tend(self) -> Dispatched:
-        """Have the safety net look after `resize`, and make a pass if one is asked for by then."""
-        self.orchestrator.tend(["resize"])
-        return self.orchestrator.dispatch("resize") if self.dispatches else Dispatched(0)
+        """Have the safety net look after all labourers, and make the passes that it asks for; return what they did."""
+        self.orchestrator.tend(self.settings.labourers)
+        made = [self.orchestrator.dispatch(labourer_id, from_head=True) for labourer_id in self.passes]
+        self.passes.clear()
+        return made[-1] if made else Dispatched(0)
 
     def sweep(self) -> None:
         """Look at all labourers, and make the sweeps that are asked for."""

@@ -91,7 +91,8 @@ def costs(
     meter = Meter()
     life = Life(redis_url, endpoint, directory, meter.during, in_lines=in_lines)
     meter.index = life.services.tables.greenfield_index
-    meter.attach(life.services.dynamodb)
+    for client in life.clients:
+        meter.attach(client)
     job_id = life.queue(tasks)
     life.run(tasks)
     alone = meter.take()

@@ -88,7 +88,8 @@ def _watched(servers: Servers, tasks: int, *, in_lines: bool) -> Watch:
     life = Life(
         servers.redis.url, servers.dynamodb.endpoint, servers.directory, watch.during, client, in_lines=in_lines
     )
-    watch.attach(life.services.dynamodb)
+    for dynamodb in life.clients:
+        watch.attach(dynamodb)
     for count in (WARM_TASKS, tasks):
         watch.seconds.clear()
         life.queue(count)

@@ -100,6 +100,11 @@ class Life:
             clock=clock.now,
         )
 
+    @property
+    def clients(self) -> tuple[Any, ...]:
+        """The clients of DynamoDB through which everything is done."""
+        return self.services.dynamodb, self.services.hasty_dynamodb
+
     @staticmethod
     def job(tasks: int) -> dict[str, Any]:
         """Return a job of so many tasks."""

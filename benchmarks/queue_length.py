@@ -100,7 +100,8 @@ def _turn(life: Life, tasks: int) -> None:
 
 def _units_read(life: Life, tasks: int) -> float:
     meter = Meter()
-    meter.attach(life.services.dynamodb)
+    for client in life.clients:
+        meter.attach(client)
     _turn(life, tasks)
     return total(meter.take()).reads / tasks
 

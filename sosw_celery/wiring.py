@@ -85,6 +85,8 @@ __all__ = [
 
 #: Messages of one network call when hints are published.
 HINTS_PER_CALL = 200
+#: How often a pass or a sweep sends a request at most.
+HASTY_SENDS = 3
 #: Seconds until a message that asks for a pass or a sweep is dropped: beat sends another long before. Far more than
 #: clocks may differ, because the receiver compares the time with its own.
 MESSAGE_EXPIRES_S = 900
@@ -109,6 +111,17 @@ class Services:
     def dynamodb(self) -> DynamoDBClient:
         """The one client of DynamoDB."""
         return dynamo.connect(endpoint_url=self.settings.dynamodb_endpoint, region_name=self.settings.aws_region)
+
+    @cached_property
+    def hasty_dynamodb(self) -> DynamoDBClient:
+        """The client of passes and sweeps, which gives up after a second or two.
+
+        They come again by themselves, and a process that waits for one labourer's tables is not there for the others.
+        """
+        settings = self.settings
+        return dynamo.connect(
+            endpoint_url=settings.dynamodb_endpoint, region_name=settings.aws_region, sends=HASTY_SENDS
+        )
 
     @cached_property
     def s3(self) -> S3Client:
@@ -138,8 +151,16 @@ class Services:
     @cached_property
     def task_table(self) -> TaskTable:
         """The truth about every task."""
+        return self._task_table(self.dynamodb)
+
+    @cached_property
+    def hasty_task_table(self) -> TaskTable:
+        """The same for passes and sweeps."""
+        return self._task_table(self.hasty_dynamodb)
+
+    def _task_table(self, client: DynamoDBClient) -> TaskTable:
         return TaskTable(
-            self.dynamodb,
+            client,
             self.tables,
             delta=greenfield_delta(self.settings),
             job_counters=self.job_table.counters_update,
@@ -259,7 +280,7 @@ class Services:
         """Hands tasks out."""
         return Orchestrator(
             self.settings,
-            self.task_table,
+            self.hasty_task_table,
             self.slots,
             publish=self.courier.publish,
             depth=self._depth,
@@ -273,15 +294,18 @@ class Services:
     @cached_property
     def attempts(self) -> Attempts:
         """Begins and ends attempts."""
+        return self._attempts(self.task_table, self.job_table)
+
+    def _attempts(self, task_table: TaskTable, job_table: JobTable) -> Attempts:
         return Attempts(
             self.settings,
-            self.task_table,
+            task_table,
             self.slots,
             node=self.node,
             publish=self.courier.publish,
             dispatch=self.send_dispatch,
             sweep=self._send_sweep,
-            job_ended=lambda job_id: self.job_table.finish_if_done(job_id, clock.now()),
+            job_ended=lambda job_id: job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
             shared_clock=self.shared_now,
             labourer_now=self.ecology.labourer_now,
@@ -340,12 +364,13 @@ class Services:
     @cached_property
     def scavenger(self) -> Scavenger:
         """Sweeps up."""
+        job_table = JobTable(self.hasty_dynamodb, self.tables)
         return Scavenger(
             self.settings,
-            self.task_table,
-            self.job_table,
+            self.hasty_task_table,
+            job_table,
             self.slots,
-            self.attempts,
+            self._attempts(self.hasty_task_table, job_table),
             turns=self.turns,
             idle_mark=self.idle_mark,
             dispatch=self.send_dispatch,

@@ -72,14 +72,23 @@ LONGEST_WAIT_S = 0.8
 USER_AGENT = f"sosw-celery/{version('sosw-celery')} Botocore/{botocore.__version__} Python/{platform.python_version()}"
 
 
-def connect(*, endpoint_url: str | None, region_name: str | None, max_connections: int = 16) -> DynamoDBClient:
+def connect(
+    *,
+    endpoint_url: str | None,
+    region_name: str | None,
+    max_connections: int = 16,
+    sends: int = 7,
+) -> DynamoDBClient:
     """Return a client that retries with backoff and gives up after seconds, not minutes.
 
     Creating it sends nothing. Requests are not checked against botocore's model: they are built by pure functions with
     tests of their own, and the check takes as long as the rest of a call.
+
+    Parameters:
+        sends: How often a request is sent at most, where errors say that it may be sent again.
     """
     config = Config(
-        retries={"mode": "standard", "max_attempts": 6},
+        retries={"mode": "standard", "total_max_attempts": sends},
         connect_timeout=3,
         read_timeout=10,
         max_pool_connections=max_connections,

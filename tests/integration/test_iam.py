@@ -160,7 +160,7 @@ class Cast:
 
             services._publish = note  # type: ignore[method-assign]
             self.cast[name], self.recorders[name] = services, Recorder()
-            for client in (services.dynamodb, services.s3, services.meta_table._client):
+            for client in (services.dynamodb, services.hasty_dynamodb, services.s3, services.meta_table._client):
                 self.recorders[name].watch(client)
             if name == "scavenger":  # the client of SNS is made when it is needed
                 self.recorders[name].watch_session(boto3.DEFAULT_SESSION)

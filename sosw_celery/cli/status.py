@@ -17,7 +17,8 @@ from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.durations import eta_s
 from sosw_celery.core.model import JobSummary
 from sosw_celery.core.suggest import did_you_mean
-from sosw_celery.errors import JobNotFound
+from sosw_celery.errors import ItemCorrupt, JobNotFound
+from sosw_celery.services.strays import stray_jobs
 from sosw_celery.stores.nodes import NodeNote
 from sosw_celery.stores.slots import Readiness
 from sosw_celery.wiring import QUEUES
@@ -131,7 +132,7 @@ def open_jobs(services: Services, limit: int) -> list[JobSummary]:
     for job_id in islice(services.job_table.unfinished(limit), limit):
         try:
             found.append(services.job_table.get(job_id))
-        except JobNotFound:  # the index was behind
+        except (JobNotFound, ItemCorrupt):  # the index was behind, or somebody changed the job by hand
             continue
     return found
 
@@ -154,7 +155,8 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
     nodes = services.nodes.all()
     labourers = [labourer_status(services, labourer_id, nodes) for labourer_id in services.settings.labourers]
     jobs = open_jobs(services, job_limit)
-    warnings = not_served(services, nodes, [*services.settings.labourers, *(job.labourer_id for job in jobs)])
+    strays = stray_jobs(services.job_table, services.settings.labourers)
+    warnings = not_served(services, nodes, [*services.settings.labourers, *strays])
     if as_json:
         counted = [{**asdict(labourer), "count_limit": COUNT_LIMIT} for labourer in labourers]
         print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs], "warnings": warnings})

@@ -26,7 +26,7 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
@@ -274,12 +274,21 @@ class JobTable:
         One that cannot be read (somebody changed it by hand) is taken out of the index with the reason as its error, so
         that it is in nobody's way; its tasks go on.
         """
+        return self._records(job_ids, self._set_aside)
+
+    def records(self, job_ids: Sequence[str]) -> Iterator[JobRecord]:
+        """Yield the items of jobs, read in batches; those that are gone or cannot be read not."""
+        return self._records(job_ids, lambda job_id, problem: None)
+
+    def _records(
+        self, job_ids: Sequence[str], when_corrupt: Callable[[str, ItemCorrupt], object]
+    ) -> Iterator[JobRecord]:
         for batch in batches(job_ids, READS_PER_BATCH):
             for item in self._items([self._key(job_id) for job_id in batch]):
                 try:
                     yield self._record(item)
                 except ItemCorrupt as problem:
-                    self._set_aside(item["job_id"]["S"], problem)
+                    when_corrupt(item["job_id"]["S"], problem)
 
     def _set_aside(self, job_id: str, problem: ItemCorrupt) -> None:
         condition = "attribute_exists(#unfinished)"

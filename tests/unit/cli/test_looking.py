@@ -137,7 +137,11 @@ class Services(SimpleNamespace):
             nodes=SimpleNamespace(all=lambda: list(nodes)),
             slots=SimpleNamespace(look=lambda labourer_id: Usage(1, 3, "ready")),
             task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
-            job_table=SimpleNamespace(unfinished=lambda limit: list(by_id), get=by_id.__getitem__),
+            job_table=SimpleNamespace(
+                unfinished=lambda limit: list(by_id),
+                get=by_id.__getitem__,
+                records=lambda job_ids: map(by_id.__getitem__, job_ids),
+            ),
         )
 
 

@@ -159,6 +159,7 @@ def test_unreadable_modules_are_counted(library: Path) -> None:
     payload = {"packages": [TOP_LEVEL], "modules": ["abc", "broken", "coded", "gone"]}
 
     assert outcome_of("code_census", payload) == {
+        "stat_processor_calls": 1,
         "stat_modules": 4,
         "stat_unreadable": 3,
         "stat_lines": 1,

@@ -1,10 +1,12 @@
-"""Labourers whose bodies are coroutines, or should have been."""
+"""Labourers whose bodies are coroutines, or should have been, or try what bodies cannot do."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
-from collections.abc import Awaitable
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -44,3 +46,22 @@ class Gather(Worker):
 def forget(event: dict[str, Any]) -> Awaitable[None]:
     """Make a coroutine that nobody awaits."""
     return asyncio.sleep(0)
+
+
+@app.task(base=Worker, name="try_out", bind=True)
+def try_out(self: Worker, event: dict[str, Any]) -> dict[str, str]:
+    """Return what is said of each thing that a body cannot do."""
+    tries: dict[str, Callable[[], Any]] = {
+        "process": multiprocessing.Process(target=print).start,
+        "fileno": lambda: sys.stdout.fileno(),
+        "replace": lambda: self.replace(fetch.s({})),
+        "get": lambda: app.AsyncResult("any").get(timeout=1),
+    }
+    return {name: _error_of(attempt) for name, attempt in tries.items()}
+
+
+def _error_of(attempt: Callable[[], Any]) -> str:
+    try:
+        return f"no error: {attempt()!r}"
+    except Exception as error:  # noqa: BLE001  # what it says is what is asked for
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

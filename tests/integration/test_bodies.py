@@ -1,4 +1,4 @@
-"""Bodies that are coroutines, in real worker processes."""
+"""What bodies may be, and cannot do, in real worker processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.model import JobState
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import ROOT, Cluster
 
 TASKS = 12
+PAGE = ROOT / "docs" / "how-to" / "what-bodies-cannot-do.md"
 
 
 def job(labourer_id: str, tasks: int) -> dict[str, Any]:
@@ -20,17 +21,26 @@ def job(labourer_id: str, tasks: int) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_coroutines_run_and_what_nobody_runs_fails(make_cluster: Callable[..., Cluster]) -> None:
-    """A client outlives runs, a soft time limit meets an `await`, and a coroutine that is only returned has failed."""
+    """A client outlives runs, a soft time limit meets an `await`, and a coroutine that is only returned has failed.
+
+    What a body cannot do says so in the words that the page of these things has.
+    """
     cluster = make_cluster(
-        labourers={"fetch": {"max_simultaneous_invocations": 2}, "gather": {}, "forget": {"max_attempts": 1}}
+        labourers={
+            "fetch": {"max_simultaneous_invocations": 2},
+            "gather": {},
+            "forget": {"max_attempts": 1},
+            "try_out": {},
+        }
     )
-    cluster.environment["TEST_IMPORTS"] = "async_labourers"
+    cluster.environment["TEST_IMPORTS"] = "body_labourers"
     cluster.worker()
     cluster.beat()
     cluster.worker("fetch", "-c", "2")
-    cluster.worker("gather,forget", "-c", "1")
-    jobs = [cluster.submit(job("fetch", TASKS)), cluster.submit(job("gather", 1)), cluster.submit(job("forget", 1))]
-    fetched, gathered, forgotten = map(cluster.ended, jobs)
+    cluster.worker("gather,forget,try_out", "-c", "1")
+    jobs = {"fetch": TASKS, "gather": 1, "forget": 1, "try_out": 1}
+    submitted = [cluster.submit(job(name, tasks)) for name, tasks in jobs.items()]
+    fetched, gathered, forgotten, _ = map(cluster.ended, submitted)
     assert (fetched.state, fetched.completed) == (JobState.COMPLETED, TASKS)
     runs = [int(task.extra["result_runs"]) for task in cluster.closed("fetch")]
     assert max(runs) >= TASKS / 2
@@ -43,6 +53,11 @@ def test_coroutines_run_and_what_nobody_runs_fails(make_cluster: Callable[..., C
     assert task.extra["last_error"] == (
         "NotRun: the body returned a coroutine, which nobody runs: await it in an `async def`, or use it up"
     )
+    (task,) = cluster.closed("try_out")
+    said = {name.removeprefix("result_"): text for name, text in task.extra.items() if name.startswith("result_")}
+    assert said.keys() == {"process", "fileno", "replace", "get"}
+    page = PAGE.read_text()
+    assert [text for text in said.values() if text not in page] == []
 
 
 def _last_runs(runs: list[int]) -> list[int]:

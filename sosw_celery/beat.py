@@ -25,11 +25,11 @@ from celery.schedules import BaseSchedule, schedstate
 from celery.utils.log import get_logger
 
 from sosw_celery import clock
-from sosw_celery.core.schedules import EPOCH, Schedule, parse_schedule, tick_job_id
-from sosw_celery.errors import ConfigError, InvalidJob
-from sosw_celery.exact import EXACT
+from sosw_celery.core.schedules import Schedule, instant, tick_job_id
+from sosw_celery.errors import InvalidJob
 from sosw_celery.loading import ending_commands, tell_of_missing
-from sosw_celery.settings import ScheduledJob, Settings
+from sosw_celery.services.scheduled_jobs import plan_of, problem_of
+from sosw_celery.settings import Settings
 from sosw_celery.wiring import (
     DISPATCH_ALL,
     MESSAGE_EXPIRES_S,
@@ -47,6 +47,9 @@ logger = get_logger(__name__)
 
 #: Seconds between two looks into the tables that nothing gave a reason for: Redis may have lost what it knew.
 THOROUGH_S = 60.0
+
+#: Tasks of a scheduled job that are looked at when beat starts, which is not to wait long for that.
+LOOKED_AT = 10_000
 
 #: Seconds until a tick that could not be sent is tried again.
 RESEND_S = 5.0
@@ -67,7 +70,7 @@ class TickSchedule(BaseSchedule):
 
     def now(self) -> datetime:
         """Return the time in UTC, whatever zone the app is set to."""
-        return EPOCH + timedelta(microseconds=int(EXACT.scaleb(clock.now(), 6)))
+        return instant(clock.now())
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
         """Return the time until the first tick after `last_run_at`; negative when it is overdue."""
@@ -106,7 +109,12 @@ def beat_entries(settings: Settings) -> dict[str, dict[str, Any]]:
     if settings.tells_of_dead_tasks:
         entries[TELL_OF_DEAD] = _safety_net(TELL_OF_DEAD, settings.notices.every_s)
     for name, entry in settings.scheduled_jobs.items():
-        entries[f"sosw.scheduled_jobs.{name}"] = _job_entry(name, entry, settings.timezone)
+        entries[f"sosw.scheduled_jobs.{name}"] = {
+            "task": SCHEDULER,
+            "schedule": TickSchedule(name, plan_of(settings, name)),
+            "args": (entry.job,),
+            "options": {"queue": QUEUES[SCHEDULER]},
+        }
     return entries
 
 
@@ -116,19 +124,12 @@ def _safety_net(task: str, every_s: float, **kwargs: bool) -> dict[str, Any]:
     return {"task": task, "schedule": every_s, "kwargs": kwargs, "options": options}
 
 
-def _job_entry(name: str, entry: ScheduledJob, default_zone: str) -> dict[str, Any]:
-    key = f"sosw.scheduled_jobs.{name}"
-    if not isinstance(entry.job.get("lambda_name"), str):
-        raise ConfigError(f"{key}.job", entry.job, "a job with its lambda_name")
-    if "job_id" in entry.job:
-        raise ConfigError(f"{key}.job.job_id", entry.job["job_id"], "no job_id: each tick gets its own")
-    plan = parse_schedule(entry.schedule, entry.timezone or default_zone, key)
-    return {
-        "task": SCHEDULER,
-        "schedule": TickSchedule(name, plan),
-        "args": (entry.job,),
-        "options": {"queue": QUEUES[SCHEDULER]},
-    }
+def tell_of_refused(settings: Settings) -> None:
+    """Log which scheduled jobs would be refused if they were due now: their time comes at night, and nobody looks."""
+    for name in settings.scheduled_jobs:
+        problem = problem_of(settings, name, instant(clock.now()), LOOKED_AT)
+        if problem is not None:  # told without the job itself
+            logger.error("beat.entry_refused entry=%s: %r", name, problem.__cause__ or problem.key)
 
 
 class SoswBeat(PersistentScheduler):
@@ -147,7 +148,9 @@ class SoswBeat(PersistentScheduler):
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Bring the remembered entries in line with the configuration: ours, and Celery's own `beat_schedule`."""
         with ending_commands(self.app):
-            entries = {**beat_entries(settings_of(self.app)), **b}
+            settings = settings_of(self.app)
+            entries = {**beat_entries(settings), **b}
+        tell_of_refused(settings)
         for name, entry in entries.items():
             remembered = self.schedule.get(name)
             # With another schedule there is nothing to make up for: what it would have planned was never promised.

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.output import json_option, print_json
 from sosw_celery.cli.runtime import config_module, load_services
 from sosw_celery.core.masking import masked
+from sosw_celery.core.schedules import instant
 from sosw_celery.errors import ConfigError
 from sosw_celery.excerpt import excerpt
-from sosw_celery.migration import Report, UnreadableFile, check_file, check_section
+from sosw_celery.migration import Report, Understood, UnreadableFile, check_file, check_section
+from sosw_celery.services.scheduled_jobs import problem_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -97,11 +102,27 @@ def celery_settings(app: Celery, module: ModuleType) -> dict[str, Any]:
 
 def _report_on(file: Path | None) -> Report:
     if file is None:
-        return check_section(_active_section())
+        return _with_scheduled_jobs(check_section(_active_section()))
     try:
-        return check_file(file)
+        report = check_file(file)
+        sys.path.insert(0, str(file.resolve().parent))  # for the periods and chunkers that it may name
+        return _with_scheduled_jobs(report)
     except UnreadableFile as problem:
         raise CommandFailed(str(problem)) from problem
+
+
+def _with_scheduled_jobs(report: Report) -> Report:
+    """Return a report that says of each scheduled job as well whether it would be taken if it were due now."""
+    if report.settings is None:
+        return report
+    now = instant(clock.now())
+    found = (problem_of(report.settings, name, now) for name in report.settings.scheduled_jobs)
+    wrong = tuple(problem for problem in found if problem is not None)
+
+    def is_wrong(one: Understood) -> bool:
+        return any(one.counts_as == problem.key or one.counts_as.startswith(f"{problem.key}.") for problem in wrong)
+
+    return replace(report, wrong=wrong, understood=tuple(one for one in report.understood if not is_wrong(one)))
 
 
 def _active_section() -> Any:

@@ -18,11 +18,12 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
-from sosw_celery.cli.preview import Chunker, job_argument, read_job
+from sosw_celery.cli.preview import job_argument, read_job
 from sosw_celery.cli.runtime import data_option, end_on_sigterm, services_at
 from sosw_celery.cli.status import not_served
 from sosw_celery.core.model import JobState, JobSummary
 from sosw_celery.errors import StoreError
+from sosw_celery.services.preview import Chunker
 
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +17,10 @@ from sosw_celery.cli.output import duration, json_option, number, print_json, pr
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.durations import eta_s
 from sosw_celery.core.model import JobSummary
+from sosw_celery.core.schedules import instant
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ItemCorrupt, JobNotFound
+from sosw_celery.services.scheduled_jobs import LastTick, last_tick
 from sosw_celery.services.strays import stray_jobs
 from sosw_celery.stores.nodes import NodeNote
 from sosw_celery.stores.slots import Readiness
@@ -137,6 +140,22 @@ def open_jobs(services: Services, limit: int) -> list[JobSummary]:
     return found
 
 
+def scheduled_jobs(services: Services) -> list[LastTick]:
+    """Return what became of the last tick of each scheduled job."""
+    now = instant(clock.now())
+    settings = services.settings
+    return [last_tick(settings, name, now, services.job_table.get) for name in settings.scheduled_jobs]
+
+
+def refused_ticks(ticks: Iterable[LastTick]) -> list[str]:
+    """Return a line for each scheduled job whose last tick was refused."""
+    return [
+        f"scheduled job {tick.name} is refused, last tick {_time(tick.planned_at)}: {tick.error}"
+        for tick in ticks
+        if tick.error
+    ]
+
+
 @click.command(
     cls=Command,
     examples=["sosw-celery status", "sosw-celery status --json | jq '.labourers[] | select(.queued > 0)'"],
@@ -156,10 +175,18 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
     labourers = [labourer_status(services, labourer_id, nodes) for labourer_id in services.settings.labourers]
     jobs = open_jobs(services, job_limit)
     strays = stray_jobs(services.job_table, services.settings.labourers)
+    ticks = scheduled_jobs(services)
     warnings = not_served(services, nodes, [*services.settings.labourers, *strays])
+    warnings += refused_ticks(ticks)
     if as_json:
-        counted = [{**asdict(labourer), "count_limit": COUNT_LIMIT} for labourer in labourers]
-        print_json({"labourers": counted, "jobs": [job.as_dict() for job in jobs], "warnings": warnings})
+        print_json(
+            {
+                "labourers": [{**asdict(labourer), "count_limit": COUNT_LIMIT} for labourer in labourers],
+                "jobs": [job.as_dict() for job in jobs],
+                "scheduled_jobs": [_as_dict(tick) for tick in ticks],
+                "warnings": warnings,
+            }
+        )
         return
     print_table(
         ["labourer", "queued", "running", "handed out", "retry", "workers", "slots", "health", "ETA"],
@@ -181,6 +208,7 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
     for line in warnings:
         click.echo(f"warning: {line}", err=True)
     click.echo()
+    _print_ticks(ticks)
     if not jobs:
         click.echo("no open jobs" if job_limit else "jobs not asked for")
         return
@@ -199,6 +227,24 @@ def status(job_limit: int, data: Path, as_json: bool) -> None:
             for job in jobs
         ],
     )
+
+
+def _print_ticks(ticks: Sequence[LastTick]) -> None:
+    if ticks:
+        print_table(
+            ["scheduled job", "last tick", "its job", "next tick"],
+            [(tick.name, _time(tick.planned_at), tick.state, _time(tick.next_at)) for tick in ticks],
+        )
+        click.echo()
+
+
+def _as_dict(tick: LastTick) -> dict[str, Any]:
+    times = {"planned_at": _time(tick.planned_at), "next_at": _time(tick.next_at)}
+    return {**asdict(tick), **{name: None if time == "-" else time for name, time in times.items()}}
+
+
+def _time(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}Z"
 
 
 def _counted(count: int) -> str:

@@ -21,14 +21,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 from sosw_celery.errors import ConfigError
+from sosw_celery.exact import EXACT
 
-__all__ = ["Crontab", "Interval", "Schedule", "parse_schedule", "tick_job_id"]
+__all__ = ["Crontab", "Interval", "Schedule", "instant", "parse_schedule", "tick_job_id"]
 
 SCHEDULE_EXPECTED = 'a number of seconds above 0, or a crontab of five fields as "*/15 3 * * mon-fri"'
 ZONE_EXPECTED = "the name of a time zone, as Europe/Amsterdam"
@@ -187,6 +189,11 @@ def parse_schedule(value: Any, timezone: str, key: str) -> Schedule:
     if fields is not None:
         return _checked(_from_celery(value, fields, timezone), value, place)
     return _interval(value, place)
+
+
+def instant(now: Decimal) -> datetime:
+    """Return the time in UTC, of seconds since the epoch as the clock of tasks gives them."""
+    return EPOCH + timedelta(microseconds=int(EXACT.scaleb(now, 6)))
 
 
 def tick_job_id(name: str, planned: datetime) -> str:

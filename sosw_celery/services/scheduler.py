@@ -374,7 +374,7 @@ class Scheduler(Chunkers):
         return True
 
     def _refuse(self, claimed: JobRecord, problem: InvalidJob) -> None:
-        logger.info("job refused: %r", problem, extra={"job_id": claimed.job_id})
+        logger.error("job refused: %r", problem, extra={"job_id": claimed.job_id})
         self._job_table.refuse(claimed.job_id, str(problem), self._at_work_now.warnings)
         beginning = file_names(self.settings.queue_file, claimed.job_id, claimed.generation)
         self._quietly(lambda: self._queue_files.clear(beginning))

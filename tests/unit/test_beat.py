@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -101,7 +102,9 @@ def make_beat(
             name: {"job": JOB, **(job if isinstance(job, dict) else {"schedule": job})} for name, job in jobs.items()
         }
         app.conf.update(
-            result_expires=None, sosw={"scheduled_jobs": entries}, beat_schedule={**QUIET, **(beat_schedule or {})}
+            result_expires=None,
+            sosw={"labourers": {"resize": {}}, "scheduled_jobs": entries},
+            beat_schedule={**QUIET, **(beat_schedule or {})},
         )
 
         app.register_task(StandIn(submitted))
@@ -128,6 +131,22 @@ def test_entries_of_scheduled_jobs() -> None:
     job = entries["sosw.scheduled_jobs.n"]
     assert (job["task"], job["args"], job["options"]) == ("scheduler", (JOB,), {"queue": "sosw_scheduler"})
     assert job["schedule"] == TickSchedule("n", parse_schedule(60, "UTC", "key"))
+
+
+def test_beat_says_at_its_start_which_jobs_would_be_refused(
+    make_beat: Callable[..., SoswBeat], submitted: Submitted, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As errors, without the values of the job, and it goes on: the others are submitted."""
+    bad = {"schedule": "0 3 * * *", "job": {**JOB, "period": "canary"}}
+    with caplog.at_level(logging.ERROR):
+        beat = make_beat(nightly=bad, often=60)
+        run_at(beat, time, time.moment)
+        run_at(beat, time, time.moment + timedelta(minutes=1))
+    assert submitted.ids == ["often@2026-11-23T10:01:00Z"]
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith("beat.entry_refused entry=nightly: InvalidJob(")
+    assert "job.period: unknown period" in told
+    assert "canary" not in told
 
 
 def test_entries_of_the_safety_net() -> None:

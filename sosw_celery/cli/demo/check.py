@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery import clock
-from sosw_celery.cli.preview import Chunker
 from sosw_celery.core import greenfield
 from sosw_celery.core.job_plan import task_id
 from sosw_celery.core.model import JobSummary, Task
 from sosw_celery.exact import EXACT
+from sosw_celery.services.preview import Chunker
 from sosw_celery.settings import greenfield_delta
 from workers.census_jobs import totals_of
 

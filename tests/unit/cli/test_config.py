@@ -117,6 +117,27 @@ def test_check_without_a_file_checks_what_is_in_effect(tmp_path: Path) -> None:
     assert missing.stderr.count("\n") == 1
 
 
+def test_check_looks_at_each_scheduled_job(tmp_path: Path) -> None:
+    """What would be refused when its time comes is wrong now, by the periods of the file's own directory too."""
+    (tmp_path / "my_periods.py").write_text("def days(match, today):\n    return ['2026-01-01']\n")
+    config = tmp_path / "celeryconfig.py"
+    entries = {
+        "fine": {"schedule": 60, "job": {"lambda_name": "resize", "period": "of_ours"}},
+        "never": {"schedule": "0 0 30 2 *", "job": {"lambda_name": "resize"}},
+        "typo": {"schedule": 60, "job": {"lambda_name": "resise"}},
+    }
+    section = {"labourers": {"resize": {}}, "custom_period_patterns": {"of_ours": "my_periods:days"}}
+    config.write_text(f"sosw = {section | {'scheduled_jobs': entries}!r}")
+    done = run_in(tmp_path.parent, "config", "check", str(config), "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"]) == (ExitCode.FAILURE, False)
+    keys = ["sosw.scheduled_jobs.never.schedule", "sosw.scheduled_jobs.typo.job"]
+    assert [one["key"] for one in found["wrong"]] == keys
+    understood = [one["counts_as"] for one in found["understood"]]
+    assert "sosw.scheduled_jobs.fine.job" in understood
+    assert not [key for key in understood if key.startswith("sosw.scheduled_jobs.typo.job")]
+
+
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     """And the exit code that something is wrong."""
     (tmp_path / "a.json").write_text("{")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from sosw_celery import clock
 from sosw_celery.cli import schedule, sosw, status, task
 from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
@@ -109,6 +110,7 @@ class Services(SimpleNamespace):
         health: Health | None = None,
         average_s: float | None = None,
         nodes: tuple[NodeNote, ...] = (),
+        scheduled: dict[str, Any] | None = None,
     ) -> None:
         self.asked: list[int] = []
 
@@ -131,7 +133,7 @@ class Services(SimpleNamespace):
         )
         measured = partial(replace, average_duration_s=average_s, max_duration_s=average_s)
         super().__init__(
-            settings=load_settings({"labourers": {"resize": own}}),
+            settings=load_settings({"labourers": {"resize": own}, "scheduled_jobs": scheduled or {}}),
             ecology=ecology,
             durations=SimpleNamespace(measured=measured),
             nodes=SimpleNamespace(all=lambda: list(nodes)),
@@ -214,6 +216,35 @@ def test_status_counts_the_workers_of_a_labourer_and_names_what_nobody_serves(mo
     told = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
     assert (told["labourers"][0]["nodes"], told["labourers"][0]["processes"]) == (2, 6)
     assert told["warnings"] == warnings
+
+
+def test_status_tells_what_became_of_scheduled_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal at three in the morning is a warning as well, with its reason."""
+    fine, refused = (f"{name}@2026-02-02T00:00:00Z" for name in ("fine", "refused"))
+    jobs = (
+        JobSummary(fine, "resize", JobState.COMPLETED),
+        JobSummary(refused, "resize", JobState.REFUSED, error="job.period: unknown"),
+    )
+    entry = {"schedule": 86_400, "job": {"lambda_name": "resize"}}
+    services = Services(jobs=jobs, scheduled={"fine": entry, "refused": entry})
+    monkeypatch.setattr(status, "services_at", lambda data: services)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    answer = CliRunner().invoke(sosw, ["status"])
+    lines = [line.split() for line in answer.stdout.splitlines()]
+    assert ["fine", "2026-02-02T00:00:00Z", "completed", "2026-02-03T00:00:00Z"] in lines
+    assert ["refused", "2026-02-02T00:00:00Z", "refused", "2026-02-03T00:00:00Z"] in lines
+    warning = "scheduled job refused is refused, last tick 2026-02-02T00:00:00Z: job.period: unknown"
+    assert f"warning: {warning}" in answer.stderr.splitlines()
+    told = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
+    assert warning in told["warnings"]
+    assert told["scheduled_jobs"][1] == {
+        "name": "refused",
+        "planned_at": "2026-02-02T00:00:00Z",
+        "next_at": "2026-02-03T00:00:00Z",
+        "job_id": refused,
+        "state": "refused",
+        "error": "job.period: unknown",
+    }
 
 
 def test_status_of_a_system_without_workers_says_how_to_start_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,10 +310,16 @@ def test_a_wrong_name_gets_a_suggestion(world: World) -> None:
         {"isolate_skus": "perhaps"},
     ],
 )
-def test_what_cannot_become_tasks_is_refused(world: World, change: dict[str, Any]) -> None:
-    """A job whose fault shows when it is chunked ends as refused, with the reason; no row, no file; its id is free."""
-    with pytest.raises(InvalidJob) as caught:
+def test_what_cannot_become_tasks_is_refused(
+    world: World, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job whose fault shows when it is chunked ends as refused, with the reason; no row, no file; its id is free.
+
+    That is an error in the log: whoever submitted it has been told that it was accepted.
+    """
+    with caplog.at_level(logging.ERROR), pytest.raises(InvalidJob) as caught:
         world.run({**JOB, **change})
+    assert [record.getMessage() for record in caplog.records] == [f"job refused: {caught.value!r}"]
     summary = world.job_table.get("j1")
     assert (summary.state, summary.error) == (JobState.REFUSED, str(caught.value))
     assert world.rows() == []

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from sosw_celery.cli.preview import preview_of
 from sosw_celery.errors import ConfigError
+from sosw_celery.services.preview import preview_of
 from sosw_celery.services.scheduler import Scheduler, scheduler_class
 from sosw_celery.settings import load_settings
 from sosw_celery.wiring import services_of

@@ -122,7 +122,7 @@ class Processor:
         lasting = self.config.get("lifetime_stats_params") or ()
         kept: defaultdict[str, Any] = defaultdict(int)
         for name, value in self.stats.items():
-            if name in lasting or name.startswith("total_"):
+            if name in lasting or str(name).startswith("total_"):
                 kept[name] = value
         for name, value in self.stats.items():
             if name not in kept and isinstance(value, (int, float)):

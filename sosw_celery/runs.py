@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -28,12 +29,26 @@ class WorkerRun(Run):
         keeps_result: Whether the next run begins with the result of this one.
         siblings: What the body has spawned, in this order.
         unspawned: Those of them that are to be written when the attempt ends.
+        is_in_body: Whether the body has begun.
+        raised: What ended the attempt, as it was raised: Celery tells of an exception that cannot be pickled by
+            another one, and of one that ends the process by a process that was lost.
     """
 
     marked_failed: str | None = None
     keeps_result: bool = False
     siblings: list[Sibling] = field(default_factory=list)
     unspawned: list[Sibling] = field(default_factory=list)
+    is_in_body: bool = False
+    raised: BaseException | None = None
+
+    @contextlib.contextmanager
+    def noting_what_is_raised(self) -> Iterator[None]:
+        """Keep in `raised` what the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.raised = error
+            raise
 
     @property
     def sibling_depth(self) -> int:

@@ -14,6 +14,7 @@ import logging
 import os
 from typing import Any
 
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # the stubs are older
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
@@ -69,10 +70,14 @@ def close_revoked(sender: Any = None, request: Any = None, terminated: Any = Non
 
 @task_postrun.connect(weak=False)
 def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
-    """End an attempt whose body raised Celery's `Ignore` or `Reject`: no other signal tells of it."""
+    """End an attempt that no other signal tells of: its body raised Celery's `Ignore` or `Reject`, or what ends the
+    process (`sys.exit`), or what Celery failed to tell of."""
     if not isinstance(sender, Worker) or sender.request.is_eager:  # called within the body of another one
         return
-    if isinstance(retval, (Ignore, Reject)) and run_of(sender.request) is not None:
+    run = run_of(sender.request)
+    if run is not None and run.raised is not None and not terminate_handler_fired():
+        _end_failed(sender, run.raised)
+    elif run is not None and isinstance(retval, (Ignore, Reject)):
         _end_failed(sender, retval)
     if state is None:  # what it raised ends the process, whose main process ends the attempt then
         here.close(closing.LIMIT_S)
@@ -85,7 +90,7 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, me
     if run is not None:
         outcome = sender.outcome_of(run)
         _forget(sender, run, completed=False)
-        closing.fail(services_of(sender.app), run.attempt, error, outcome, run)
+        closing.fail(services_of(sender.app), run.attempt, error if run.raised is None else run.raised, outcome, run)
         return
     entry = board.of_message(message_id)
     is_own = entry is not None and entry.pid == os.getpid()

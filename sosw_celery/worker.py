@@ -25,18 +25,20 @@ before the first of them: nothing is connected at import, and nothing that is co
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import math
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
+from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
 from sosw_celery import calls, closing, event_loop
@@ -46,6 +48,7 @@ from sosw_celery.core.merging import merged_deeply
 from sosw_celery.core.model import Hint
 from sosw_celery.core.names import check_labourer_name
 from sosw_celery.core.siblings import Sibling, next_depth
+from sosw_celery.core.storable import storable
 from sosw_celery.delays import Delay
 from sosw_celery.errors import ConfigError, RetryLater, StoreUnavailable
 from sosw_celery.leases import watchdog
@@ -72,6 +75,35 @@ HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 #: Objects are made one after the other, also with threads.
 _making = threading.RLock()
+
+
+def as_body(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `__call__` that notes what it raises where it is the body of a run, and returns what Celery can show.
+
+    Celery makes a text of what a body returned before it tells of its success, and takes the task for failed where that
+    raises: for a number of thousands of digits, or a dict that cannot be read.
+    """
+
+    @functools.wraps(call)
+    def run_body(self: Worker, *args: Any, **kwargs: Any) -> Any:
+        is_bound = self.request_stack is not None  # a class that is no labourer, in its unit tests, is not
+        run = run_of(self.request) if is_bound else None
+        if run is None or run.is_in_body:  # called directly, or by super()
+            return call(self, *args, **kwargs)
+        run.is_in_body = True
+        with run.noting_what_is_raised():
+            return _shown(call(self, *args, **kwargs), self.resultrepr_maxsize)
+
+    return run_body
+
+
+def _shown(returned: Any, length: int) -> Any:
+    """Return what a body returned, or what is storable of it where Celery cannot show it."""
+    try:
+        saferepr(returned, length)
+    except Exception:  # noqa: BLE001  # whatever it raises when it is asked what it holds
+        return storable(returned)
+    return returned
 
 
 class Worker(Processor, CeleryTask):
@@ -104,6 +136,8 @@ class Worker(Processor, CeleryTask):
         # Celery keeps what belongs to a task on its class: a subclass of a labourer needs its own.
         cls.__bound__ = False
         own = vars(cls)
+        if "__call__" in own:
+            cls.__call__ = as_body(own["__call__"])  # type: ignore[method-assign]
         if event_loop.is_coroutine_function(cls.__call__):
             cls.__call__ = event_loop.runs_to_its_end(cls.__call__)  # type: ignore[method-assign]
             cls._is_awaited = True
@@ -174,6 +208,7 @@ class Worker(Processor, CeleryTask):
     def result(self, value: Mapping[str, Any]) -> None:
         self._run_now().result = counters(value)
 
+    @as_body
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body of a labourer with `run` or of a function; in a class with `__call__` the end of it, as in sosw.
 
@@ -326,7 +361,8 @@ class Worker(Processor, CeleryTask):
         here.make_ready(run.attempt, run.slot_from, labourer.ready_s)
         watchdog.wake()
         event = self._event_of(run)
-        self._make_ready(run)
+        with run.noting_what_is_raised():
+            self._make_ready(run)
         if watchdog.bites():  # the node stood still since the claim: the slot may be another's
             self._drop(run)
         args[:] = [event]
@@ -483,9 +519,13 @@ class Worker(Processor, CeleryTask):
         self._only_run = None
         if not completed:
             return
-        lasting = self.config.get("lifetime_stats_params") or ()
-        self._lasting.stats = {name: value for name, value in run.stats.items() if name in lasting}
-        self._lasting.result = dict(run.result) if run.keeps_result else {}
+        try:
+            lasting = self.config.get("lifetime_stats_params") or ()
+            self._lasting.stats = {name: value for name, value in run.stats.items() if name in lasting}
+            self._lasting.result = dict(run.result) if run.keeps_result else {}
+        except Exception:
+            logger.exception("the next run begins anew", extra={"holder": run.attempt.holder})
+            self._lasting.stats, self._lasting.result = {}, {}
 
     # ---- inside
 

@@ -49,8 +49,8 @@ DEEPEST = 31
 LONGEST_EXCERPT = 300
 #: A name of DynamoDB is shorter than 64 KB, and not empty.
 LONGEST_KEY, EMPTY_KEY = 60_000, "<empty>"
-#: Bytes of a value that stands by itself: as many as an item of DynamoDB may have.
-MOST_BYTES = 400 * 1024
+#: Bytes that are looked at of a value that stands by itself. That it is too large for an item is the table's to say.
+MOST_BYTES = 1_000_000
 #: Bytes of a list, set or dict beside what is in it, and of each of its elements.
 CONTAINER_BYTES, ELEMENT_BYTES = 3, 1
 

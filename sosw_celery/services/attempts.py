@@ -287,13 +287,22 @@ class Attempts:
             # Not before: a broker may take its time, and until here nobody knows whose lease this process has.
             self._tell_due(attempt.labourer_id, handed)
 
-    def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome | None = None) -> Retry | Dead | None:
+    def fail(
+        self,
+        attempt: Attempt,
+        error: BaseException | str,
+        outcome: Outcome | None = None,
+        wanted_delay_s: float | None = None,
+    ) -> Retry | Dead | None:
         """End the attempt as failed and free its slot; return what becomes of the task, None if it was refused.
+
+        Parameters:
+            wanted_delay_s: Wait that was asked for, where the error does not say so itself, as `RetryLater` does.
 
         Raises:
             StoreUnavailable: Whether the end took effect is unknown; repeat it.
         """
-        wanted = error.delay_s if isinstance(error, RetryLater) else None
+        wanted = error.delay_s if isinstance(error, RetryLater) else wanted_delay_s
         policy = self._settings.labourer(attempt.labourer_id).retry_policy
         verdict = decide(policy, attempt.number, self._chance(), wanted)
         return self._end(attempt, verdict, error, outcome)

@@ -120,16 +120,11 @@ class WorkerAssistant:
         reason, delay_s = str(message.get("error") or "failed"), message.get("delay_s")
         if delay_s is not None and not isinstance(delay_s, (int, float)):
             raise InvalidAction(f"delay_s: expected seconds, got {kind_of(delay_s)}")
-        self._attempts.fail(attempt, _error_of(reason, delay_s), outcome)
-
-
-def _error_of(reason: str, delay_s: float | None) -> str | RetryLater:
-    if delay_s is None:
-        return reason
-    try:
-        return RetryLater(delay_s, reason)
-    except ValueError as problem:  # asked for by a worker of another version: the attempt has ended all the same
-        return f"{reason} ({problem})"
+        try:
+            wanted_s = None if delay_s is None else RetryLater(delay_s).delay_s
+        except ValueError as problem:  # asked for by a worker of another version: the attempt has ended all the same
+            wanted_s, reason = None, f"{reason} ({problem})"
+        self._attempts.fail(attempt, reason, outcome, wanted_s)
 
 
 def _parameter(message: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -379,3 +379,20 @@ def test_health_holds_back_what_was_handed_out_and_ends_nothing(system: System) 
             ran.append(run.task.task_id)
             system.attempts.complete(run.attempt, run.outcome())
     assert sorted(ran) == ["task-002", "task-003", "task-004"]
+
+
+class Mute(Exception):
+    """An error without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("mute")
+
+
+def test_an_error_that_says_nothing_stops_no_end(system: System) -> None:
+    """The row names its class; so it does for an error whose text UTF-8 cannot say."""
+    run = started(system)
+    assert system.attempts.fail(run.attempt, Mute()) == Retry(1)
+    row = system.task_table.find("task-001", ["resize"]).task
+    assert row.extra["last_error"] == "Mute: <Mute without a text: RuntimeError>"
+    assert describe(ValueError("\ud800")) == "ValueError: \\ud800"
+    assert describe(RetryLater(4, Mute())) == "RetryLater: <RetryLater without a text: RuntimeError>"  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from sosw_celery.core.model import Attempt
 from sosw_celery.errors import RetryLater, StoreError
 from sosw_celery.runs import WorkerRun
 from sosw_celery.services.attempts import Outcome, Run, describe
-from sosw_celery.services.worker_assistant import COMPLETED, FAILED, closing_message
+from sosw_celery.services.worker_assistant import COMPLETED, FAILED, HELD_S, closing_message
 from sosw_celery.wiring import Services
 
 __all__ = ["complete", "complete_early", "fail", "go_on"]
@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 #: Seconds that a close may take, and handing it over where it cannot be made, before the process is killed.
 LIMIT_S = 900.0
-#: Seconds that the slot of an attempt is held while the WorkerAssistant tries to close it.
-HELD_S = 300.0
 #: Waits between tries to reach the assistant, seconds: longer than a restart of the broker takes.
 HAND_OVER_WAITS_S = (0.5, 1, 2, 4, 8, 15, 30)
 

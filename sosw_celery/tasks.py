@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from celery import Task
 
 from sosw_celery import endings, signals, signing
 from sosw_celery.celery import app
-from sosw_celery.errors import StoreUnavailable
+from sosw_celery.errors import StoreError
 from sosw_celery.heartbeat import Heartbeat
 from sosw_celery.isolation import each_by_itself
 from sosw_celery.leases import LeaseKeeper, PoolKeeper
@@ -17,6 +18,7 @@ from sosw_celery.loading import NeededCode
 from sosw_celery.reconnect import CallsOutliveConnection
 from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.notices import TELL_LIMIT_S
+from sosw_celery.services.worker_assistant import wait_after
 from sosw_celery.start_checks import StartChecks
 from sosw_celery.wiring import (
     DISPATCH,
@@ -100,14 +102,18 @@ def tell_of_dead(**_: Any) -> None:
 
 
 @app.task(
+    bind=True,
     name=WORKER_ASSISTANT,
-    autoretry_for=(StoreUnavailable,),
-    retry_backoff=1,
-    retry_backoff_max=30,
     max_retries=None,
     # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
     store_errors_even_if_ignored=True,
 )
-def worker_assistant(message: dict[str, Any], **_: Any) -> None:
-    """Close an attempt for a worker that could not do so itself."""
-    services_of(app).worker_assistant.handle(message)
+def worker_assistant(self: Task[..., Any], /, message: dict[str, Any], **_: Any) -> None:
+    """Close an attempt for a worker that could not do so itself; try again where a store does not let it."""
+    try:
+        services_of(app).worker_assistant.handle(message)
+    except StoreError as problem:
+        wait_s = wait_after(problem, self.request.retries)
+        if wait_s is None:
+            raise
+        raise self.retry(exc=problem, countdown=random.uniform(wait_s / 2, wait_s)) from problem

@@ -8,17 +8,23 @@ from typing import Any
 
 from sosw_celery.core.model import Attempt
 from sosw_celery.core.siblings import Sibling
-from sosw_celery.errors import RetryLater, SoswError, TransitionRefused
+from sosw_celery.errors import RetryLater, SoswError, StoreError, StoreUnavailable, TransitionRefused
 from sosw_celery.excerpt import kind_of
 from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.stores.items import attributes_of_text, attributes_text
 
-__all__ = ["InvalidAction", "WorkerAssistant", "closing_message"]
+__all__ = ["HELD_S", "InvalidAction", "WorkerAssistant", "closing_message", "wait_after"]
 
 logger = logging.getLogger(__name__)
 
 COMPLETED, FAILED = "mark_task_as_completed", "mark_task_as_failed"
+
+
+#: Seconds that the slot of an attempt is held for the assistant to close it.
+HELD_S = 300.0
+#: Longest wait between two tries to do what a message asks, seconds.
+LONGEST_WAIT_S = 30.0
 
 
 class InvalidAction(SoswError, ValueError):
@@ -85,7 +91,7 @@ class WorkerAssistant:
 
         Raises:
             InvalidAction: It asks for nothing known, or lacks a parameter, or one is not what it should be.
-            StoreUnavailable: Try again later.
+            StoreError: Try again after `wait_after`.
         """
         if not isinstance(message, Mapping):
             raise InvalidAction(f"message: expected an object with an action, got {kind_of(message)}")
@@ -125,6 +131,28 @@ class WorkerAssistant:
         except ValueError as problem:  # asked for by a worker of another version: the attempt has ended all the same
             wanted_s, reason = None, f"{reason} ({problem})"
         self._attempts.fail(attempt, reason, outcome, wanted_s)
+
+
+def wait_after(problem: StoreError, tries: int) -> float | None:
+    """Return the seconds until a message is tried again that a store did not let through; None: not any more.
+
+    A store that does not answer is waited for. What one refuses (expired or missing rights, a missing table) somebody
+    may put right while the slot is held; after that the task has been found without a lease, and runs again.
+
+    Parameters:
+        tries: Tries before this one.
+    """
+    # Drawn from the upper half each, so that messages that were sent together part.
+    least_waited_s = sum(map(_wait_s, range(tries))) / 2
+    if isinstance(problem, StoreUnavailable) or least_waited_s < HELD_S:
+        logger.warning("not closed yet, trying again: %s", problem)
+        return _wait_s(tries)
+    logger.error("not closed, the task is run again: %s", problem)
+    return None
+
+
+def _wait_s(tries: int) -> float:
+    return min(2.0 ** min(tries, 5), LONGEST_WAIT_S)
 
 
 def _parameter(message: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -62,7 +62,7 @@ class Recorder:
 
     def complete(self, attempt: Attempt, outcome: Outcome, **options: Any) -> None:
         """Note a close."""
-        self.asked.append((attempt, dict(outcome.stats), dict(outcome.result), options))
+        self.asked.append((attempt, dict(outcome.attributes()), options))
 
     def spawn(self, attempt: Attempt, job_id: str, sibling: Sibling) -> None:
         """Note a sibling."""
@@ -97,7 +97,11 @@ def shown(note: Any) -> Any:
 
 HINT = Hint(ATTEMPT, ROW).as_message()
 CLOSING = closing_message(COMPLETED, ATTEMPT, Outcome({"n": 1}, {"r": 2}), job_id="j", siblings=[SIBLING])
-CLOSE = (ATTEMPT, {"n": 1}, {"r": 2}, {"keep_slot": False})
+OPTIONS = {"keep_slot": False}
+CLOSE = (ATTEMPT, {"stat_n": 1, "result_r": 2}, OPTIONS)
+#: As whoever else sends it, and workers did before.
+PLAIN_CLOSING = {**CLOSING, "stats": {"n": 1}, "result": {"r": 2}}
+del PLAIN_CLOSING["outcome"]
 SPAWN = (ATTEMPT, "j", SIBLING)
 NOTE = {"queues": ["resize"], "capacity": 4, "busy": 1, "accepted": 12, "is_stopping": True, "problems": []}
 SEEN = ("resize@host", "resize", "1/4", 12, "0 s ago", "stopping")
@@ -118,8 +122,20 @@ DOORS = {
         CLOSING,
         closed,
         {
-            "stats": [SPAWN, (ATTEMPT, {}, {"r": 2}, {"keep_slot": False})],
-            "result": [SPAWN, (ATTEMPT, {"n": 1}, {}, {"keep_slot": False})],
+            "outcome": [SPAWN, (ATTEMPT, {}, OPTIONS)],
+            "siblings": [CLOSE],
+            "keep_slot": [SPAWN, CLOSE],
+            "error": [SPAWN, CLOSE],
+            "delay_s": [SPAWN, CLOSE],
+            "job_id": [(ATTEMPT, "", SIBLING), CLOSE],
+        },
+    ),
+    "closing message with stats and result": Door(
+        PLAIN_CLOSING,
+        closed,
+        {
+            "stats": [SPAWN, (ATTEMPT, {"result_r": 2}, OPTIONS)],
+            "result": [SPAWN, (ATTEMPT, {"stat_n": 1}, OPTIONS)],
             "siblings": [CLOSE],
             "keep_slot": [SPAWN, CLOSE],
             "error": [SPAWN, CLOSE],

@@ -5,12 +5,18 @@ those of an answer are read by the parser for mail. That takes longer than signi
 of it comes to nothing for a service whose requests and answers all look alike. These pools are botocore's: how they
 connect, encrypt, keep connections and tell of errors is urllib3's and stays so. What is not a plain request goes
 urllib3's way altogether.
+
+A connection that is given up, or whose process dies, is reset. By default the kernel would go on to deliver what it has
+taken: a request that was waited for in vain could reach the service long after everybody reckoned with it.
 """
 
 from __future__ import annotations
 
+import io
+import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +24,37 @@ import httptools
 from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
 from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError
 
-__all__ = ["POOLS", "Answer"]
+__all__ = ["POOLS", "Answer", "CheckedBody"]
 
 RECEIVED_AT_ONCE = 65_536
 #: Below are answers that another one follows, such as "100 Continue".
 FIRST_FINAL_STATUS = 200
 #: Options of a request that let it go urllib3's way, where they say anything.
 UNUSUAL = frozenset({"chunked", "timeout"})
+#: Has the kernel drop what it has not sent, and reset the connection, when the socket is closed.
+RESET_AT_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+#: As urllib3's connections have it.
+AT_ONCE = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+SocketOptions = Sequence[tuple[int, int, "int | bytes"]]
+
+
+class CheckedBody(io.BytesIO):
+    """A request's body that `check` lets go right before the socket takes it; what that raises keeps it back.
+
+    That is later than botocore's last event by a look at the connection, perhaps the making of one, and a few turns of
+    other threads. On urllib3's way the check is made while the body is read: one that breaks off is no request.
+    """
+
+    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
+        super().__init__(body)
+        self.check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return some of the body, if it may go."""
+        data = super().read(size)
+        self.check()
+        return data
 
 
 @dataclass(frozen=True)
@@ -99,15 +129,24 @@ class _Reader:
             self._answer = Answer(status, self._headers, b"".join(self._body), keeps)
 
 
+def _nothing() -> None:
+    pass
+
+
 class _ShortWay:
-    """A pool whose plain requests go out at once."""
+    """A pool whose plain requests go out at once, and whose connections are reset when they are closed."""
+
+    def __init__(self, *arguments: Any, socket_options: SocketOptions = (AT_ONCE,), **options: Any) -> None:
+        super().__init__(*arguments, socket_options=[*socket_options, RESET_AT_CLOSE], **options)  # type: ignore[call-arg]
 
     def urlopen(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> Any:
         """Do as urllib3's pools do; an answer is there as a whole when this returns."""
-        is_plain = isinstance(body, bytes) and not any(options.get(name) for name in UNUSUAL)
+        is_plain = isinstance(body, (bytes, CheckedBody)) and not any(options.get(name) for name in UNUSUAL)
         head = self._head(method, url, headers) if is_plain else None
         if head is None:
             return super().urlopen(method, url, body, headers, **options)  # type: ignore[misc]
+        if isinstance(body, CheckedBody):
+            return self._exchange(url, head + body.getvalue(), body.check)
         return self._exchange(url, head + body)
 
     def _head(self: Any, method: str, url: str, headers: Mapping[str, Any]) -> bytes | None:
@@ -125,12 +164,13 @@ class _ShortWay:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == self.ConnectionCls.default_port else f"{host}:{self.port}"
 
-    def _exchange(self: Any, url: str, request: bytes) -> Answer:
+    def _exchange(self: Any, url: str, request: bytes, check: Callable[[], None] = _nothing) -> Answer:
         connection = self._get_conn()
         keeps = False
         try:
             self._connect(connection)
             connection.sock.settimeout(self.timeout.read_timeout)
+            check()
             connection.sock.sendall(request)
             answer = _Reader().read(connection.sock)
             keeps = answer.keeps_connection

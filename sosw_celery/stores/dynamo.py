@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import platform
 import random
 import time
@@ -19,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sosw_celery.errors import ContentRefused, StoreError, StoreUnavailable, TransactionRefused
+from sosw_celery.stores.connections import CheckedBody
 from sosw_celery.stores.shortcuts import shorten
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 __all__ = [
+    "NO_STATEMENTS_CODES",
     "TransactionRefused",
     "cancellation_codes",
     "connect",
@@ -62,6 +63,12 @@ PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "
 #: Codes that say "not this, now or ever", as reasons of a cancelled transaction too.
 CONTENT_CODES = frozenset({"ValidationError", "ValidationException"})
 
+#: Codes that say that this process may send no statements of PartiQL (it needs the permissions `PartiQLInsert` and
+#: `PartiQLUpdate`), or that the engine knows none, or not these; of a batch as a whole, or of each statement in it.
+NO_STATEMENTS_CODES = frozenset(
+    ["AccessDenied", "AccessDeniedException", "UnknownOperationException", "ValidationError", "ValidationException"]
+)
+
 #: Sends of a call that meets conflicts: with the waits below it gives up after about 4 s.
 ATTEMPTS = 14
 FIRST_WAIT_S = 0.01
@@ -78,6 +85,7 @@ def connect(
     region_name: str | None,
     max_connections: int = 16,
     sends: int = 7,
+    timeout_s: float = 10,
 ) -> DynamoDBClient:
     """Return a client that retries with backoff and gives up after seconds, not minutes.
 
@@ -86,11 +94,13 @@ def connect(
 
     Parameters:
         sends: How often a request is sent at most, where errors say that it may be sent again.
+        timeout_s: Seconds that the sending of a request may take, and as many for its answer; then its connection is
+            reset.
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": sends},
         connect_timeout=3,
-        read_timeout=10,
+        read_timeout=timeout_s,
         max_pool_connections=max_connections,
         parameter_validation=False,
         user_agent=USER_AGENT,
@@ -105,9 +115,9 @@ def connect(
 def sent_only_if(check: Callable[[], None]) -> Iterator[None]:
     """Call `check` right before each request of this thread is sent inside the block, repetitions included.
 
-    What it raises keeps the request from being sent and comes through. For writes without a condition that may be sent
-    until some time only: a process may stand still at any line of Python, also between a check and a call. Works with
-    clients that `connect` made.
+    What it raises keeps the request from being sent and comes through. For writes that may be sent until some time
+    only: a process may stand still at any line of Python, also between a check and a call. Works with clients that
+    `connect` made.
     """
     token = _check_before_sending.set(check)
     try:
@@ -125,21 +135,7 @@ def _guard_sending(request: AWSPreparedRequest, **_: Any) -> None:
         return
     check()
     if isinstance(request.body, bytes):
-        request.body = _CheckedBody(request.body, check)
-
-
-class _CheckedBody(io.BytesIO):
-    """A request's body that is read when the socket takes it, which is later than botocore's last event by a look at
-    the connection and a few turns of other threads. A body that breaks off is no request."""
-
-    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
-        super().__init__(body)
-        self._check = check
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self._check()
-        return data
+        request.body = CheckedBody(request.body, check)
 
 
 def error_code(error: ClientError) -> str:

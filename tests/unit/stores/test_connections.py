@@ -6,6 +6,7 @@ import contextlib
 import io
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from urllib3.util import Timeout
 
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores import dynamo
-from sosw_celery.stores.connections import POOLS, Answer
+from sosw_celery.stores.connections import POOLS, Answer, CheckedBody
 
 READ_S = 0.4
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -260,6 +261,48 @@ def test_an_answer_that_does_not_come_is_a_time_out(server: Scripted) -> None:
     assert [number for number, _ in server.requests] == [1, 2]
 
 
+def test_what_was_given_up_is_not_delivered_later() -> None:
+    """A server that reads again after the client has given up gets a reset, and never the rest of the request."""
+    size = 20_000_000  # more than the kernel takes from the one and keeps for the other
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = POOLS["http"]("127.0.0.1", listener.getsockname()[1], timeout=Timeout(connect=2, read=READ_S))
+        with pytest.raises(ReadTimeoutError):
+            ask(pool, b"x" * size)
+        connection, _ = listener.accept()
+        received: list[bytes] = []
+        with connection, pytest.raises(ConnectionResetError):
+            received.extend(iter(lambda: connection.recv(1 << 20), b""))
+    assert sum(map(len, received)) < size
+
+
+def test_a_process_that_dies_leaves_nothing_to_be_delivered(server: Scripted) -> None:
+    """Its kernel closes its sockets, and resets these."""
+    server.answers = [OK]
+    pool = pool_to(server)
+    ask(pool)
+    kept = pool.pool.get_nowait()
+    assert struct.unpack("ii", kept.sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)) == (1, 0)
+    assert kept.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    kept.close()
+
+
+def test_a_checked_body_is_asked_for_when_the_connection_stands(server: Scripted) -> None:
+    """What the check raises comes through, and not a byte of the request has left."""
+    server.answers = [OK]
+    pool = pool_to(server)
+    may_go = [True, False]
+
+    def check() -> None:
+        if not may_go.pop(0):
+            raise StoreUnavailable("dynamodb", "write", "too late")
+
+    answer = ask(pool, CheckedBody(b"{}", check))
+    assert isinstance(answer, Answer)
+    with pytest.raises(StoreUnavailable):
+        ask(pool, CheckedBody(b"{}", check))
+    assert len(server.requests) == 1
+
+
 def test_an_interrupted_request_leaves_no_answer_behind(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit may interrupt a task anywhere."""
     server.answers = [_sized(b"late"), OK]
@@ -293,7 +336,7 @@ def test_a_header_adds_no_lines(server: Scripted) -> None:
 
 
 def test_a_body_that_is_read_goes_urllib3s_way(server: Scripted) -> None:
-    """It is one that is checked until the last moment."""
+    """What is no text of bytes is nothing that could be sent at once."""
     server.answers = [OK]
     answer = ask(pool_to(server), io.BytesIO(b"{}"))
     assert not isinstance(answer, Answer)

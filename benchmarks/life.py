@@ -103,7 +103,8 @@ class Life:
     @property
     def clients(self) -> tuple[Any, ...]:
         """The clients of DynamoDB through which everything is done."""
-        return self.services.dynamodb, self.services.hasty_dynamodb
+        services = self.services
+        return services.dynamodb, services.hasty_dynamodb, services.task_table.new_rows.client
 
     @staticmethod
     def job(tasks: int) -> dict[str, Any]:

@@ -66,6 +66,10 @@ PATIENCE = 0.8
 #: Seconds that a labourer may take to be made ready for a task, however short its tasks are.
 READY_S = 300.0
 
+#: Share of `part_lease_s`, and seconds at most: before its end, in which the owner of a part begins no write, and after
+#: it, in which nobody takes the part over. Long enough for a request that is on its way.
+PART_MARGIN, LONGEST_MARGIN_S = 0.2, 20.0
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -250,8 +254,9 @@ class Settings(_Section):
     scheduler_max_run: float = Field(600, gt=0)
     #: Seconds before the end of that time in which no new batch is begun (sosw: remaining time of the Lambda).
     shutdown_period: float = Field(60, ge=0)
-    #: Seconds after which the part of a silent Scheduler may be taken over.
-    part_lease_s: float = Field(30, gt=0)
+    #: Seconds after which the part of a silent Scheduler may be taken over, and a fifth of it (at most 20 s) more. Half
+    #: of that fifth is the time that a request of 25 rows may take.
+    part_lease_s: float = Field(30, ge=1)
 
     #: Slots of each labourer that does not state its own.
     max_simultaneous_invocations: int = Field(1, ge=1, le=1_000_000)
@@ -359,6 +364,16 @@ class Settings(_Section):
     def patience_s(self) -> float:
         """For how long after it was asked for or renewed a lease is relied on: Redis gives the slot on later."""
         return PATIENCE * self.lease_s
+
+    @property
+    def part_margin_s(self) -> float:
+        """How long before the end of its lease on a part a Scheduler stops, and after it another one may begin."""
+        return min(PART_MARGIN * self.part_lease_s, LONGEST_MARGIN_S)
+
+    @property
+    def row_timeout_s(self) -> float:
+        """How long a request with rows may take to be sent, and then to be answered: both together, the margin."""
+        return self.part_margin_s / 2
 
     @field_validator("s3_prefix", "queue_file")
     @classmethod

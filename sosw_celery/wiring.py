@@ -36,6 +36,7 @@ from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
+from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.meta_handler import MetaHandler
 from sosw_celery.services.notices import Notices
 from sosw_celery.services.orchestrator import Orchestrator
@@ -164,8 +165,20 @@ class Services:
             self.tables,
             delta=greenfield_delta(self.settings),
             job_counters=self.job_table.counters_update,
+            new_rows_client=self._new_rows_client,
+            held_back_s=self.settings.part_margin_s,
             observe=self._observer,
             owe_notice=self.outbox.put_request if self.settings.tells_of_dead_tasks else None,
+        )
+
+    def _new_rows_client(self) -> DynamoDBClient:
+        """Return the client for rows of new tasks, which sends a request once and gives up early (`NewRows`)."""
+        settings = self.settings
+        return dynamo.connect(
+            endpoint_url=settings.dynamodb_endpoint,
+            region_name=settings.aws_region,
+            sends=1,
+            timeout_s=settings.row_timeout_s,
         )
 
     @cached_property
@@ -250,6 +263,7 @@ class Services:
             announce=self._announce,
             spawn=self._spawn,
             clock=clock.now,
+            lease_clock=LeaseClock(clock.now, lambda: self.slots.now()),
             observe=self._observer,
         )
 

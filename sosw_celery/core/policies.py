@@ -58,6 +58,11 @@ _END = (
     *_OWE,
     *_TELL,
 )
+#: Writing the rows of new tasks.
+_WRITE = (
+    _on("tasks", "PartiQLInsert"),
+    _on("tasks", "PutItem", reason="rows go one by one where a batch of statements is refused"),
+)
 #: Closing a task and claiming the next one in one call.
 _GO_ON = (_on("tasks", "PartiQLUpdate"),)
 #: Writing a sibling of a running task, unless there is one, or was.
@@ -79,7 +84,8 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
     "scheduler": (
         *_ACCEPT,
         _on("jobs", "GetItem", "BatchGetItem", "UpdateItem"),
-        _on("tasks", "BatchWriteItem", "BatchGetItem"),
+        *_WRITE,
+        _on("tasks", "BatchGetItem"),
         _on("retry", "BatchGetItem"),
         _on("closed", "BatchGetItem"),
         _on("queue.objects", "GetObject", "PutObject", "DeleteObject"),

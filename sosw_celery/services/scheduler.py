@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +43,7 @@ from sosw_celery.errors import (
 from sosw_celery.exact import EXACT
 from sosw_celery.places import found_at
 from sosw_celery.services.chunkers import Chunkers
+from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.writing import Lease, PartWriter
 from sosw_celery.settings import Settings
 from sosw_celery.stores.job_table import JobRecord, JobTable, Part
@@ -70,8 +70,7 @@ class _Work:
     """What one run is about; the service itself keeps nothing of a run, so that threads may share it.
 
     Parameters:
-        owner: Under which name this run holds leases.
-        deadline: When the run has to end, by the monotonic clock.
+        deadline: When the run has to end, by the steady clock.
         depth: How many siblings came before this run in its line.
         job: The job itself, once it is needed.
         writer: Writes the part in hand.
@@ -80,7 +79,6 @@ class _Work:
 
     record: JobRecord
     directory: Path
-    owner: str
     deadline: float
     should_stop: Callable[[], bool]
     depth: int = 0
@@ -97,6 +95,7 @@ class Scheduler(Chunkers):
         announce: Told, after rows were written, their labourer and the lowest greenfield of them, None when that is not
             known. May fail.
         spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
+        lease_clock: By which jobs and parts change hands; None: by `clock` alone.
         observe: Told of the tasks whose rows are in the table.
         warned: Told of each warning about a job that is chunked outside a run; None: it is logged.
     """
@@ -111,7 +110,8 @@ class Scheduler(Chunkers):
         announce: Callable[[str, Decimal | None], None],
         spawn: Spawn,
         clock: Clock = system_clock.now,
-        monotonic: Callable[[], float] = time.monotonic,
+        lease_clock: LeaseClock | None = None,
+        steady: Callable[[], float] = system_clock.steady,
         observe: Observer = nobody,
         warned: Callable[[str], None] | None = None,
     ) -> None:
@@ -119,11 +119,12 @@ class Scheduler(Chunkers):
         self._warned = warned
         self._observe = observe
         self._task_table = task_table
+        self._lease_clock = lease_clock or LeaseClock(clock)
         self._job_table = job_table
         self._queue_files = queue_files
         self._announce = announce
         self._spawn = spawn
-        self._monotonic = monotonic
+        self._steady = steady
         self._work: _Work | None = None
         self._queue_file_name = ""
 
@@ -287,7 +288,7 @@ class Scheduler(Chunkers):
             return True
         # A shutdown period as long as the run would leave no time for a single batch, for ever.
         reserve_s = min(self.settings.shutdown_period, self.settings.scheduler_max_run / 2)
-        return not self._work.should_stop() and self._monotonic() < self._work.deadline - reserve_s
+        return not self._work.should_stop() and self._steady() < self._work.deadline - reserve_s
 
     def get_db_field_name(self, key: str) -> str:
         """Return how our field `key` is called in the tables."""
@@ -298,8 +299,8 @@ class Scheduler(Chunkers):
     def _at_work(self, record: JobRecord, directory: Path, should_stop: Callable[[], bool], depth: int) -> Scheduler:
         """Return a copy of this service that holds the state of one run."""
         working = copy.copy(self)
-        deadline = self._monotonic() + self.settings.scheduler_max_run
-        working._work = _Work(record, directory, uuid.uuid4().hex, deadline, should_stop, depth)
+        deadline = self._steady() + self.settings.scheduler_max_run
+        working._work = _Work(record, directory, deadline, should_stop, depth)
         return working
 
     @property
@@ -338,22 +339,24 @@ class Scheduler(Chunkers):
     def _chunk(self) -> bool:
         """Chunk the job and fix its parts, unless somebody else is at it; return whether there are parts to write."""
         work = self._at_work_now
-        job_id, lease_s = work.record.job_id, self.settings.part_lease_s
-        taken_at = self._monotonic()
-        claimed = self._job_table.claim_chunking(job_id, work.owner, self._clock(), lease_s)
+        job_id = work.record.job_id
+        taken_at, owner = self._steady(), uuid.uuid4().hex
+        claimed = self._job_table.claim_chunking(
+            job_id, owner, self._lease_clock.latest(), self.settings.part_lease_s, ended_before=self._ended_before()
+        )
         if claimed is None:
             work.record = self._job_table.record(job_id)
             return work.record.state is JobState.WRITING
         work.record = claimed
-        renew = partial(self._renew_chunking, job_id, work.owner)
-        with Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=job_id) as lease:
+        renew = partial(self._renew_chunking, job_id, owner)
+        with self._lease(renew, taken_at, job_id) as lease:
             try:
                 work.job = self._job_table.body(job_id)
                 tasks = self.parse_job_to_file(work.job)
                 lease.check()
                 work.record = self._job_table.begin_writing(
                     claimed,
-                    work.owner,
+                    owner,
                     now=self._clock(),
                     tasks=tasks,
                     rows_per_part=self.settings.rows_per_file,
@@ -361,33 +364,53 @@ class Scheduler(Chunkers):
                     warnings=work.warnings,
                 )
             except InvalidJob as problem:
-                self._refuse(claimed, problem)
-                raise
-            except TransitionRefused as refusal:  # we were too slow, somebody else chunks it
-                logger.info("chunking given up: %s", refusal, extra={"job_id": job_id})
+                if self._refuse(claimed, problem):
+                    raise
+                return False
+            except TransitionRefused as refusal:
+                self._give_up_chunking(job_id, refusal)
                 return False
             except BaseException:
-                self._quietly(lambda: self._job_table.release_chunking(job_id, work.owner))
+                self._quietly(lambda: self._job_table.release_chunking(job_id, owner))
                 raise
         for part in range(1, work.record.parts):
             self._send(Envelope(job_id, part))
         return True
 
-    def _refuse(self, claimed: JobRecord, problem: InvalidJob) -> None:
+    def _refuse(self, claimed: JobRecord, problem: InvalidJob) -> bool:
+        """End the job as refused, unless somebody else chunks it by now; return whether."""
+        try:
+            self._job_table.refuse(claimed, str(problem), self._at_work_now.warnings)
+        except TransitionRefused as refusal:
+            self._give_up_chunking(claimed.job_id, refusal)
+            return False
         logger.error("job refused: %r", problem, extra={"job_id": claimed.job_id})
-        self._job_table.refuse(claimed.job_id, str(problem), self._at_work_now.warnings)
         beginning = file_names(self.settings.queue_file, claimed.job_id, claimed.generation)
         self._quietly(lambda: self._queue_files.clear(beginning))
+        return True
+
+    def _give_up_chunking(self, job_id: str, refusal: TransitionRefused) -> None:
+        """Say that we were too slow, and somebody else chunks the job."""
+        logger.info("chunking given up: %s", refusal, extra={"job_id": job_id})
+
+    def _ended_before(self) -> Decimal | None:
+        """Return the time before which a lease has to have ended for whoever wants to go on in its owner's place.
+
+        What the owner had on its way then has arrived, or never will.
+        """
+        earliest = self._lease_clock.earliest()
+        margin_s = Decimal(repr(self.settings.part_margin_s))
+        return None if earliest is None else EXACT.subtract(earliest, margin_s)
 
     def _renew_chunking(self, job_id: str, owner: str) -> None:
-        self._job_table.renew_chunking(job_id, owner, self._clock(), self.settings.part_lease_s)
+        self._job_table.renew_chunking(job_id, owner, self._lease_clock.latest(), self.settings.part_lease_s)
 
     def _claim(self, wanted: int | None) -> tuple[Part, float] | None:
         """Claim the wanted part, else the next one that nobody holds; return it with the time when it was asked for."""
         work = self._at_work_now
         if wanted is not None and (taken := self._claim_part(wanted)) is not None:
             return taken
-        free = self._job_table.open_parts(work.record.job_id, self._clock())
+        free = self._job_table.open_parts(work.record.job_id, ended_before=self._ended_before())
         # From the part in hand on, so that siblings who began at different parts do not all want the same next one.
         here = self._part_in_hand if wanted is None else wanted
         for number in sorted(free, key=lambda number: (number < here, number)):
@@ -397,39 +420,47 @@ class Scheduler(Chunkers):
 
     def _claim_part(self, number: int) -> tuple[Part, float] | None:
         work = self._at_work_now
-        asked_at = self._monotonic()
+        asked_at = self._steady()
         part = self._job_table.claim_part(
-            work.record.job_id, number, work.owner, self._clock(), self.settings.part_lease_s
+            work.record,
+            number,
+            uuid.uuid4().hex,
+            self._lease_clock.latest(),
+            self.settings.part_lease_s,
+            ended_before=self._ended_before(),
         )
         return None if part is None else (part, asked_at)
 
     def _write_part(self, part: Part, taken_at: float) -> bool:
         """Write a claimed part; return whether this run may go on with another one."""
-        work, lease_s = self._at_work_now, self.settings.part_lease_s
-        renew = partial(self._renew_part, part)
-        lease = Lease(renew, lease_s=lease_s, taken_at=taken_at, monotonic=self._monotonic, name=part.key)
-        with lease, self._new_writer(part, lease) as work.writer:
-            self.set_queue_file()
-            try:
+        work = self._at_work_now
+        lease = self._lease(partial(self._renew_part, part), taken_at, part.key)
+        try:
+            with lease, self._new_writer(part, lease) as work.writer:
+                self.set_queue_file()
                 self.process_file()
                 if self._writer.is_complete:
                     work.is_written = self._job_table.finish_part(self._writer.part)
                     return True
-                self._job_table.release_part(part)
-            except TransitionRefused as refusal:  # we were too slow; whoever has it now goes on behind our checkpoint
-                logger.info("part given up: %s", refusal, extra={"job_id": part.job_id, "part": part.number})
-                return True
-            except BaseException:
-                self._quietly(lambda: self._job_table.release_part(part))
-                raise
+            self._job_table.release_part(part)
+        except TransitionRefused as refusal:  # we were too slow; whoever has it now goes on behind our checkpoint
+            logger.info("part given up: %s", refusal, extra={"job_id": part.job_id, "part": part.number})
+            return True
+        except BaseException:  # its writer has ended, so none of its requests is on its way
+            self._quietly(lambda: self._job_table.release_part(part))
+            raise
         try:
             self.spawn_sibling({"part": part.number})
         except SiblingRefused as refused:  # the next sweep goes on with the part
             logger.error("part left to the sweep: %s", refused, extra={"job_id": part.job_id, "part": part.number})
         return False
 
+    def _lease(self, renew: Callable[[], object], taken_at: float, name: str) -> Lease:
+        lease_s, margin_s = self.settings.part_lease_s, self.settings.part_margin_s
+        return Lease(renew, lease_s=lease_s, margin_s=margin_s, taken_at=taken_at, steady=self._steady, name=name)
+
     def _renew_part(self, part: Part) -> None:
-        self._job_table.renew_part(part, self._clock(), self.settings.part_lease_s)
+        self._job_table.renew_part(part, self._lease_clock.latest(), self.settings.part_lease_s)
 
     def _new_writer(self, part: Part, lease: Lease) -> PartWriter:
         labourer_id = self._at_work_now.record.labourer_id
@@ -443,7 +474,8 @@ class Scheduler(Chunkers):
             job_table=self._job_table,
             announce=self._announce,
             clock=self._clock,
-            monotonic=self._monotonic,
+            lease_clock=self._lease_clock,
+            steady=self._steady,
             lease_s=self.settings.part_lease_s,
             observe=self._observe,
         )
@@ -476,7 +508,7 @@ class Scheduler(Chunkers):
             return []
         if record.state is JobState.ACCEPTED:
             return [Envelope(record.job_id)]
-        parts = self._job_table.open_parts(record.job_id, now)
+        parts = self._job_table.open_parts(record.job_id, ended_before=self._ended_before())
         # None is open when all are held, or when the last owner died before it could end the writing.
         return [Envelope(record.job_id, part) for part in parts] or [Envelope(record.job_id)]
 

@@ -1,4 +1,22 @@
-"""Writing the rows of one part into the tasks table: under a lease, from checkpoint to checkpoint, each row once."""
+"""Writing the rows of one part into the tasks table: under a lease, from checkpoint to checkpoint, each row once.
+
+Why no row is put again over a task that has ended, or waits for a retry. A row is put only where none of its id stands
+in the tasks table (`NewRows`), so it would need two requests for one row: one that puts it, and one that arrives after
+the task has run and left the table. They would be
+
+- of one owner of the part: it repeats a request only once that is over, and behind a look into all tables (`NewRows`);
+- of two owners, one after the other. The first one asks its lease when the bytes go to the socket, by a clock that goes
+  on while the machine is suspended, and sends nothing in the last fifth of it, the margin. By the end of the lease it
+  has given every request up and reset its connection. The second one takes the part when another margin is over
+  (`LeaseClock`), which is for what was on its way by then. It goes on behind the checkpoint, and looks into all tables
+  for the one batch there that the first one may have begun; what comes after that nobody has sent. An owner that gives
+  the part back early does so when its requests are over;
+- of two chunkings of one job: parts are of a generation, and rows are written of the last one, whose parts stand fast
+  before the first row is written.
+
+What is left: a request that the network or DynamoDB holds back for longer than a margin after it was given up, and a
+process that stands still for two of them in the microseconds between the question and the kernel's copy of the request.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +35,7 @@ from sosw_celery.core.job_plan import decode_row, task_id
 from sosw_celery.core.model import Task
 from sosw_celery.errors import StoreError, TransitionRefused
 from sosw_celery.exact import EXACT, MICROSECOND
+from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.stores.dynamo import sent_only_if
 from sosw_celery.stores.job_table import JobTable, Part
 from sosw_celery.stores.task_table import TaskTable
@@ -27,9 +46,6 @@ logger = logging.getLogger(__name__)
 
 #: Share of a lease after which it is renewed.
 RENEWED_AFTER = 1 / 3
-#: Share of a lease before its end in which its owner writes no more: a request that is on its way then still arrives
-#: while the lease holds, and the clocks of two nodes may differ by as much.
-MARGIN = 1 / 5
 
 #: Rows of one request, and requests under way at once.
 ROWS_PER_REQUEST = 25
@@ -39,12 +55,13 @@ PARALLEL = 4
 class Lease:
     """Something of the job table that is ours while the block runs, renewed by a thread of its own.
 
-    So a write that takes long (a throttled table) does not lose it. A process that was stopped does, and notices it by
-    its own monotonic clock, which went on meanwhile, before it writes again.
+    So a write that takes long (a throttled table) does not lose it. A process that was stopped, or whose machine was
+    suspended, does, and notices it by its steady clock, which went on meanwhile, before it writes again.
 
     Parameters:
         renew: Gives a sign of life; raises TransitionRefused when somebody else has taken over.
-        taken_at: What `monotonic` said before it was claimed.
+        margin_s: Seconds before its end in which no write begins.
+        taken_at: What `steady` said before it was claimed.
     """
 
     def __init__(
@@ -52,13 +69,15 @@ class Lease:
         renew: Callable[[], object],
         *,
         lease_s: float,
+        margin_s: float,
         taken_at: float,
-        monotonic: Callable[[], float],
+        steady: Callable[[], float],
         name: str,
     ) -> None:
         self._renew = renew
         self._lease_s = lease_s
-        self._monotonic = monotonic
+        self._margin_s = margin_s
+        self._steady = steady
         self._name = name
         self._valid_until = taken_at + lease_s
         self._lost = False
@@ -81,8 +100,12 @@ class Lease:
         Raises:
             TransitionRefused: It is not, or may not be: stop writing.
         """
-        if self._lost or self._monotonic() > self._valid_until - MARGIN * self._lease_s:
+        if self._lost or self._steady() > self._valid_until - self._margin_s:
             raise TransitionRefused(self._name, "write", "a lease that ran out")
+
+    def give_up(self) -> None:
+        """Have no write begin any more."""
+        self._lost = True
 
     def renewed(self, asked_at: float) -> None:
         """Note that a request sent at `asked_at` has renewed it."""
@@ -90,7 +113,7 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._ended.wait(self._lease_s * RENEWED_AFTER):
-            asked_at = self._monotonic()
+            asked_at = self._steady()
             try:
                 self._renew()
             except TransitionRefused:
@@ -105,11 +128,7 @@ class Lease:
 class PartWriter:
     """Writes rows of a part that this process holds, in the order of the part.
 
-    Rows are written without a condition, which is what makes them cheap; so a row must not be written again once it can
-    have been claimed, or even closed. Three things see to that: the checkpoint after each batch; a look into the tables
-    for the one batch behind it that a dead owner may have begun; the lease, asked right before each request is sent.
-
-    A context: its threads end with the block.
+    A context: its threads end with the block, and none of its requests is on its way then.
 
     Parameters:
         arn: Of the labourer, kept on each row.
@@ -129,7 +148,8 @@ class PartWriter:
         job_table: JobTable,
         announce: Callable[[str, Decimal | None], None],
         clock: Clock,
-        monotonic: Callable[[], float],
+        lease_clock: LeaseClock,
+        steady: Callable[[], float],
         lease_s: float,
         observe: Observer = nobody,
     ) -> None:
@@ -141,7 +161,8 @@ class PartWriter:
         self._job_table = job_table
         self._announce = announce
         self._clock = clock
-        self._monotonic = monotonic
+        self._lease_clock = lease_clock
+        self._steady = steady
         self._lease_s = lease_s
         self._observe = observe
         self._unsure_until = part.next_row + (part.batch_rows if part.claims > 1 else 0)
@@ -154,6 +175,8 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is not None:  # those that wait to be sent again may not keep us
+            self._lease.give_up()
         self._pool.shutdown()
 
     @property
@@ -211,8 +234,8 @@ class PartWriter:
         if written == self.part.rows:
             self.part = replace(self.part, written=written)
             return
-        asked_at = self._monotonic()
-        self.part = self._job_table.checkpoint(self.part, written, self._clock(), self._lease_s)
+        asked_at = self._steady()
+        self.part = self._job_table.checkpoint(self.part, written, self._lease_clock.latest(), self._lease_s)
         self._lease.renewed(asked_at)
 
     def _tasks(self, rows: Sequence[tuple[int, str]]) -> list[Task]:

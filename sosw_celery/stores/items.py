@@ -38,6 +38,8 @@ __all__ = [
     "delete_waiting",
     "fitted_retry_row",
     "from_item",
+    "insert_request",
+    "insert_statement",
     "job_of",
     "new_item",
     "queue_query",
@@ -77,6 +79,7 @@ MOST_IN_STATEMENT, PLAIN_NAME = 40, re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 #: Takes names that were checked, and no value: those are parameters.
 UPDATE = 'UPDATE "{table}" SET {sets} WHERE {where} {tail}'
+INSERT = """INSERT INTO "{table}" VALUE {{{values}}}"""
 MORE = "result_more"
 
 
@@ -463,6 +466,32 @@ def _update_text(table: str, names: tuple[str, ...], conditions: tuple[tuple[str
     sets = ", ".join(f'"{name}"=?' for name in names)
     where = " AND ".join(f'"{name}"{asked}' for name, asked in conditions)
     return UPDATE.format(table=table, sets=sets, where=where, tail=tail).rstrip()
+
+
+def insert_request(item: Item, tables: Tables) -> Item:
+    """Return the write of a new row, refused where one of its id stands already."""
+    return {
+        "TableName": tables.tasks,
+        "Item": item,
+        "ConditionExpression": "attribute_not_exists(#id)",
+        "ExpressionAttributeNames": {"#id": tables.field("task_id")},
+    }
+
+
+def insert_statement(item: Item, tables: Tables) -> Item | None:
+    """Return `insert_request` as a statement of PartiQL, for a batch; None if a name cannot stand in one.
+
+    A statement is refused as `DuplicateItem` where a row of its id stands.
+    """
+    text = _insert_text(tables.tasks, tuple(item))
+    return None if text is None else {"Statement": text, "Parameters": list(item.values())}
+
+
+@functools.lru_cache(maxsize=64)
+def _insert_text(table: str, names: tuple[str, ...]) -> str | None:
+    if len(names) > MOST_IN_STATEMENT or not all(map(PLAIN_NAME.fullmatch, names)) or not TABLE_NAME.fullmatch(table):
+        return None
+    return INSERT.format(table=table, values=", ".join(f"'{name}': ?" for name in names))
 
 
 def fitting(outcome: Mapping[str, Any]) -> dict[str, Any]:

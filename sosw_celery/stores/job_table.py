@@ -300,14 +300,15 @@ class JobTable:
             # It is met again by the next look. Nothing that is behind it waits for that.
             logger.error("job that cannot be read is not set aside for now: %s", refusal, extra={"job_id": job_id})
 
-    def open_parts(self, job_id: str, now: Decimal) -> list[int]:
-        """Return the numbers of the parts that are not written and that nobody holds."""
+    def open_parts(self, job_id: str, *, ended_before: Decimal | None) -> list[int]:
+        """Return the numbers of the parts that are not written, and that `claim_part` gives to anybody."""
         record = self.record(job_id)
-        return [
-            int(item["part"]["N"])
-            for item in self._part_items(record)
-            if "done" not in item and not ("lease_until" in item and Decimal(item["lease_until"]["N"]) >= now)
-        ]
+
+        def is_free(item: Item) -> bool:
+            until = _time(item, "lease_until")
+            return "done" not in item and (until is None or (ended_before is not None and until < ended_before))
+
+        return [int(item["part"]["N"]) for item in self._part_items(record) if is_free(item)]
 
     # ---- labourers
 
@@ -320,22 +321,25 @@ class JobTable:
 
     # ---- chunking: one Scheduler at a time
 
-    def claim_chunking(self, job_id: str, owner: str, now: Decimal, lease_s: float) -> JobRecord | None:
+    def claim_chunking(
+        self, job_id: str, owner: str, now: Decimal, lease_s: float, *, ended_before: Decimal | None
+    ) -> JobRecord | None:
         """Make `owner` the one who chunks the job, and return its item with a generation of its own.
 
-        None: somebody else is at it and gives signs of life, or the job is chunked already, or refused.
+        None: somebody else may be at it, or the job is chunked already, or refused. Times are as with `claim_part`.
         """
+        free, values = _free(ended_before)
         item = self._update(
             "claim job",
             job_id,
             "SET #owner = :owner, #lease_until = :until ADD #generation :one",
-            "#state = :accepted AND (attribute_not_exists(#lease_until) OR #lease_until < :now OR #owner = :owner)",
+            f"#state = :accepted AND ({free})",
             {
                 ":owner": {"S": owner},
                 ":until": _until(now, lease_s),
-                ":now": number(now),
                 ":one": number(1),
                 ":accepted": {"S": JobState.ACCEPTED.value},
+                **values,
             },
         )
         return None if item is None else self._record(item)
@@ -368,21 +372,25 @@ class JobTable:
             {":owner": {"S": owner}, ":accepted": {"S": JobState.ACCEPTED.value}},
         )
 
-    def refuse(self, job_id: str, error: str, warnings: Sequence[str] = ()) -> None:
+    def refuse(self, claimed: JobRecord, error: str, warnings: Sequence[str] = ()) -> None:
         """End the job as not valid (accepted -> refused). Idempotent; its id is free for another submit.
 
+        Parameters:
+            claimed: What `claim_chunking` gave to whoever found that out.
+
         Raises:
-            TransitionRefused: Its rows are being written or are in the table.
+            TransitionRefused: Somebody else chunks it now, or has done so.
         """
-        self._put_warnings(job_id, warnings)
+        self._put_warnings(claimed.job_id, warnings)
         self._update_or_refuse(
             "refuse",
-            job_id,
+            claimed.job_id,
             "SET #state = :refused, #error = :error, #warned = :warned REMOVE #unfinished, #lease_until, #owner",
-            "#state IN (:accepted, :refused)",
+            "#state IN (:accepted, :refused) AND #generation = :generation",
             {
                 ":refused": {"S": JobState.REFUSED.value},
                 ":accepted": {"S": JobState.ACCEPTED.value},
+                ":generation": number(claimed.generation),
                 ":error": {"S": error[:LONGEST_ERROR]},
                 ":warned": number(len(warnings)),
             },
@@ -439,20 +447,36 @@ class JobTable:
 
     # ---- writing: one owner for each part
 
-    def claim_part(self, job_id: str, part: int, owner: str, now: Decimal, lease_s: float) -> Part | None:
-        """Make the part the owner's and return it; None when somebody else holds it, or it is written, or none such."""
+    def claim_part(
+        self, record: JobRecord, part: int, owner: str, now: Decimal, lease_s: float, *, ended_before: Decimal | None
+    ) -> Part | None:
+        """Make a part of the job the owner's and return it.
+
+        None: somebody else may hold it, or it is written, or this chunking of the job has no such part.
+
+        Parameters:
+            owner: A name that no other claim has.
+            now: When the lease begins.
+            ended_before: Whose lease ended earlier has lost the part; None: nobody has.
+        """
+        free, values = _free(ended_before)
         item = self._update(
             "claim part",
-            _part_key(job_id, part),
+            _part_key(record.job_id, part),
             "SET #owner = :owner, #lease_until = :until ADD #claims :one",
-            "attribute_exists(#part) AND attribute_not_exists(#done)"
-            " AND (attribute_not_exists(#lease_until) OR #lease_until < :now OR #owner = :owner)",
-            {":owner": {"S": owner}, ":until": _until(now, lease_s), ":now": number(now), ":one": number(1)},
+            f"#generation = :generation AND attribute_not_exists(#done) AND ({free})",
+            {
+                ":owner": {"S": owner},
+                ":until": _until(now, lease_s),
+                ":one": number(1),
+                ":generation": number(record.generation),
+                **values,
+            },
         )
         if item is None:
             return None
         return Part(
-            job_id=job_id,
+            job_id=record.job_id,
             number=part,
             owner=owner,
             **{name: _count(item, name) for name in ("first_row", "rows", "batch_rows", "written", "claims")},
@@ -583,22 +607,39 @@ class JobTable:
 
     def _put_unless_known(self, item: Item) -> tuple[bool, Item]:
         """Put a job's item unless one is there that was not refused; return whether, and the one that was there."""
-        request = {
+        before: Item = {}
+        while (there := self._put_in_place_of(before, item)) is not None:
+            if there["state"]["S"] != JobState.REFUSED.value:
+                return False, there
+            before = there
+        return True, before
+
+    def _put_in_place_of(self, before: Item, item: Item) -> Item | None:
+        """Put a job's item where there is none, or in the place of a refused one; return what is there instead.
+
+        The new one counts its chunkings on from those of the refused one. So whatever these have left, or one that only
+        stood still is about to leave, is of a generation that gives way: parts, files, a refusal.
+        """
+        condition = "attribute_not_exists(#state)"
+        values: Item = {}
+        if before:
+            condition = "#state = :refused AND #submit = :submit"
+            values = {"ExpressionAttributeValues": {":refused": before["state"], ":submit": before["submit"]}}
+            item = item | {name: before[name] for name in ("generation",) if name in before}
+        request: Item = {
             "TableName": self.tables.jobs,
             "Item": self._to_table(item),
-            **self._condition("attribute_not_exists(#state) OR #state = :refused"),
-            "ExpressionAttributeValues": {":refused": {"S": JobState.REFUSED.value}},
-            "ReturnValues": "ALL_OLD",
+            **self._condition(condition),
+            **values,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         try:
-            answer = patiently("accept", lambda: self.client.put_item(**request))
+            patiently("accept", lambda: self.client.put_item(**request))
         except self.client.exceptions.ConditionalCheckFailedException as refusal:
             there: Item = self._from_table(refusal.response.get("Item", {}))  # type: ignore[arg-type]
-            if there.get("submit") == item["submit"]:
-                return True, {}  # it was we, and the answer was lost
-            return False, there
-        return True, self._from_table(answer.get("Attributes", {}))
+            # It may have been we, and the answer was lost.
+            return None if there.get("submit") == item["submit"] else there
+        return None
 
     def _drop_body(self, job_id: str, item: Item) -> None:
         if "submit" not in item:
@@ -759,6 +800,15 @@ class JobTable:
 
 #: The condition under which an owner may write about its part.
 _OWNED = "#owner = :owner AND attribute_not_exists(#done)"
+
+
+def _free(ended_before: Decimal | None) -> tuple[str, Item]:
+    """Return the condition under which somebody (`:owner`) may have what a lease is for, and its values."""
+    condition = "attribute_not_exists(#lease_until) OR #owner = :owner"
+    if ended_before is None:
+        return condition, {}
+    return f"{condition} OR #lease_until < :before", {":before": number(ended_before)}
+
 
 #: Numbers of a job's item that are 0 when they are not there.
 _COUNTS = ("generation", "parts", "rows_per_part", "completed", "dead", "spawned", "resent", "warned")

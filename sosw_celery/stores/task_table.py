@@ -37,9 +37,10 @@ from sosw_celery.errors import (
 from sosw_celery.exact import EXACT, MICROSECOND
 from sosw_celery.isolation import each_by_itself
 from sosw_celery.stores import items
-from sosw_celery.stores.dynamo import transact, translated
+from sosw_celery.stores.dynamo import NO_STATEMENTS_CODES, transact, translated
 from sosw_celery.stores.halving import in_halves
 from sosw_celery.stores.items import Item
+from sosw_celery.stores.new_rows import NewRows
 from sosw_celery.stores.tables import Tables
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ __all__ = ["Failure", "Found", "Moved", "TaskTable"]
 
 logger = logging.getLogger(__name__)
 
-#: Codes that say that this process may send no statements of PartiQL (it needs the permission `PartiQLUpdate`), or that
-#: the engine knows none, or not these; of a batch as a whole, or of each statement in it.
-NO_STATEMENTS_CODES = frozenset(
-    ["AccessDenied", "AccessDeniedException", "UnknownOperationException", "ValidationError", "ValidationException"]
-)
 #: Limits of DynamoDB's batch calls.
 WRITES_PER_BATCH = 25
 READS_PER_BATCH = 100
@@ -65,6 +61,9 @@ ARCHIVED_PER_TRANSACTION = 50
 #: Tries for what a batch call left unprocessed, with full jitter up to these seconds.
 BATCH_TRIES = 12
 BATCH_BACKOFF_MAX_S = 5.0
+
+#: Unless whoever makes the table knows better: seconds for which a put that was given up may still be on its way.
+HELD_BACK_S = 6.0
 
 JobCounters = Callable[..., Item]
 OweNotice = Callable[[str, str, Decimal], Item]
@@ -107,6 +106,8 @@ class TaskTable:
         delta: Seconds that mark a task as invoked (`greenfield_invocation_delta`).
         job_counters: Builds the update that adds completed, dead and spawned tasks to a job, for the same transaction.
         parallel: Batch calls under way at once.
+        new_rows_client: Makes the client for rows of new tasks, which sends a request once and gives up early.
+        held_back_s: Seconds for which such a request may still be on its way when it was given up.
         observe: Told of each move after it was made, except by `write`: who calls it knows when all are there.
         owe_notice: Builds the put that remembers a death, for the transaction that makes a task dead; None where nobody
             is told of dead tasks. Called with labourer, task and time.
@@ -120,6 +121,8 @@ class TaskTable:
         delta: Decimal,
         job_counters: JobCounters,
         parallel: int = 4,
+        new_rows_client: Callable[[], DynamoDBClient] | None = None,
+        held_back_s: float = HELD_BACK_S,
         observe: Observer = nobody,
         owe_notice: OweNotice | None = None,
     ) -> None:
@@ -131,6 +134,7 @@ class TaskTable:
         self._observe = observe
         self._owe_notice = owe_notice
         self._has_batches = True
+        self.new_rows = NewRows(new_rows_client or (lambda: client), tables, self.existing, held_back_s=held_back_s)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -140,13 +144,15 @@ class TaskTable:
     # ---- writing the queue
 
     def write(self, tasks: Sequence[Task]) -> None:
-        """Put rows into the tasks table, whatever stood there before. Idempotent.
+        """Have the rows of new tasks in the tasks table, each unless one of its id stands there. Idempotent.
+
+        A task that has left the table, for the retry table or the closed one, would come back: see `NewRows`.
 
         Raises:
             InvalidJob: A task lacks one of the `required_fields`; none was written.
-            StoreUnavailable: Some rows may be missing; write them all again.
+            StoreUnavailable: Some rows may be missing; write them all again, after a look at which are `existing`.
         """
-        self._put_all(self.tables.tasks, [items.new_item(task, self.tables) for task in tasks])
+        self.new_rows.put(tasks)
 
     def existing(self, labourer_id: str, task_ids: Sequence[str]) -> set[str]:
         """Return those of the ids that any table holds. Reads are consistent."""
@@ -167,16 +173,10 @@ class TaskTable:
         Raises:
             TransitionRefused: The parent's attempt does not run (any more).
         """
-        f = self.tables.field
         if self.existing(sibling.labourer_id, [sibling.task_id]):
             return False
         fence = items.delete_running(parent, greenfield.queue_end(now), self.tables)
-        put = {
-            "TableName": self.tables.tasks,
-            "Item": items.new_item(sibling, self.tables),
-            "ConditionExpression": "attribute_not_exists(#id)",
-            "ExpressionAttributeNames": {"#id": f("task_id")},
-        }
+        put = items.insert_request(items.new_item(sibling, self.tables), self.tables)
         counters = [{"Update": self._job_counters(sibling.job_id, 0, 0, 1)}] if sibling.job_id else []
         try:
             self._transact([{"ConditionCheck": fence}, {"Put": put}, *counters], "spawn")
@@ -440,13 +440,9 @@ class TaskTable:
         """Move a task from the retry table into the queue; return whether it was this call that did."""
         position = greenfield.retry_position(task.desired_launch_time or now)
         queued = items.to_item(replace(task, greenfield=position, desired_launch_time=None), self.tables)
-        not_there = {
-            "ConditionExpression": "attribute_not_exists(#id)",
-            "ExpressionAttributeNames": {"#id": self.tables.field("task_id")},
-        }
         delete = {"Delete": items.delete_waiting(task, self.tables)}
         try:
-            self._transact([delete, {"Put": {"TableName": self.tables.tasks, "Item": queued, **not_there}}], "retry")
+            self._transact([delete, {"Put": items.insert_request(queued, self.tables)}], "retry")
         except TransactionRefused as refused:
             if refused.codes[0] != "ConditionalCheckFailed":  # the put was: it stands in the tasks table already
                 self._forget_retry(delete, task)

@@ -95,6 +95,34 @@ def test_written_tasks_are_queued_in_the_order_of_their_greenfield(table: TaskTa
     assert table.count_queued(LABOURER, now=NOW) == 60
 
 
+def test_a_row_that_stands_there_is_not_written_again(table: TaskTable) -> None:
+    """Running or completed as it may be: writing the task once more leaves it so, and writes what is missing."""
+    table.write([make(1), make(2)])
+    claimed(table, make(1))
+    table.complete(claimed(table, make(2)), now=NOW, outcome={"result_x": 1})
+    before = [table.find(f"task-{number:04d}").task for number in (1, 2)]
+    table.write([make(number) for number in range(1, 31)])
+    assert [table.find(f"task-{number:04d}").task for number in (1, 2)] == before
+    assert table.queued(LABOURER, now=NOW, start=None, limit=100) == [make(number) for number in range(3, 31)]
+
+
+def test_new_rows_cost_what_puts_cost(engine_table: TaskTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write for the table and one for the index, of which 25 go in one request of statements, and none alone."""
+    units: list[float] = []
+    client = engine_table.new_rows.client
+    execute = client.batch_execute_statement
+
+    def metered(**request: Any) -> Any:
+        answer = execute(**request, ReturnConsumedCapacity="INDEXES")
+        units.append(sum(one["CapacityUnits"] for one in answer["ConsumedCapacity"]))
+        return answer
+
+    monkeypatch.setattr(client, "batch_execute_statement", metered)
+    monkeypatch.delattr(type(client), "put_item")
+    engine_table.write([make(number) for number in range(60)])
+    assert units == [50, 50, 20]
+
+
 def test_a_task_written_by_a_clock_that_is_fast_is_queued(table: TaskTable) -> None:
     """A greenfield of some minutes ahead does not hide a task, nor make it look claimed."""
     ahead = make(2000)
@@ -175,9 +203,10 @@ def engine_table(table: TaskTable, request: pytest.FixtureRequest) -> TaskTable:
     return table
 
 
-def both(table: TaskTable, done: Attempt, outcome: Any = None) -> Moved:
-    """Close an attempt and claim the first attempt of task 2 in one call."""
-    return table.complete_and_claim(done, make(2).next_attempt, now=NOW, outcome=outcome or {}, claimer="me/1")
+def both(table: TaskTable, done: Attempt, outcome: Any = None, following: Task | None = None) -> Moved:
+    """Close an attempt and claim the first attempt of another task, task 2, in one call."""
+    attempt = (following or make(2)).next_attempt
+    return table.complete_and_claim(done, attempt, now=NOW, outcome=outcome or {}, claimer="me/1")
 
 
 def test_one_call_closes_one_task_and_claims_another(engine_table: TaskTable) -> None:
@@ -200,15 +229,14 @@ def test_one_call_closes_one_task_and_claims_another(engine_table: TaskTable) ->
 
 def test_each_half_of_a_call_succeeds_by_itself(engine_table: TaskTable) -> None:
     """A task that somebody else claimed does not keep the other from being closed, and the other way round."""
-    engine_table.write([make(1), make(2)])
+    engine_table.write([make(number) for number in range(1, 5)])
     first = claimed(engine_table, make(1))
     engine_table.claim(make(2).next_attempt, now=NOW, node="other")
     assert both(engine_table, first) == Moved(True, None)
     assert engine_table.find("task-0002").task.extra["claimed_by"] != "me/1"
-    engine_table.write([make(1), make(2)])
-    moved = both(engine_table, Attempt(LABOURER, "task-0001", 1))
-    assert (moved.closed, moved.claimed) == (False, engine_table.find("task-0002").task)
-    assert engine_table.find("task-0001").task == make(1)
+    moved = both(engine_table, Attempt(LABOURER, "task-0003", 1), following=make(4))
+    assert (moved.closed, moved.claimed) == (False, engine_table.find("task-0004").task)
+    assert engine_table.find("task-0003").task == make(3)
 
 
 def test_a_call_whose_answer_was_lost_is_made_up_for(engine_table: TaskTable) -> None:
@@ -260,8 +288,8 @@ def test_where_statements_are_not_allowed_they_are_sent_once(
             return {"Responses": [error, error]}
         raise ClientError(error, "BatchExecuteStatement")
 
-    monkeypatch.setattr(engine_table.client, "batch_execute_statement", refuse)
     engine_table.write([make(1), make(2)])
+    monkeypatch.setattr(engine_table.client, "batch_execute_statement", refuse)
     first = claimed(engine_table, make(1))
     for _ in range(3):
         assert both(engine_table, first) == Moved(False, None)

@@ -116,7 +116,7 @@ def _of_dynamodb(operation: str, body: dict[str, Any]) -> Iterator[Call]:
                 yield PARTS[part], f"table/{request['TableName']}"
     elif operation == "BatchExecuteStatement":
         for statement in body["Statements"]:
-            verb, name = statement["Statement"].split()[:2]
+            verb, name = statement["Statement"].replace("INSERT INTO", "INSERT").split()[:2]
             yield f"dynamodb:PartiQL{verb.title()}", "table/" + name.strip('"')
     elif operation in ("BatchWriteItem", "BatchGetItem"):
         yield from ((action, f"table/{name}") for name in body["RequestItems"])
@@ -160,7 +160,8 @@ class Cast:
 
             services._publish = note  # type: ignore[method-assign]
             self.cast[name], self.recorders[name] = services, Recorder()
-            for client in (services.dynamodb, services.hasty_dynamodb, services.s3, services.meta_table._client):
+            dynamodb = (services.dynamodb, services.hasty_dynamodb, services.task_table.new_rows.client)
+            for client in (*dynamodb, services.s3, services.meta_table._client):
                 self.recorders[name].watch(client)
             if name == "scavenger":  # the client of SNS is made when it is needed
                 self.recorders[name].watch_session(boto3.DEFAULT_SESSION)
@@ -271,7 +272,7 @@ def schedulers_die(cast: Cast) -> None:
     cast.submit("plain", **pages)
     cast.submit("plain", **pages)
     table = cast.role("scheduler").job_table
-    dead = table.claim_chunking("plain", "dead", clock.now() - 100, 1)
+    dead = table.claim_chunking("plain", "dead", clock.now() - 100, 1, ended_before=None)
     assert dead is not None
     table.renew_chunking("plain", "dead", clock.now() - 90, 1)
     left_behind = file_name("tasks_queue.txt", "plain", dead.generation, 0)

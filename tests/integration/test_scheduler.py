@@ -12,23 +12,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
+from sosw_celery import clock
 from sosw_celery.core.job_plan import Envelope, task_id
 from sosw_celery.core.model import JobState, Task
+from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.scheduler import Scheduler
 from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores import dynamo, items
+from sosw_celery.stores import dynamo, items, new_rows
 from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.new_rows import NewRows
 from sosw_celery.stores.queue_file import DirectoryQueueFiles
+from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import TaskTable
+from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -64,7 +71,16 @@ def job_of(rows: int) -> dict[str, Any]:
     return {"lambda_name": "resize", "isolate_skus": True, "skus": skus, "text": "x" * 200}
 
 
-def scheduler_on(client: DynamoDBClient, tables: Tables, queue: str, **section: Any) -> Scheduler:
+def scheduler_on(
+    client: DynamoDBClient,
+    tables: Tables,
+    queue: str,
+    *,
+    lease_s: float = LEASE_S,
+    rows_client: DynamoDBClient | None = None,
+    lease_clock: LeaseClock | None = None,
+    **section: Any,
+) -> Scheduler:
     """A Scheduler with real stores, whose messages nobody gets."""
     settings = load_settings(
         {
@@ -73,29 +89,53 @@ def scheduler_on(client: DynamoDBClient, tables: Tables, queue: str, **section: 
             "queue_bucket": f"file://{queue}",
             "rows_to_process": 20,
             "rows_per_file": 400,
-            "part_lease_s": LEASE_S,
             **section,
         }
-    )
+    ).model_copy(update={"part_lease_s": lease_s})
     job_table = JobTable(client, tables)
-    delta = greenfield_delta(settings)
     return Scheduler(
         settings,
-        task_table=TaskTable(client, tables, delta=delta, job_counters=job_table.counters_update),
+        task_table=TaskTable(
+            client,
+            tables,
+            delta=greenfield_delta(settings),
+            job_counters=job_table.counters_update,
+            new_rows_client=lambda: rows_client or client,
+            held_back_s=settings.part_margin_s,
+        ),
         job_table=job_table,
         queue_files=DirectoryQueueFiles(Path(queue)),
         announce=lambda labourer_id, lowest: None,
         spawn=lambda message: None,
+        lease_clock=lease_clock,
     )
 
 
-def process_of(endpoint: str, prefix: str, queue: str, job_id: str, freeze_at: int = 0) -> None:
+def process_of(
+    endpoint: str,
+    prefix: str,
+    queue: str,
+    job_id: str,
+    *,
+    freeze_at: int = 0,
+    throttled_after: int | None = None,
+    rows_endpoint: str = "",
+    signs: str = "",
+    **section: Any,
+) -> None:
     """What a Scheduler process does: go on with the job until its rows are written.
 
     Parameters:
         freeze_at: At the beginning of this request with rows the process stops, until somebody continues it.
+        throttled_after: So many requests with rows are taken and no more, until the file `go` is there.
+        rows_endpoint: Where requests with rows go, if not where the others do.
+        signs: The directory of the file `go`, and of those by which the process tells where it is: `throttled`, and
+            `given up` when it waits for what may be on its way.
     """
     client = dynamo.connect(endpoint_url=endpoint, region_name="eu-west-1")
+    rows_client = dynamo.connect(
+        endpoint_url=rows_endpoint or endpoint, region_name="eu-west-1", sends=1, timeout_s=1 if rows_endpoint else 10
+    )
     if freeze_at:
         requests = itertools.count(1)
 
@@ -104,12 +144,41 @@ def process_of(endpoint: str, prefix: str, queue: str, job_id: str, freeze_at: i
                 # To this thread: one to the process is taken by another thread, while this one goes on for a moment.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
-        client.meta.events.register("provide-client-params.dynamodb.BatchWriteItem", freeze)
+        rows_client.meta.events.register("provide-client-params.dynamodb.BatchExecuteStatement", freeze)
+    if throttled_after is not None:
+        throttle(rows_client, throttled_after, Path(signs))
     tables = tables_of(prefix)
-    scheduler = scheduler_on(client, tables, queue)
+    scheduler = scheduler_on(client, tables, queue, rows_client=rows_client, **section)
+    if signs:
+        tell_of_waits(scheduler._task_table.new_rows, Path(signs))
     while JobTable(client, tables).record(job_id).is_being_scheduled:
         scheduler.run(Envelope(job_id))
         time.sleep(0.02)  # parts of the dead are held until their leases are over
+
+
+def throttle(client: Any, after: int, signs: Path) -> None:
+    """Have the table take so many requests with rows, and throttle the others until it is told to go on."""
+    new_rows.SENDS, new_rows.LONGEST_WAIT_S = 100_000, 0.1  # for as long as it takes
+    execute, requests = client.batch_execute_statement, itertools.count(1)
+
+    def throttled(*, Statements: list[Any]) -> Any:
+        if next(requests) <= after or (signs / "go").exists():
+            return execute(Statements=Statements)
+        (signs / "throttled").touch()
+        return {"Responses": [{"Error": {"Code": "ThrottlingError"}} for _ in Statements]}
+
+    client.batch_execute_statement = throttled
+
+
+def tell_of_waits(rows: NewRows, signs: Path) -> None:
+    """Have a process tell when it waits for a request that it has given up."""
+
+    def sleep(seconds: float) -> None:
+        if seconds == rows._held_back_s:
+            (signs / "given up").touch()
+        time.sleep(seconds)
+
+    rows._sleep = sleep
 
 
 def tables_of(prefix: str) -> Tables:
@@ -128,6 +197,8 @@ class Ground:
     queue: str
     #: Rows that were seen in the tasks table: when each was written.
     seen: dict[str, str] = field(default_factory=dict)
+    #: How often each task was closed.
+    closed: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.tables = tables_of(self.prefix)
@@ -148,6 +219,15 @@ class Ground:
         for identity in chance.sample(sorted(rows), min(len(rows), 60)):
             self.client.put_item(TableName=self.tables.closed, Item=rows[identity])
             self.client.delete_item(TableName=self.tables.tasks, Key={"task_id": {"S": identity}})
+
+    def close_all(self) -> int:
+        """Be the workers: close every task that is queued, and return how many were."""
+        rows = self.scan(self.tables.tasks)
+        for identity, row in rows.items():
+            self.client.put_item(TableName=self.tables.closed, Item=row)
+            self.client.delete_item(TableName=self.tables.tasks, Key={"task_id": {"S": identity}})
+        self.closed.update(list(rows))
+        return len(rows)
 
     def assert_complete(self, rows_of_jobs: dict[str, int]) -> None:
         """Every row of the jobs is in one table, exactly once, as it should be; and there is nothing else."""
@@ -214,6 +294,14 @@ def nursery(ground: Ground) -> Iterator[Nursery]:
         yield started
 
 
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within 30 s"
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_double_nothing(ground: Ground, nursery: Nursery) -> None:
     """A process killed by kill -9 at twenty random moments and started again each time writes exactly the rows.
@@ -257,6 +345,48 @@ def test_a_frozen_process_does_not_write_after_its_lease(ground: Ground, nursery
     os.kill(pid, signal.SIGCONT)
     assert nursery.wait() == 0
     ground.assert_complete({"frozen": 1500})
+
+
+def test_a_fast_clock_takes_no_part_from_who_is_throttled(
+    ground: Ground, nursery: Nursery, redis_url: str, tmp_path: Path
+) -> None:
+    """A Scheduler whose clock is a minute fast meets the part of one that is throttled: each task is closed once.
+
+    What the throttled one sends when it may is not sent again over tasks that the other one had written, and that were
+    closed meanwhile.
+    """
+    ground.scheduler.submit(job_of(50), "throttled")
+    section = {"lease_s": 30, "rows_to_process": 50}
+    nursery.start("throttled", throttled_after=1, signs=str(tmp_path), **section)
+    wait_for((tmp_path / "throttled").exists, "the table to throttle")
+    assert ground.close_all() == 25
+    with redis.Redis.from_url(redis_url) as client:
+        lease_clock = LeaseClock(lambda: clock.now() + 60, Slots(client).now)
+        fast = scheduler_on(ground.client, ground.tables, ground.queue, lease_clock=lease_clock, **section)
+        fast.run(Envelope("throttled", 0))
+    ground.close_all()
+    (tmp_path / "go").touch()
+    assert nursery.wait() == 0
+    ground.close_all()
+    assert ground.closed == Counter(task_id("throttled", row) for row in range(50))
+    ground.assert_complete({"throttled": 50})
+
+
+def test_rows_that_the_network_holds_back_are_not_put_again(ground: Ground, nursery: Nursery, tmp_path: Path) -> None:
+    """A request that was given up arrives after all, and its tasks are closed before it would be sent again."""
+    ground.scheduler.submit(job_of(25), "held back")
+    with TcpProxy(int(ground.endpoint.rpartition(":")[2])) as network:
+        network.delay(to_server_s=3)
+        rows_endpoint = f"http://{LOOPBACK}:{network.port}"
+        section = {"lease_s": 20, "rows_to_process": 25}
+        nursery.start("held back", rows_endpoint=rows_endpoint, signs=str(tmp_path), **section)
+        wait_for(lambda: ground.close_all() >= 0 and len(ground.closed) == 25, "the rows to arrive")
+        assert (tmp_path / "given up").exists(), "the rows came in time"
+        network.heal()
+        assert nursery.wait() == 0
+    ground.close_all()
+    assert ground.closed == Counter(task_id("held back", row) for row in range(25))
+    ground.assert_complete({"held back": 25})
 
 
 def test_many_processes_write_one_job(ground: Ground) -> None:
@@ -314,20 +444,20 @@ def test_the_last_closed_task_ends_the_job(ground: Ground) -> None:
 
 
 def test_throttling_slows_down_and_loses_nothing(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that leaves half of each batch unprocessed, at random, still gets every row."""
+    """A table that throttles half of each batch, at random, still gets every row."""
     chance = random.Random(3)
-    batch_write_item = ground.scheduler._task_table.client.batch_write_item
+    client = ground.scheduler._task_table.new_rows.client
+    execute = client.batch_execute_statement
 
-    def throttled(*, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:
-        ((table, puts),) = RequestItems.items()
-        taken = [put for put in puts if chance.random() < 0.5]
-        if taken:
-            batch_write_item(RequestItems={table: taken})
-        left = [put for put in puts if put not in taken]
-        return {"UnprocessedItems": {table: left} if left else {}}
+    def throttled(*, Statements: list[Any]) -> dict[str, Any]:
+        is_taken = [chance.random() < 0.5 for _ in Statements]
+        taken = [statement for statement, is_one in zip(Statements, is_taken, strict=True) if is_one]
+        done = iter(execute(Statements=taken)["Responses"] if taken else [])
+        left = {"Error": {"Code": "ThrottlingError"}}
+        return {"Responses": [next(done) if is_one else left for is_one in is_taken]}
 
-    monkeypatch.setattr(ground.scheduler._task_table.client, "batch_write_item", throttled)
-    monkeypatch.setattr("sosw_celery.stores.task_table.BATCH_BACKOFF_MAX_S", 0.01)
+    monkeypatch.setattr(client, "batch_execute_statement", throttled)
+    monkeypatch.setattr("sosw_celery.stores.new_rows.LONGEST_WAIT_S", 0.01)
     ground.scheduler.submit(job_of(300), "throttled")
     assert ground.scheduler.run(Envelope("throttled")).written == 300
     ground.assert_complete({"throttled": 300})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from sosw_celery.core import greenfield
 from sosw_celery.core.rates import Rate
 from sosw_celery.core.retrying import RetryPolicy
 from sosw_celery.errors import ConfigError
-from sosw_celery.settings import load_settings
+from sosw_celery.settings import greenfield_delta, load_settings
+
+NOW = Decimal(1_795_392_000)
 
 
 def test_labourers_have_the_values_of_the_section_unless_they_state_their_own() -> None:
@@ -108,6 +112,14 @@ def test_a_wrong_level_is_named_where_it_stands(section: Any, line: str) -> None
     with pytest.raises(ConfigError) as caught:
         load_settings(section)
     assert str(caught.value) == line
+
+
+def test_requests_with_rows_are_over_when_the_lease_is() -> None:
+    """Whatever the lease: sending and answer fit into its last fifth, and neither takes longer than ten seconds."""
+    for lease_s in (1, 30, 100, 86_400):
+        settings = load_settings({"part_lease_s": lease_s})
+        assert 2 * settings.row_timeout_s <= settings.part_margin_s <= lease_s / 5
+        assert settings.row_timeout_s <= 10
 
 
 def test_a_refused_section_does_not_show_its_passwords() -> None:

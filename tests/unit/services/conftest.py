@@ -19,6 +19,7 @@ from sosw_celery.services.orchestrator import Dispatched, Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.settings import Labourer, greenfield_delta, load_settings
 from sosw_celery.stores.idle_mark import IdleMark
+from sosw_celery.stores.items import to_item
 from sosw_celery.stores.job_table import JobTable
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.tables import Tables, create_tables
@@ -100,7 +101,7 @@ class System:
         )
 
     def queue(self, count: int, labourer_id: str = "resize", **fields: Any) -> list[Task]:
-        """Write tasks, one second apart, the last one now."""
+        """Have tasks, one second apart, the last one now, whatever stood there before."""
         tasks = [
             Task(
                 task_id=f"task-{number:03d}",
@@ -111,16 +112,19 @@ class System:
             )
             for number in range(1, count + 1)
         ]
-        self.task_table.write(tasks)
+        rows = [to_item(task, self.task_table.tables) for task in tasks]
+        self.task_table._put_all(self.task_table.tables.tasks, rows)  # moto takes new rows one by one
         return tasks
 
     def job_of(self, job_id: str, tasks: int, labourer_id: str = "resize") -> None:
         """Have a job whose tasks are all written."""
         self.job_table.accept(job_id, {"lambda_name": labourer_id}, labourer_id, self.now, datetime.date(2026, 11, 23))
-        record = self.job_table.claim_chunking(job_id, "owner", self.now, 30)
+        record = self.job_table.claim_chunking(job_id, "owner", self.now, 30, ended_before=None)
         assert record is not None
-        self.job_table.begin_writing(record, "owner", now=self.now, tasks=tasks, rows_per_part=100, batch_rows=100)
-        part = self.job_table.claim_part(job_id, 0, "owner", self.now, 30)
+        record = self.job_table.begin_writing(
+            record, "owner", now=self.now, tasks=tasks, rows_per_part=100, batch_rows=100
+        )
+        part = self.job_table.claim_part(record, 0, "owner", self.now, 30, ended_before=None)
         assert part is not None
         assert self.job_table.finish_part(self.job_table.checkpoint(part, tasks, self.now, 30))
 

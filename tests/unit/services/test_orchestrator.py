@@ -13,6 +13,7 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import orchestrator
 from sosw_celery.services.attempts import Run
 from sosw_celery.services.orchestrator import standby_target
+from sosw_celery.stores.items import to_item
 from sosw_celery.stores.slots import PassView
 
 System = Any
@@ -204,7 +205,10 @@ def test_rows_at_one_place_do_not_hold_a_pass_up(system: System, monkeypatch: py
     monkeypatch.setattr(orchestrator, "STANDBY_MIN", 6)
     system.queue(30)
     rows = system.task_table.queued("resize", now=system.now, start=None, limit=8)
-    system.task_table.write([replace(row, greenfield=rows[0].greenfield) for row in rows])
+    table = system.task_table
+    for row in rows:
+        item = to_item(replace(row, greenfield=rows[0].greenfield), table.tables)
+        table.client.put_item(TableName=table.tables.tasks, Item=item)
     system.orchestrator.dispatch("resize")
     for run in system.begin_all():
         complete(system, run)

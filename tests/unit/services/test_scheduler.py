@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from moto import mock_aws
 from sosw_celery.core.job_plan import Envelope, task_id
 from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreUnavailable
+from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.scheduler import Scheduler
 from sosw_celery.settings import greenfield_delta, load_settings
 from sosw_celery.stores.job_table import SCHEDULING, JobTable
@@ -71,7 +73,8 @@ class World:
     queue: Path
     section: dict[str, Any] = field(default_factory=dict)
     now: Decimal = NOW
-    monotonic: float = 1000.0
+    steady: float = 1000.0
+    lease_clock: LeaseClock | None = None
     sent: list[Mapping[str, Any]] = field(default_factory=list)
     announced: list[tuple[str, Decimal | None]] = field(default_factory=list)
 
@@ -106,7 +109,8 @@ class World:
             announce=lambda labourer_id, lowest: self.announced.append((labourer_id, lowest)),
             spawn=self.sent.append,
             clock=lambda: self.now,
-            monotonic=lambda: self.monotonic,
+            lease_clock=self.lease_clock,
+            steady=lambda: self.steady,
         )
 
     def run(self, job: Any = None, *, kind: type[Scheduler] = Scheduler) -> JobSummary:
@@ -364,7 +368,7 @@ def survive(world: World) -> JobSummary:
     """Go on with the job after a death: the leases of the dead run out first."""
     world.task_table.batches_left = None
     world.now += 100
-    world.monotonic += 100
+    world.steady += 100
     return world.scheduler().run(Envelope("j1"))
 
 
@@ -467,6 +471,86 @@ def test_a_silent_part_is_left_alone_while_its_lease_holds(world: World) -> None
     assert survive(world).written == 6
 
 
+def test_a_part_changes_hands_when_nothing_of_its_owner_is_on_its_way(world: World) -> None:
+    """A silent owner's part is taken over a fifth of its lease after that has ended, and no moment before."""
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.now += Decimal("35.9")
+    assert world.scheduler().run(Envelope("j1", 0)).written == 2
+    world.now += Decimal("0.2")
+    assert world.scheduler().run(Envelope("j1", 0)).written == 6
+
+
+@pytest.mark.parametrize(("own", "shared"), [(60, 0), (0, 60)])
+def test_one_clock_that_is_fast_takes_no_part_from_its_owner(world: World, own: int, shared: int) -> None:
+    """A Scheduler whose clock is a minute fast, or one that all have, leaves alone what somebody holds."""
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.now += 20
+    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    assert world.scheduler().run(Envelope("j1", 0)).written == 2
+    world.scheduler().resume(world.job_table.record("j1"), world.now + 60)
+    assert {"sosw": {"job_id": "j1", "part": 0}} not in world.sent
+
+
+@pytest.mark.parametrize(("own", "shared"), [(-60, 0), (0, -60)])
+def test_one_clock_that_is_slow_gives_no_part_away(world: World, own: int, shared: int) -> None:
+    """The lease of a Scheduler whose clock is a minute slow, or the one that all have, is as long as that of others."""
+    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.lease_clock = None
+    world.now += 20
+    assert world.scheduler().run(Envelope("j1", 0)).written == 2
+
+
+def test_a_part_is_given_back_when_none_of_its_requests_is_on_its_way(make: Callable[..., World]) -> None:
+    """A run that is interrupted while rows are on their way leaves its part to others once they have arrived."""
+    world = make(rows_per_file=100, rows_to_process=100)
+    on_its_way, may_arrive = threading.Event(), threading.Event()
+    free_meanwhile: list[list[int]] = []
+
+    class Slow(DyingTaskTable):
+        def write(self, tasks: Sequence[Task]) -> None:
+            on_its_way.set()
+            assert may_arrive.wait(20)
+            free_meanwhile.append(world.job_table.open_parts("j1", ended_before=world.now))
+            super().write(tasks)
+
+    class Interrupted(Scheduler):
+        def process_file(self) -> None:
+            write = self._writer._put
+
+            def interrupted(tasks: Sequence[Task]) -> None:
+                threading.Thread(target=write, args=(tasks,)).start()
+                assert on_its_way.wait(20)
+                threading.Timer(0.2, may_arrive.set).start()
+                raise KeyboardInterrupt
+
+            self._writer._put = interrupted  # type: ignore[method-assign]
+            super().process_file()
+
+    world.task_table.__class__ = Slow
+    with pytest.raises(KeyboardInterrupt):
+        world.run(kind=Interrupted)
+    assert free_meanwhile == [[]]
+    assert world.job_table.open_parts("j1", ended_before=world.now) == [0]
+    assert len(world.rows()) == 6
+
+
+def test_a_refusal_that_comes_too_late_is_none(world: World) -> None:
+    """Whoever finds a job wrong after another one has taken its chunking over says nothing about it."""
+    scheduler = world.scheduler()
+
+    def overtaken(job: Any) -> int:
+        world.job_table.claim_chunking("j1", "other", NOW + 100, 30.0, ended_before=NOW + 100)
+        raise InvalidJob("job.skus", "bad")
+
+    scheduler.parse_job_to_file = overtaken  # type: ignore[method-assign]
+    scheduler.submit(JOB, "j1")
+    assert scheduler.run(Envelope("j1")).state is JobState.ACCEPTED
+
+
 def test_a_stalled_owner_stops_writing(world: World) -> None:
     """A process that stood still for its lease notices it by its own clock before it writes the next batch."""
     stalled: list[bool] = []
@@ -478,7 +562,7 @@ def test_a_stalled_owner_stops_writing(world: World) -> None:
         def pop_rows_from_file(file_name: str, rows: int | None = 1) -> list[str]:
             """Take the rows, and stand still before they are written."""
             if len(world.rows()) == 2 and not stalled:
-                world.monotonic += 29
+                world.steady += 29
                 world.now += 29
                 stalled.append(True)
             return Scheduler.pop_rows_from_file(file_name, rows)
@@ -487,7 +571,7 @@ def test_a_stalled_owner_stops_writing(world: World) -> None:
     scheduler.submit(JOB, "j1")
     scheduler.run(Envelope("j1"), should_stop=lambda: bool(stalled))
     assert len(world.rows()) == 2
-    assert world.job_table.open_parts("j1", world.now + 2) == [0, 1]
+    assert world.job_table.open_parts("j1", ended_before=world.now + 2) == [0, 1]
     assert survive(world).written == 6
 
 
@@ -533,7 +617,7 @@ def test_a_table_that_does_not_answer_costs_no_row(world: World, monkeypatch: py
         patched.setattr(world.task_table, "write", unavailable)
         with pytest.raises(StoreUnavailable):
             scheduler.run(Envelope("j1"))
-    assert world.job_table.open_parts("j1", world.now) == [0, 1]
+    assert world.job_table.open_parts("j1", ended_before=world.now) == [0, 1]
     assert scheduler.run(Envelope("j1")).written == 6
 
 
@@ -581,7 +665,7 @@ def test_what_is_left_goes_to_a_sibling(make: Callable[..., World]) -> None:
 
         def pop_rows_from_file(self, file_name: str, rows: int | None = 1) -> list[str]:  # type: ignore[override]
             """Take the rows, slowly."""
-            world.monotonic += 35
+            world.steady += 35
             return Scheduler.pop_rows_from_file(file_name, rows)
 
     world.settings = world.settings.model_copy(update={"part_lease_s": 10_000.0})
@@ -603,7 +687,7 @@ def test_shutting_down_ends_well(world: World) -> None:
     summary = scheduler.run(Envelope("j1"), should_stop=lambda: len(world.rows()) >= 2)
     assert summary.written == 2
     assert world.sent[-1] == {"sosw": {"job_id": "j1", "part": 0, "depth": 1}}
-    assert world.job_table.open_parts("j1", world.now) == [0, 1]
+    assert world.job_table.open_parts("j1", ended_before=world.now) == [0, 1]
 
 
 def test_a_shutdown_period_never_takes_all_the_time(make: Callable[..., World]) -> None:
@@ -657,7 +741,8 @@ def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
     with pytest.raises(Killed):
         world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
     world.sent.clear()
-    world.job_table.claim_part("j1", 1, "alive", NOW + 25, 30.0)
+    world.job_table.claim_part(world.job_table.record("j1"), 1, "alive", NOW + 25, 30.0, ended_before=None)
+    world.now = NOW + 40
     assert world.scheduler().resume(world.job_table.record("j1"), NOW + 40) == 1
     assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
 
@@ -679,7 +764,7 @@ def test_one_chunks_and_the_others_wait(world: World) -> None:
     """A second message of a job that somebody is chunking does nothing."""
     scheduler = world.scheduler()
     scheduler.submit(JOB, "j1")
-    world.job_table.claim_chunking("j1", "other", NOW, 30.0)
+    world.job_table.claim_chunking("j1", "other", NOW, 30.0, ended_before=None)
     assert scheduler.run(Envelope("j1")).state is JobState.ACCEPTED
     assert world.rows() == []
     assert scheduler.resume(world.job_table.record("j1"), NOW + 31) == 0

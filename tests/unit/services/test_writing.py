@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
+from sosw_celery import clock
 from sosw_celery.errors import StoreUnavailable, TransitionRefused
 from sosw_celery.services.writing import Lease
 
@@ -35,9 +35,9 @@ class Renewals:
             assert self.happened.wait_for(lambda: self.count >= count, timeout=10)
 
 
-def lease(renew: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> Lease:
+def lease(renew: Callable[[], None], steady: Callable[[], float] = clock.steady) -> Lease:
     """Return a lease that has just been taken."""
-    return Lease(renew, lease_s=LEASE_S, taken_at=monotonic(), monotonic=monotonic, name="j1#part#00000")
+    return Lease(renew, lease_s=LEASE_S, margin_s=LEASE_S / 5, taken_at=steady(), steady=steady, name="j1#part#00000")
 
 
 def test_a_lease_is_kept_while_the_block_runs() -> None:

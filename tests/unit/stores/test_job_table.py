@@ -60,16 +60,26 @@ def accept(table: JobTable, job_id: str = "j1", job: dict[str, Any] | None = Non
 def chunked(table: JobTable, job_id: str = "j1", *, tasks: int = 25, rows_per_part: int = 10) -> JobRecord:
     """Accept a job and fix its parts."""
     accept(table, job_id)
-    claimed = table.claim_chunking(job_id, "me", NOW, LEASE_S)
+    claimed = claim_chunking(table, "me", job_id=job_id)
     assert claimed is not None
     return table.begin_writing(
         claimed, "me", now=NOW, tasks=tasks, rows_per_part=rows_per_part, batch_rows=4, warnings=["careful"]
     )
 
 
+def try_claim(table: JobTable, part: int, owner: str, now: Decimal, job_id: str = "j1") -> Part | None:
+    """Claim a part whose lease is over by now, if there was one."""
+    return table.claim_part(table.record(job_id), part, owner, now, LEASE_S, ended_before=now)
+
+
+def claim_chunking(table: JobTable, owner: str, now: Decimal = NOW, job_id: str = "j1") -> JobRecord | None:
+    """Claim the chunking of a job, the lease of whoever was at it being over by now."""
+    return table.claim_chunking(job_id, owner, now, LEASE_S, ended_before=now)
+
+
 def claim(table: JobTable, part: int = 0, owner: str = "me", now: Decimal = NOW, job_id: str = "j1") -> Part:
     """Claim a part that is free."""
-    claimed = table.claim_part(job_id, part, owner, now, LEASE_S)
+    claimed = try_claim(table, part, owner, now, job_id)
     assert claimed is not None
     return claimed
 
@@ -121,7 +131,9 @@ def test_a_labourer_begins_once(table: JobTable) -> None:
 def test_a_refused_job_gives_way(table: JobTable, client: DynamoDBClient, tables: Tables) -> None:
     """The id of a refused job may be submitted again, with another body; nothing of the refused one stays."""
     accept(table)
-    table.refuse("j1", "job.skus: bad", ["careful"])
+    claimed = claim_chunking(table, "a")
+    assert claimed is not None
+    table.refuse(claimed, "job.skus: bad", ["careful"])
     assert table.get("j1").state is JobState.REFUSED
     assert table.get("j1").error == "job.skus: bad"
     assert table.get("j1").warnings == ("careful",)
@@ -176,13 +188,13 @@ def test_a_damaged_body_is_told_apart(table: JobTable, client: DynamoDBClient, t
 def test_one_chunks_at_a_time(table: JobTable) -> None:
     """While one gives signs of life nobody else gets the chunking; when it falls silent, the next generation begins."""
     accept(table)
-    first = table.claim_chunking("j1", "a", NOW, LEASE_S)
+    first = claim_chunking(table, "a")
     assert first is not None
     assert first.generation == 1
-    assert table.claim_chunking("j1", "b", NOW + 29, LEASE_S) is None
+    assert claim_chunking(table, "b", NOW + 29) is None
     table.renew_chunking("j1", "a", NOW + 29, LEASE_S)
-    assert table.claim_chunking("j1", "b", NOW + 31, LEASE_S) is None
-    second = table.claim_chunking("j1", "b", NOW + 60, LEASE_S)
+    assert claim_chunking(table, "b", NOW + 31) is None
+    second = claim_chunking(table, "b", NOW + 60)
     assert second is not None
     assert second.generation == 2
     with pytest.raises(TransitionRefused):
@@ -195,11 +207,11 @@ def test_one_chunks_at_a_time(table: JobTable) -> None:
 def test_released_chunking_is_free_at_once(table: JobTable) -> None:
     """Who gives the chunking back leaves it to anybody; who has lost it cannot."""
     accept(table)
-    table.claim_chunking("j1", "a", NOW, LEASE_S)
+    claim_chunking(table, "a")
     table.release_chunking("j1", "b")
-    assert table.claim_chunking("j1", "b", NOW, LEASE_S) is None
+    assert claim_chunking(table, "b") is None
     table.release_chunking("j1", "a")
-    assert table.claim_chunking("j1", "b", NOW, LEASE_S) is not None
+    assert claim_chunking(table, "b") is not None
 
 
 def test_parts_cover_the_job(table: JobTable) -> None:
@@ -209,14 +221,14 @@ def test_parts_cover_the_job(table: JobTable) -> None:
     parts = [claim(table, number) for number in range(3)]
     assert [(part.first_row, part.rows) for part in parts] == [(0, 10), (10, 10), (20, 5)]
     assert [row for part in parts for row in range(part.next_row, part.end_row)] == list(range(25))
-    assert table.claim_part("j1", 3, "me", NOW, LEASE_S) is None
+    assert try_claim(table, 3, "me", NOW) is None
     assert table.get("j1").warnings == ("careful",)
 
 
 def test_begin_writing_twice_is_once(table: JobTable) -> None:
     """Beginning to write again (an answer was lost) changes nothing, also when a part is under way."""
     accept(table)
-    claimed = table.claim_chunking("j1", "me", NOW, LEASE_S)
+    claimed = claim_chunking(table, "me")
     assert claimed is not None
     begin: dict[str, Any] = {"now": NOW, "tasks": 25, "rows_per_part": 10, "batch_rows": 4}
     first = table.begin_writing(claimed, "me", **begin)
@@ -228,15 +240,83 @@ def test_begin_writing_twice_is_once(table: JobTable) -> None:
 def test_a_new_chunking_replaces_the_parts_of_a_dead_one(table: JobTable) -> None:
     """Parts that a dead chunker had stored give way to those of the next, whose sizes may be others."""
     accept(table)
-    dead = table.claim_chunking("j1", "a", NOW, LEASE_S)
+    dead = claim_chunking(table, "a")
     assert dead is not None
     for index, span in enumerate(spans(15, 5)):
         table._put_part(dead, index, span, 4)  # what a death before the change of the state leaves behind
-    alive = table.claim_chunking("j1", "b", NOW + 31, LEASE_S)
+    alive = claim_chunking(table, "b", NOW + 31)
     assert alive is not None
     table.begin_writing(alive, "b", now=NOW, tasks=15, rows_per_part=10, batch_rows=4)
     table._put_part(dead, 0, Span(0, 5), 4)  # it was only slow
     assert [(claim(table, n).first_row, claim(table, n).rows) for n in range(2)] == [(0, 10), (10, 5)]
+
+
+def test_a_new_life_meets_no_parts_of_a_refused_one(table: JobTable) -> None:
+    """A job that was refused after a death amid its parts has the parts of its new chunking only, and ends.
+
+    Neither the parts that the dead one left nor what it does when it was only slow count for the new life.
+    """
+    accept(table)
+    dead = claim_chunking(table, "a")
+    assert dead is not None
+    for index, span in enumerate(spans(15, 5)):
+        table._put_part(dead, index, span, 4)
+    refusing = claim_chunking(table, "b", NOW + 31)
+    assert refusing is not None
+    table.refuse(refusing, "job.skus: bad")
+    assert accept(table, now=NOW + 40)
+    anew = claim_chunking(table, "c", NOW + 40)
+    assert anew is not None
+    table.begin_writing(anew, "c", now=NOW + 40, tasks=7, rows_per_part=4, batch_rows=2)
+    table._put_part(dead, 1, Span(5, 5), 4)
+    for late in (
+        lambda: table.refuse(refusing, "job.skus: bad"),
+        lambda: table.begin_writing(dead, "a", now=NOW + 40, tasks=15, rows_per_part=5, batch_rows=4),
+    ):
+        with pytest.raises(TransitionRefused):
+            late()
+    parts = [claim(table, number, now=NOW + 50) for number in range(2)]
+    assert [(part.first_row, part.rows, part.batch_rows, part.claims) for part in parts] == [(0, 4, 2, 1), (4, 3, 2, 1)]
+    assert try_claim(table, 2, "me", NOW + 50) is None, "a part that only the first life had"
+    assert [table.finish_part(part) for part in parts] == [False, True]
+    assert (table.get("j1").state, table.get("j1").written) == (JobState.SCHEDULED, 7)
+
+
+def test_a_refusal_that_comes_late_does_not_meet_the_next_life(table: JobTable) -> None:
+    """Whoever refuses a job that was refused and submitted again meanwhile refuses nothing."""
+    accept(table)
+    slow = claim_chunking(table, "a")
+    assert slow is not None
+    quick = claim_chunking(table, "b", NOW + 31)
+    assert quick is not None
+    table.refuse(quick, "job.skus: bad")
+    table.refuse(quick, "job.skus: bad")  # its answer was lost
+    assert accept(table, now=NOW + 40)
+    with pytest.raises(TransitionRefused):
+        table.refuse(slow, "job.skus: bad")
+    assert table.record("j1").state is JobState.ACCEPTED
+
+
+def test_many_submits_of_a_refused_job_are_one(table: JobTable) -> None:
+    """Of submits at the same time that take a refused job's place one does, and what was known stays known."""
+    accept(table)
+    claimed = claim_chunking(table, "a")
+    assert claimed is not None
+    table.refuse(claimed, "job.skus: bad")
+    won: list[int] = []
+
+    def submit(number: int) -> None:
+        if accept(table, job={"lambda_name": "resize", "number": number}):
+            won.append(number)
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert table.body("j1")["number"] == won[0]
+    assert not accept(table)
 
 
 # ---- parts
@@ -247,11 +327,11 @@ def test_a_part_has_one_owner(table: JobTable) -> None:
     chunked(table)
     mine = claim(table, owner="a")
     assert mine.claims == 1
-    assert table.claim_part("j1", 0, "b", NOW + 29, LEASE_S) is None
+    assert try_claim(table, 0, "b", NOW + 29) is None
     mine = table.checkpoint(mine, 4, NOW + 29, LEASE_S)
-    assert table.claim_part("j1", 0, "b", NOW + 31, LEASE_S) is None
+    assert try_claim(table, 0, "b", NOW + 31) is None
     table.renew_part(mine, NOW + 40, LEASE_S)
-    assert table.claim_part("j1", 0, "b", NOW + 69, LEASE_S) is None
+    assert try_claim(table, 0, "b", NOW + 69) is None
     theirs = claim(table, owner="b", now=NOW + 71)
     assert (theirs.written, theirs.claims, theirs.next_row) == (4, 2, 4)
     for refused in (
@@ -262,22 +342,39 @@ def test_a_part_has_one_owner(table: JobTable) -> None:
         with pytest.raises(TransitionRefused):
             refused()
     table.release_part(mine)
-    assert table.claim_part("j1", 0, "c", NOW + 72, LEASE_S) is None
+    assert try_claim(table, 0, "c", NOW + 72) is None
+
+
+def test_nobody_takes_over_whose_clock_says_nothing(table: JobTable) -> None:
+    """Without a time before which leases have ended only what nobody holds is given away."""
+    record = chunked(table)
+    claim(table, owner="a")
+    late = NOW + 10_000
+    assert table.claim_part(record, 0, "b", late, LEASE_S, ended_before=None) is None
+    assert table.open_parts("j1", ended_before=None) == [1, 2]
+    assert table.claim_part(record, 1, "b", late, LEASE_S, ended_before=None) is not None
+
+
+def test_a_claim_whose_answer_was_lost_is_made_again(table: JobTable) -> None:
+    """The same claim once more has the part: it is its own."""
+    record = chunked(table)
+    for _ in range(2):
+        assert table.claim_part(record, 0, "a", NOW, LEASE_S, ended_before=None) is not None
 
 
 def test_a_released_part_is_free_at_once(table: JobTable) -> None:
     """Who gives a part back leaves its checkpoint to the next."""
     chunked(table)
     mine = table.checkpoint(claim(table, owner="a"), 8, NOW, LEASE_S)
-    assert table.open_parts("j1", NOW) == [1, 2]
+    assert table.open_parts("j1", ended_before=NOW) == [1, 2]
     table.release_part(mine)
-    assert table.open_parts("j1", NOW) == [0, 1, 2]
+    assert table.open_parts("j1", ended_before=NOW) == [0, 1, 2]
     assert claim(table, owner="b").written == 8
 
 
 def test_the_last_part_ends_the_writing(table: JobTable) -> None:
     """The job is scheduled when its last part is written, not before, and each part counts once."""
-    chunked(table)
+    record = chunked(table)
     parts = [claim(table, number) for number in range(3)]
     assert not table.finish_part(parts[2])
     assert not table.finish_part(parts[0])
@@ -285,20 +382,20 @@ def test_the_last_part_ends_the_writing(table: JobTable) -> None:
         table.finish_part(parts[0])
     assert table.get("j1").state is JobState.WRITING
     assert table.get("j1").written == 15
-    assert table.open_parts("j1", NOW + 100) == [1]
+    assert table.open_parts("j1", ended_before=NOW + 100) == [1]
     assert table.finish_part(parts[1])
     assert table.get("j1").state is JobState.SCHEDULED
     assert table.get("j1").written == 25
-    assert table.claim_part("j1", 0, "late", NOW + 100, LEASE_S) is None
+    assert try_claim(table, 0, "late", NOW + 100) is None
     assert table.finish_writing("j1")
     with pytest.raises(TransitionRefused):
-        table.refuse("j1", "too late")
+        table.refuse(record, "too late")
 
 
 def test_hundreds_of_parts_are_read_in_batches(table: JobTable) -> None:
     """A job with more parts than one batch call reads has them all, in order."""
     chunked(table, tasks=230, rows_per_part=1)
-    assert table.open_parts("j1", NOW) == list(range(230))
+    assert table.open_parts("j1", ended_before=NOW) == list(range(230))
     table.checkpoint(claim(table, 229), 1, NOW, LEASE_S)
     assert table.get("j1").written == 1
 
@@ -309,7 +406,7 @@ def test_only_one_of_many_gets_a_part(table: JobTable) -> None:
     won: list[str] = []
 
     def try_it(owner: str) -> None:
-        if table.claim_part("j1", 0, owner, NOW, LEASE_S):
+        if try_claim(table, 0, owner, NOW):
             won.append(owner)
 
     threads = [threading.Thread(target=try_it, args=(f"o{number}",)) for number in range(8)]
@@ -396,7 +493,7 @@ def test_errors_of_the_vendor_end_here(client: DynamoDBClient) -> None:
 def test_the_job_item_stays_small(table: JobTable, client: DynamoDBClient, tables: Tables) -> None:
     """Counting a closed task costs one write unit: the item has less than 1 KB, however big job and warnings are."""
     accept(table, job={**JOB, "text": "x" * 100_000})
-    claimed = table.claim_chunking("j1", "me", NOW, LEASE_S)
+    claimed = claim_chunking(table, "me")
     assert claimed is not None
     table.begin_writing(
         claimed, "me", now=NOW, tasks=10**6, rows_per_part=10**5, batch_rows=4, warnings=["w" * 400] * 50

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
+from sosw_celery.core.greenfield import LONGEST_AHEAD_S
 from sosw_celery.core.health import EcoStatus, Metric
 from sosw_celery.core.masking import masked
 from sosw_celery.core.names import UNRESERVED, is_reserved
@@ -554,12 +555,27 @@ def _problems_together(settings: Settings) -> Iterator[ConfigError]:
     if 0 < settings.settle_s <= settings.renew_s:
         expected = "more than renew_s, so that every node reports before slots are granted"
         yield ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
+    yield from _problems_of_running(settings)
     yield from _problems_of_rows(settings)
     yield from _problems_of_lambdas(settings)
     try:
         _ = settings.health_metrics
     except ConfigError as problem:
         yield problem
+
+
+def _problems_of_running(settings: Settings) -> Iterator[ConfigError]:
+    """Yield an invocation delta that an attempt may outlast: its row would read as that of a queued task again."""
+    delta = settings.task_config.greenfield_invocation_delta
+    for name in settings.labourers:
+        labourer = settings.labourer(name)
+        longest_s = labourer.duration_s + labourer.cooldown_s + LONGEST_AHEAD_S
+        if delta <= longest_s:
+            expected = (
+                f"more than {longest_s:.0f}, so that no attempt of {name} that runs counts as queued: its duration"
+                f" ({labourer.duration_s:g}) and cooldown ({labourer.cooldown_s:g}), and {LONGEST_AHEAD_S} for clocks"
+            )
+            yield ConfigError(f"{SECTION}.{pasted.TASKS}.greenfield_invocation_delta", delta, expected)
 
 
 def _problems_of_lambdas(settings: Settings) -> Iterator[ConfigError]:

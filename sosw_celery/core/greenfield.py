@@ -15,10 +15,14 @@ from decimal import Decimal
 from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.exact import EXACT, MICROSECOND
 
-__all__ = ["claimed", "claimed_at", "positions", "queue_end", "retry_position"]
+__all__ = ["LONGEST_AHEAD_S", "claimed", "claimed_at", "positions", "queue_end", "retry_position"]
 
 #: How far the clocks of two nodes may differ. A row written by a node whose clock is fast is still queued, not running.
 CLOCK_TOLERANCE = Decimal(86_400)
+#: Seconds by which `queue_end` may be ahead of the clock that claimed a task: a day as ever, and another one by which
+#: the clock that asks for it may be ahead. A task that runs for longer than the invocation delta less this counts as
+#: queued again.
+LONGEST_AHEAD_S = 2 * 86_400
 
 
 def positions(now: Decimal) -> Iterator[Decimal]:

@@ -114,6 +114,26 @@ def test_a_wrong_level_is_named_where_it_stands(section: Any, line: str) -> None
     assert str(caught.value) == line
 
 
+def test_no_attempt_may_outlast_what_marks_it_as_running() -> None:
+    """An invocation delta of a week and attempts of a week: after five days one would count as queued again."""
+    section: dict[str, Any] = {
+        "task_config": {"greenfield_invocation_delta": 604_800},
+        "labourers": {"short": {}, "long": {"duration": 604_800}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_settings(section)
+    assert str(caught.value) == (
+        "sosw.task_config.greenfield_invocation_delta: expected more than 777900, so that no attempt of long that runs"
+        " counts as queued: its duration (604800) and cooldown (300), and 172800 for clocks, got 604800"
+    )
+    section["task_config"]["greenfield_invocation_delta"] = 777_900
+    with pytest.raises(ConfigError):
+        load_settings(section)
+    section["task_config"]["greenfield_invocation_delta"] = 777_901
+    running = greenfield.claimed(NOW, greenfield_delta(load_settings(section)))
+    assert running > greenfield.queue_end(NOW + 604_800 + 300 + greenfield.CLOCK_TOLERANCE)
+
+
 def test_requests_with_rows_are_over_when_the_lease_is() -> None:
     """Whatever the lease: sending and answer fit into its last fifth, and neither takes longer than ten seconds."""
     for lease_s in (1, 30, 100, 86_400):

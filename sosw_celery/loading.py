@@ -28,8 +28,9 @@ from celery.loaders.app import AppLoader
 from sosw_celery.cli.exits import code_of, line_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.places import importable_beside, reason_of
+from sosw_celery.services.preview import Chunker
 from sosw_celery.stack_place import data_dir, may_run
-from sosw_celery.wiring import QUEUES
+from sosw_celery.wiring import QUEUES, SCHEDULER, settings_of
 
 __all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "tell_of_missing"]
 
@@ -134,12 +135,22 @@ class NeededCode(bootsteps.Step):
                 with ending_commands(parent.app):
                     raise missing.problem
         tell_of_missing(parent.app)
+        if QUEUES[SCHEDULER] in queues:
+            _tell_of_missing_chunker(parent.app)
 
 
 def tell_of_missing(app: Celery) -> None:
     """Log what could not be imported, where nobody needs it."""
     for missing in missing_code(app):
         logger.error("not needed here, but nodes that run it will not start: %s", missing.problem)
+
+
+def _tell_of_missing_chunker(app: Celery) -> None:
+    """Log that jobs cannot be chunked here; what was chunked before goes on, so that ends nothing."""
+    try:
+        Chunker(settings_of(app)).check_code()
+    except ConfigError as problem:
+        logger.error("no job becomes tasks until this is mended: %s", problem)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,14 @@ class Chunker:
             warned=self.warnings.append,
         )
 
+    def check_code(self) -> None:
+        """Make sure that the code which the settings name for periods and chunkers is there.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        self._scheduler.check_periods()
+
     def checked(self, event: Any) -> tuple[dict[str, Any], Iterator[str]]:
         """Return the job of an event, checked whole, and the payloads of its tasks as text, made one by one.
 

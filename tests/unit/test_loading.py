@@ -51,6 +51,24 @@ def test_a_node_of_the_labourer_does_not_start_without_its_code(app: Celery) -> 
         node_on(app, "crop", "resize")
 
 
+@pytest.mark.parametrize(
+    "section",
+    [{"scheduler_class": "nowhere:OurScheduler"}, {"custom_period_patterns": {"of_ours": "nowhere:days"}}],
+)
+def test_essentials_without_the_code_of_their_scheduler_say_so(
+    section: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """They start, since tasks that are there go on; a node without the Scheduler's queue has nothing to say."""
+    app = Celery("of-this-test", broker="memory://", set_as_current=False)
+    app.conf.sosw = section
+    with caplog.at_level(logging.ERROR):
+        node_on(app, QUEUES["scheduler"])
+    assert "No module named 'nowhere'" in caplog.text
+    caplog.clear()
+    node_on(app, "resize")
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(("queue", "starts"), [("crop", False), (QUEUES["scheduler"], True)])
 def test_a_module_of_imports_may_hold_any_labourer(queue: str, starts: bool) -> None:
     """So without it no node of a labourer starts; the essentials do."""

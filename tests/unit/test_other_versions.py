@@ -228,11 +228,11 @@ def test_a_job_that_another_version_accepted_is_read_and_gone_on_with() -> None:
         change(client, tables, "j", "SET later = :more REMOVE sent_at")
         assert table.record("j") == replace(plain, sent_at=Decimal(0))
         assert table.body("j") == {"lambda_name": "resize"}
-        writing = table.claim_chunking("j", "me", now, 30)
+        writing = table.claim_chunking("j", "me", now, 30, ended_before=None)
         assert writing is not None
-        table.begin_writing(writing, "me", now=now, tasks=3, rows_per_part=3, batch_rows=2)
+        writing = table.begin_writing(writing, "me", now=now, tasks=3, rows_per_part=3, batch_rows=2)
         change(client, tables, "j#part#00000", "SET later = :more REMOVE written")
-        part = table.claim_part("j", 0, "me", now, 30)
+        part = table.claim_part(writing, 0, "me", now, 30, ended_before=None)
         assert part is not None
         assert (part.first_row, part.rows, part.batch_rows, part.written) == (0, 3, 2, 0)
         assert table.finish_part(part)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sosw_celery.celery import app
     from sosw_celery.errors import InvalidJob, RetryLater, SoswError
     from sosw_celery.lambda_globals import LambdaGlobals, get_lambda_handler
+    from sosw_celery.own_scheduler import Scheduler
     from sosw_celery.processor import Processor
-    from sosw_celery.services.scheduler import Scheduler
     from sosw_celery.tasks import scheduler
     from sosw_celery.worker import Worker
 
@@ -36,7 +36,7 @@ __all__ = [
 _HOMES = {
     "app": "sosw_celery.celery",
     "scheduler": "sosw_celery.tasks",
-    "Scheduler": "sosw_celery.services.scheduler",
+    "Scheduler": "sosw_celery.own_scheduler",
     "Processor": "sosw_celery.processor",
     "Worker": "sosw_celery.worker",
     "InvalidJob": "sosw_celery.errors",

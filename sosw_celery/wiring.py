@@ -255,17 +255,21 @@ class Services:
     @cached_property
     def scheduler(self) -> Scheduler:
         """Turns jobs into rows."""
-        return scheduler_class(self.settings)(
-            self.settings,
-            task_table=self.task_table,
-            job_table=self.job_table,
-            queue_files=self.queue_files,
-            announce=self._announce,
-            spawn=self._spawn,
-            clock=clock.now,
-            lease_clock=LeaseClock(clock.now, lambda: self.slots.now()),
-            observe=self._observer,
-        )
+        return scheduler_class(self.settings)(self.settings, **self.parts_of_scheduler)
+
+    @property
+    def parts_of_scheduler(self) -> dict[str, Any]:
+        """What a Scheduler stands on."""
+        return {
+            "task_table": self.task_table,
+            "job_table": self.job_table,
+            "queue_files": self.queue_files,
+            "announce": self._announce,
+            "spawn": self._spawn,
+            "clock": clock.now,
+            "lease_clock": LeaseClock(clock.now, lambda: self.slots.now()),
+            "observe": self._observer,
+        }
 
     @cached_property
     def metric_sources(self) -> Mapping[str, Source]:

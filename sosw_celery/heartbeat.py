@@ -24,6 +24,7 @@ from sosw_celery.leases import watchdog
 from sosw_celery.stores.broker import messages_on
 from sosw_celery.stores.nodes import Nodes
 from sosw_celery.stores.pulse_files import PulseFiles
+from sosw_celery.troubles import troubles
 from sosw_celery.wiring import services_of
 
 __all__ = ["Heartbeat"]
@@ -118,6 +119,8 @@ class Heartbeat(bootsteps.StartStopStep):
             redis_since=self._redis_since,
             waiting_since=self._waiting_since,
             is_stopping=_is_stopping(),
+            failed_in_a_row=troubles.in_a_row,
+            failing_since=troubles.since,
         )
 
     def _note_turn(self) -> None:

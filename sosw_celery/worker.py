@@ -58,6 +58,7 @@ from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.meta_handler import OwnMeta
 from sosw_celery.task_options import check_task_options
+from sosw_celery.troubles import troubles
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
 
 if TYPE_CHECKING:
@@ -447,6 +448,11 @@ class Worker(Processor, CeleryTask):
         except StoreUnavailable as problem:
             logger.warning("hint dropped, the task is found again: %s", problem, extra={"holder": hint.attempt.holder})
             raise Ignore from problem
+        except Exception as problem:
+            troubles.note(problem)
+            troubles.end_if_broken()
+            raise
+        troubles.clear()
         if run is None:
             raise Ignore
         return WorkerRun(run.task, run.slot_from)

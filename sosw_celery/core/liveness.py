@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 
 __all__ = ["Pulse", "Verdict", "judge", "noticed_waiting", "silence_of"]
 
+#: So many failures in a row, over a while, are no accident.
+FAILURES = 5
+
 #: A node has fallen silent when it missed so many signs of life.
 MISSED = 3
 #: Seconds between two signs of life of a node that does not say.
@@ -34,6 +37,8 @@ class Pulse:
         waiting_since: Queues of the node on which messages wait although it has free processes and takes nothing up,
             and since when.
         is_stopping: It was asked to end, and finishes what runs.
+        failed_in_a_row, failing_since: What its processes took up and failed with for a reason of their own since
+            something got on, and since when.
     """
 
     node: str
@@ -50,6 +55,8 @@ class Pulse:
     redis_since: float | None = None
     waiting_since: Mapping[str, float] = field(default_factory=dict)
     is_stopping: bool = False
+    failed_in_a_row: int = 0
+    failing_since: float | None = None
 
     def as_text(self) -> str:
         """Return the pulse as a JSON text."""
@@ -144,6 +151,13 @@ def _problems(pulse: Pulse, limit_s: float) -> list[str]:
             if now - since > limit_s:
                 free = f"{pulse.capacity - pulse.busy} of {pulse.capacity} processes are free"
                 found.append(f"messages wait on {queue} for {now - since:.0f} s, {free} and take nothing up")
+    if pulse.failing_since is not None and pulse.failed_in_a_row >= FAILURES:
+        failing_s = now - pulse.failing_since
+        if failing_s > limit_s:
+            found.append(
+                f"its processes fail before they do anything, {pulse.failed_in_a_row} times in a row for "
+                f"{failing_s:.0f} s: its log says why"
+            )
     if pulse.redis_since is not None:
         unrenewed_s = now - max(pulse.renewed_at, pulse.redis_since)
         if unrenewed_s > max(limit_s, pulse.lease_s):

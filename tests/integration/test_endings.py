@@ -28,7 +28,7 @@ ERRORS = {
 def test_every_end_is_written_as_it_was(make_cluster: Callable[..., Cluster], through: str) -> None:
     """Whatever a body raises, its row says class and text; whatever it returns or counts, its task is completed once.
 
-    Directly, and through the assistant.
+    Directly, and through the assistant; and whatever it does to the decimal context of its thread.
     """
     entry = {"max_simultaneous_invocations": 3, "close_through": through}
     cluster = make_cluster(labourers={"end": entry})

@@ -190,3 +190,21 @@ def test_all_nodes_of_the_cluster_are_shown_from_redis(cluster: Cluster) -> None
     assert shown.keys() == {node_of(node) for node in nodes}
     mine = shown[node_of(nodes[1])]
     assert (mine["queues"], mine["capacity"], mine["problems"]) == (["note"], 2, [])
+
+
+@pytest.mark.slow
+def test_a_node_whose_processes_fail_before_their_claims_is_not_alive(cluster: Cluster) -> None:
+    """A process that is broken for a reason of its own ends and says why; where fresh ones are as well, health tells.
+
+    No attempt is counted for it: the task runs, in its first one, as soon as a node works.
+    """
+    cluster.worker()
+    cluster.beat()
+    broken = cluster.worker("note", "-c", "1", TEST_IMPORTS="broken_labourers")
+    submitted = cluster.submit({"lambda_name": "note", "isolate_groups": True, "groups": {"g1": {}, "g2": {}}})
+    wait_until_dead(cluster, "its processes fail before they do anything")
+    assert "process ends: it failed 5 times in a row, the last time by ArithmeticError" in cluster.log(broken)
+    os.killpg(broken.pid, signal.SIGKILL)
+    cluster.worker("note", "-c", "1")
+    assert cluster.ended(submitted).completed == 2
+    assert [task.attempts for task in cluster.closed("note")] == [1, 1]

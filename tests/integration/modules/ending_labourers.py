@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -80,6 +81,15 @@ RESULTS: Mapping[str, Any] = {
 }
 
 
+def spoil_arithmetic() -> None:
+    """Have decimals of this thread keep three digits, and what has more raise."""
+    decimal.getcontext().prec = 3
+    decimal.getcontext().traps[decimal.Inexact] = True
+
+
+spoil_arithmetic()  # where this is imported
+
+
 class End(Worker):
     """Ends as its event says."""
 
@@ -87,6 +97,7 @@ class End(Worker):
 
     def __call__(self, event: dict[str, Any]) -> Any:
         """Raise or return."""
+        spoil_arithmetic()
         manner = event["manner"]
         self.stats["runs"] += 1
         if event["attempts"] > 1 or manner in RESULTS:

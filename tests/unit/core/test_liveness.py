@@ -43,6 +43,8 @@ LONG_AGO = NOW - 61
         ({"renewed_at": NOW - 500, "redis_since": None}, "leases cannot be renewed without Redis"),
         ({"renewed_at": NOW - 500, "redis_since": NOW - 30}, "Redis has just come back"),
         ({"renewed_at": NOW - 70, "lease_s": 120}, "leases that last longer"),
+        ({"failed_in_a_row": 99, "failing_since": NOW - 59}, "its processes fail, not for long"),
+        ({"failed_in_a_row": 4, "failing_since": LONG_AGO}, "few failures, and nothing to do since"),
         ({"is_stopping": True, "turned_at": LONG_AGO, "waiting_since": {"resize": LONG_AGO}}, "it finishes what runs"),
     ],
 )
@@ -59,6 +61,10 @@ def test_a_node_is_left_alone(changes: dict[str, object], reason: str) -> None:
         ({"turned_at": LONG_AGO}, "event loop has not turned for 61 s"),
         ({"turned_at": NOW - 500, "broker_since": LONG_AGO}, "event loop has not turned for 61 s"),
         ({"waiting_since": {"resize": LONG_AGO}}, "messages wait on resize for 61 s, 3 of 4 processes are free"),
+        (
+            {"failed_in_a_row": 12, "failing_since": LONG_AGO},
+            "fail before they do anything, 12 times in a row for 61 s",
+        ),
         ({"renewed_at": LONG_AGO}, "leases have not been renewed for 61 s"),
         ({"renewed_at": NOW - 121, "lease_s": 120}, "leases have not been renewed for 121 s"),
     ],

@@ -57,7 +57,8 @@ class Outbox:
 
     def owe(self, whom: str, deaths: Sequence[Owed], now: Decimal) -> None:
         """Owe deaths to `whom` alone. Idempotent."""
-        self._write([{"PutRequest": {"Item": self._item(whom, death, now)}} for death in deaths])
+        items = {_key(whom, death): self._item(whom, death, now) for death in deaths}  # a batch takes each key once
+        self._write([{"PutRequest": {"Item": item}} for item in items.values()])
 
     def settle(self, whom: str, deaths: Sequence[Owed]) -> None:
         """Owe these deaths to `whom` no more. Idempotent."""

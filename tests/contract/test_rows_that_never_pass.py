@@ -216,8 +216,12 @@ def test_the_longest_id_does_not_keep_a_task_from_being_dead(table: TaskTable, o
     assert row_of(table, table.tables.closed, task_id=long_id)["labourer_id_task_status"] == {"S": "resize_0"}
     (death,) = outbox.owed(EVERYBODY, 9)
     assert long_id.startswith(death.task_id)
-    outbox.settle(EVERYBODY, [death])
-    assert outbox.owed(EVERYBODY, 9) == []
+    outbox.owe("anna", [death, replace(death, task_id=long_id[:-1] + "u")], NOW)
+    (hers,) = outbox.owed("anna", 9)
+    assert long_id.startswith(hers.task_id)
+    for whom, owed in ((EVERYBODY, death), ("anna", hers)):
+        outbox.settle(whom, [owed])
+        assert outbox.owed(whom, 9) == []
 
 
 @pytest.mark.parametrize("due", ["1795392000000000000", "1e16"])

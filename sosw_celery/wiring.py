@@ -394,6 +394,7 @@ class Services:
             dispatch=self.send_dispatch,
             ask=self._send_sweep,
             resume_job=lambda record, now: self.scheduler.resume(record, now),
+            begin_due=lambda: self.scheduler.begin_due(),
             clock=self.shared_now,
         )
 

@@ -25,6 +25,7 @@ def job_fields(summary: JobSummary) -> dict[str, Any]:
         "labourer": summary.labourer_id,
         "state": summary.state.value,
         "accepted": time_text(summary.accepted_at),
+        **({} if summary.not_before is None else {"not before": time_text(summary.not_before)}),
         "tasks": tasks,
         "written": summary.written,
         "completed": summary.completed,

@@ -87,7 +87,7 @@ class JobState(str, enum.Enum):
 
 @dataclass(frozen=True)
 class JobSummary:
-    """Where a job stands. `tasks` is None until it is chunked."""
+    """Where a job stands. `tasks` is None until it is chunked, which is not before `not_before`."""
 
     job_id: str
     labourer_id: str
@@ -99,6 +99,7 @@ class JobSummary:
     accepted_at: Decimal | None = None
     warnings: tuple[str, ...] = ()
     error: str = ""
+    not_before: Decimal | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON can hold it: what `scheduler.delay(job).get()` gives."""
@@ -111,6 +112,7 @@ class JobSummary:
             "completed": self.completed,
             "dead": self.dead,
             "accepted_at": None if self.accepted_at is None else float(self.accepted_at),
+            "not_before": None if self.not_before is None else float(self.not_before),
             "warnings": list(self.warnings),
             "error": self.error,
         }

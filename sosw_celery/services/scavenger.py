@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -69,6 +70,7 @@ class Scavenger:
         dispatch: Sends a dispatch for a labourer.
         ask: Has a labourer swept, thoroughly or not.
         resume_job: Has a Scheduler go on with a job if its own died; called with its item and the time.
+        begin_due: Has Schedulers begin with jobs that waited for a time which has come.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Scavenger:
         dispatch: Callable[[str], None],
         ask: Callable[[str, bool], None],
         resume_job: Callable[[JobRecord, Decimal], object],
+        begin_due: Callable[[], object],
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,6 +100,7 @@ class Scavenger:
         self._dispatch = dispatch
         self._ask = ask
         self._resume_job = resume_job
+        self._begin_due = begin_due
         self._clock = clock
         self._monotonic = monotonic
         #: Labourer that is not configured -> when it was warned of.
@@ -151,10 +155,14 @@ class Scavenger:
         try:
             now = self._clock()
             running, scheduling = self._unfinished(RUNNING), self._unfinished(SCHEDULING)
-            if not running and not scheduling:
-                self._idle_mark.set(begun, IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s)
+            due_in_s = self._due_in_s(now)
+            if not running and not scheduling and due_in_s > 0:
+                self._idle_mark.set(begun, min(IDLE_JOB_SWEEPS * self._settings.sweep_jobs_s, due_in_s))
                 return
             with each_by_itself("sweep of jobs") as steps:
+                if due_in_s <= 0:
+                    with steps.step("jobs that waited"):
+                        self._begin_due()
                 with steps.step("jobs that are written"):
                     self._look_after(self._finish(running, turn, now))
                 with steps.step("jobs that are being written"):
@@ -176,6 +184,11 @@ class Scavenger:
         if place or behind:
             self._turns.keep_place(name, behind)
         return found
+
+    def _due_in_s(self, now: Decimal) -> float:
+        """Return the seconds until the first of the waiting jobs may start; infinity when none waits."""
+        due_at = self._job_table.next_due()
+        return math.inf if due_at is None else float(EXACT.subtract(due_at, now))
 
     def _finish(self, job_ids: Sequence[str], turn: Turn, now: Decimal) -> Counter[str]:
         """End the jobs whose tasks are all closed; return how many others each labourer has."""

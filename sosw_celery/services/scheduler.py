@@ -57,6 +57,9 @@ logger = logging.getLogger(__name__)
 Payload = dict[str, Any]
 Spawn = Callable[[Mapping[str, Any]], None]
 
+#: Jobs whose time has come that one sweep begins with; the next one goes on.
+DUE_AT_ONCE = 500
+
 #: A silent job's messages are sent again after one lease, then after twice as long, up to 2 to this power of leases.
 MOST_DOUBLINGS = 3
 
@@ -130,7 +133,7 @@ class Scheduler(Chunkers):
 
     # ---- the service
 
-    def submit(self, event: Any, default_job_id: str) -> tuple[str, bool]:
+    def submit(self, event: Any, default_job_id: str, *, not_before: Decimal | None = None) -> tuple[str, bool]:
         """Store the job of an event for good; return its id, and whether it was not known before.
 
         Submitting the same `job_id` again changes nothing, unless that job was refused.
@@ -138,6 +141,7 @@ class Scheduler(Chunkers):
         Parameters:
             event: The job as a dict or JSON text, or `{"job": ...}` around one of them.
             default_job_id: The id of a job that has no `job_id` of its own.
+            not_before: Nothing of the job starts before, and its periods count from then; None: it may start at once.
 
         Raises:
             InvalidJob: It cannot be a job. What is wrong deeper in it shows when it is chunked.
@@ -151,7 +155,8 @@ class Scheduler(Chunkers):
         own_id = job.get("job_id")
         job_id = check_job_id(default_job_id if own_id is None else own_id)
         now = self._clock()
-        newly = self._job_table.accept(job_id, job, labourer_id, now, self._date_of(job, now))
+        today = self._date_of(job, max(now, not_before or now))
+        newly = self._job_table.accept(job_id, job, labourer_id, now, today, not_before=not_before)
         return job_id, newly
 
     def run(self, envelope: Envelope, *, should_stop: Callable[[], bool] = _never) -> JobSummary:
@@ -159,7 +164,7 @@ class Scheduler(Chunkers):
 
         Does what is to be done: chunks the job, unless somebody is at it; writes the part of the envelope, then other
         parts that nobody holds. What is left when the time is short goes to a sibling. Any number of runs of one job
-        may go on at once, and each may die at any moment.
+        may go on at once, and each may die at any moment. A job whose time has not come is left as it is.
 
         Parameters:
             should_stop: Asked between batches; when true the run ends early, as it does when its time is short.
@@ -170,10 +175,25 @@ class Scheduler(Chunkers):
             StoreUnavailable: It goes on with the next run.
         """
         record = self._job_table.record(envelope.job_id)
-        if record.is_being_scheduled:
+        if record.is_waiting and self._has_come(record.not_before):
+            record = self._job_table.release(record.job_id, self._clock())
+        if record.is_being_scheduled and not record.is_waiting:
             with tempfile.TemporaryDirectory(prefix="sosw-scheduler-") as directory:
                 self._at_work(record, Path(directory), should_stop, envelope.depth)._go_on(envelope.part)
         return self._job_table.get(envelope.job_id)
+
+    def begin_due(self) -> int:
+        """Send messages for jobs that waited for a time which has come, by any clock; return how many."""
+        now = self._lease_clock.earliest()
+        due = [] if now is None else self._job_table.due(now, DUE_AT_ONCE)
+        for job_id in due:
+            self._job_table.release(job_id, self._clock())
+            self._send(Envelope(job_id))
+        return len(due)
+
+    def _has_come(self, time: Decimal | None) -> bool:
+        now = self._lease_clock.earliest()
+        return time is None or (now is not None and time <= now)
 
     def resume(self, record: JobRecord, now: Decimal) -> int:
         """Send messages for an unfinished job that nobody seems to go on with; return how many. Answers to lost ones.

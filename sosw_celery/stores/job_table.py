@@ -50,7 +50,7 @@ from sosw_celery.stores.tables import Tables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["RUNNING", "SCHEDULING", "JobRecord", "JobTable", "Part"]
+__all__ = ["RUNNING", "SCHEDULING", "WAITING", "JobRecord", "JobTable", "Part"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ LONGEST_ERROR = 2000
 READS_PER_BATCH = 100
 BATCH_TRIES = 10
 
-#: Values of `unfinished`: rows are still to be written; tasks are still to be closed.
-SCHEDULING, RUNNING = "1", "2"
+#: Values of `unfinished`: rows are still to be written; tasks are still to be closed; nothing may start yet.
+SCHEDULING, RUNNING, WAITING = "1", "2", "0"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class JobRecord:
         generation: Which chunking of the job is under way, or was the last; 0 before the first.
         spawned: Tasks that running ones of it asked for, besides `tasks`.
         lease_until: When the one who chunks it has to have given a sign of life.
+        not_before: When it may be chunked; None: from the beginning.
+        is_waiting: That time has not come yet, or nobody has noticed.
         sent_at: When messages about it were sent last.
         resent: How often they were sent again because it was silent.
         warned: How many warnings its chunking left.
@@ -97,6 +99,8 @@ class JobRecord:
     completed: int = 0
     dead: int = 0
     spawned: int = 0
+    not_before: Decimal | None = None
+    is_waiting: bool = False
     lease_until: Decimal | None = None
     sent_at: Decimal = Decimal(0)
     resent: int = 0
@@ -159,7 +163,16 @@ class JobTable:
 
     # ---- accepting
 
-    def accept(self, job_id: str, job: Mapping[str, Any], labourer_id: str, now: Decimal, today: datetime.date) -> bool:
+    def accept(
+        self,
+        job_id: str,
+        job: Mapping[str, Any],
+        labourer_id: str,
+        now: Decimal,
+        today: datetime.date,
+        *,
+        not_before: Decimal | None = None,
+    ) -> bool:
         """Store a job for good, unless one of this id is known. Idempotent.
 
         Returns True when it is newly accepted, False when it was known; then that one stays as it is. A refused one
@@ -167,6 +180,7 @@ class JobTable:
 
         Parameters:
             job: JSON can hold it, without NaN and infinities; the order of its keys is kept.
+            not_before: Until `release` it stays as it is; None: it may be chunked at once.
         """
         text = json.dumps(job, separators=(",", ":"), allow_nan=False)
         packed = gzip.compress(text.encode(), compresslevel=6, mtime=0)
@@ -186,6 +200,10 @@ class JobTable:
             "submit": {"S": submit},
             "pieces": number(len(pieces)),
         }
+        if not_before is not None:
+            # The index has jobs in the order of `accepted_at`: those that wait stand there by the time they wait for.
+            job_item |= {"unfinished": {"S": WAITING}, "not_before": number(not_before)}
+            job_item |= {"accepted_at": number(not_before), "submitted_at": number(now)}
         accepted, before = self._put_unless_known(job_item)
         if before:  # the body of whoever did not win is of no use any more
             self._drop_body(job_id, before if accepted else job_item)
@@ -233,17 +251,19 @@ class JobTable:
             completed=record.completed,
             dead=record.dead,
             accepted_at=record.accepted_at,
+            not_before=record.not_before,
             warnings=self._warnings(job_id) if record.warned else (),
             error=record.error,
         )
 
-    def unfinished(self, limit: int = 1000, *, stages: Sequence[str] = (SCHEDULING, RUNNING)) -> list[str]:
+    def unfinished(self, limit: int = 1000, *, stages: Sequence[str] = (SCHEDULING, RUNNING, WAITING)) -> list[str]:
         """Return ids of jobs that have not ended, at most `limit` of each stage, the first accepted coming first.
 
         The index may be a moment behind: look at a job's record before acting on it.
 
         Parameters:
             stages: `SCHEDULING`: not all rows are written. `RUNNING`: they are, but not all tasks are closed.
+                `WAITING`: their time has not come.
         """
         return [job_id for stage in stages for job_id in islice(self._unfinished(stage), limit)]
 
@@ -318,6 +338,38 @@ class JobTable:
         return (
             self._update("begin labourer", key, "SET #since = :now", "attribute_not_exists(#since)", values) is not None
         )
+
+    # ---- jobs that wait
+
+    def next_due(self) -> Decimal | None:
+        """Return the time that the first of the waiting jobs waits for, as the index shows it; None: none waits."""
+        for item in self._query(self._unfinished_query(WAITING) | {"Limit": 1}):
+            return Decimal(item[self.tables.field("accepted_at")]["N"])
+        return None
+
+    def due(self, now: Decimal, limit: int) -> list[str]:
+        """Return ids of jobs that have waited until now, at most `limit`, the first first, as the index shows them."""
+        query = self._unfinished_query(WAITING)
+        query["KeyConditionExpression"] += " AND #accepted_at <= :now"
+        query["ExpressionAttributeNames"]["#accepted_at"] = self.tables.field("accepted_at")
+        query["ExpressionAttributeValues"][":now"] = number(now)
+        found = (item[self.tables.field("job_id")]["S"] for item in self._query(query | {"Limit": limit}))
+        return list(islice(found, limit))
+
+    def release(self, job_id: str, now: Decimal) -> JobRecord:
+        """Let a job wait no more, and return its item. Idempotent.
+
+        Raises:
+            JobNotFound: No job of this id was accepted.
+        """
+        item = self._update(
+            "release",
+            job_id,
+            "SET #unfinished = :scheduling, #accepted_at = #submitted_at, #sent_at = :now REMOVE #submitted_at",
+            "#unfinished = :waiting",
+            {":scheduling": {"S": SCHEDULING}, ":waiting": {"S": WAITING}, ":now": number(now)},
+        )
+        return self.record(job_id) if item is None else self._record(item)
 
     # ---- chunking: one Scheduler at a time
 
@@ -715,11 +767,13 @@ class JobTable:
         }
 
     def _unfinished(self, stage: str) -> Iterator[str]:
-        query = self._unfinished_query(stage)
+        return (item[self.tables.field("job_id")]["S"] for item in self._query(self._unfinished_query(stage)))
+
+    def _query(self, query: Item) -> Iterator[Mapping[str, Any]]:
         while True:
             with translated("Query"):
                 answer = self.client.query(**query)
-            yield from (item[self.tables.field("job_id")]["S"] for item in answer["Items"])
+            yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -730,9 +784,11 @@ class JobTable:
                 job_id=item["job_id"]["S"],
                 labourer_id=item["labourer_id"]["S"],
                 state=JobState(item["state"]["S"]),
-                accepted_at=Decimal(item["accepted_at"]["N"]),
+                accepted_at=_time(item, "submitted_at") or Decimal(item["accepted_at"]["N"]),
                 today=datetime.date.fromisoformat(item["today"]["S"]),
                 tasks=_count(item, "tasks") if "tasks" in item else None,
+                not_before=_time(item, "not_before"),
+                is_waiting=item.get("unfinished", {}).get("S") == WAITING,
                 lease_until=_time(item, "lease_until"),
                 sent_at=_time(item, "sent_at") or Decimal(0),
                 error=item.get("error", {}).get("S", ""),

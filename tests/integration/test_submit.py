@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
+from sosw_celery import clock
 from sosw_celery.core.model import JobState
 from sosw_celery.errors import JobNotFound
 from tests.integration.cluster import Cluster
@@ -35,6 +37,7 @@ result = scheduler.delay({**job, "lambda_name": "arn:aws:lambda:eu-west-1:1:func
 said["own id"] = result.get(timeout=30)["job_id"] == result.id
 said["one task"] = scheduler.apply_async(args=({"lambda_name": "note", "values": [5]},)).get(timeout=30)["tasks"]
 said["sent by name"] = app.send_task("note", [{"values": [7]}], task_id="by-name").get(timeout=30)["job_id"]
+said["later"] = note.apply_async(({"values": [12]},), countdown=3, task_id="later").id
 both = group(note.si({"values": [8]}), note.s({"values": [9]}))()
 said["in a group"] = [summary["tasks"] for summary in both.get(timeout=30)]
 try:
@@ -53,7 +56,7 @@ print(json.dumps(said))
 @pytest.fixture
 def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
     """A cluster with the essentials and a labourer."""
-    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 4}, "count": {}})
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": 4}, "count": {}}, sweep_jobs_s=1)
     cluster.worker()
     cluster.worker("note", "-c", "2")
     cluster.beat()
@@ -92,7 +95,19 @@ def test_a_users_program_submits_jobs_and_gets_summaries(cluster: Cluster) -> No
     for job_id in ("by-name", "by-a-stranger"):
         cluster.wait_for(partial(_is_known, cluster, job_id), 30, f"{job_id} to be accepted")
         assert cluster.ended(job_id).completed == 1
-    assert len(cluster.spans()) == 3 + 3 + 3 + 1 + 1 + 1 + 1 + 2
+    # One that waited for its message, and one about which there was none.
+    until = time.monotonic() + 2
+    cluster.services.scheduler.submit({"lambda_name": "note"}, "by a sweep", not_before=clock.now() + 2)
+    assert said["later"] == "later"
+    for job_id in ("later", "by a sweep"):
+        assert cluster.ended(job_id).completed == 1
+        not_before = cluster.services.job_table.get(job_id).not_before
+        assert not_before is not None
+        (task,) = [task for task in cluster.closed("note") if task.job_id == job_id]
+        assert task.created_at >= not_before
+    (span,) = [span for span in cluster.spans() if span.task_id == task.task_id]
+    assert span.start >= until - 0.1
+    assert len(cluster.spans()) == 3 + 3 + 3 + 1 + 1 + 1 + 1 + 2 + 2
 
 
 def _is_known(cluster: Cluster, job_id: str) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -52,6 +52,15 @@ class Door(NamedTuple):
     written: Mapping[str, Any]
     read: Callable[[Any], Any]
     defaults: Mapping[str, Any] = {}
+
+
+def optional(kind: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a dataclass that need not be stated, with their defaults."""
+    for one in fields(kind):
+        if one.default is not MISSING:
+            yield one.name, one.default
+        elif one.default_factory is not MISSING:
+            yield one.name, one.default_factory()
 
 
 class Recorder:
@@ -146,12 +155,7 @@ DOORS = {
     "pulse of a node": Door(
         json.loads(PULSE.as_text()),
         lambda found: Pulse.from_text(json.dumps(found)),
-        {
-            "broker_since": replace(PULSE, broker_since=None),
-            "redis_since": replace(PULSE, redis_since=None),
-            "waiting_since": replace(PULSE, waiting_since={}),
-            "is_stopping": replace(PULSE, is_stopping=False),
-        },
+        {name: replace(PULSE, **{name: default}) for name, default in optional(Pulse)},
     ),
     "note of a node": Door(
         NOTE,

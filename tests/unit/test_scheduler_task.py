@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from kombu import Connection
 from moto import mock_aws
 
 from sosw_celery import scheduler_task
+from sosw_celery.core.job_plan import Envelope
 from sosw_celery.core.model import JobState
 from sosw_celery.errors import InvalidJob, JobNotFound, StoreUnavailable
 from sosw_celery.scheduler_task import SchedulerTask
@@ -103,7 +106,7 @@ def test_a_table_that_is_away_is_raised_to_the_caller(
 ) -> None:
     """A job that could not be stored is not accepted: the caller hears of it, and no message goes out."""
 
-    def unavailable(*_: Any) -> None:
+    def unavailable(*_: Any, **__: Any) -> None:
         raise StoreUnavailable("dynamodb", "accept")
 
     monkeypatch.setattr(services_of(app).job_table, "accept", unavailable)
@@ -215,4 +218,89 @@ def test_a_call_that_is_not_of_one_job_says_what_it_takes(
     with pytest.raises(TypeError) as refusal:
         task.delay(*args, **kwargs)
     assert str(refusal.value) == f"scheduler.delay(job): expected one argument, the job, got {found}"
+    assert published(app) == []
+
+
+# ---- jobs that wait
+
+
+def not_before(app: Celery, job_id: str) -> float:
+    """Return when the job may start."""
+    found = services_of(app).job_table.get(job_id).not_before
+    assert found is not None
+    return float(found)
+
+
+def etas(app: Celery) -> list[tuple[str, str | None]]:
+    """Take the messages off the queue: their ids, and when they are due."""
+    found = []
+    with app.connection_for_read() as connection, connection.SimpleQueue("sosw_scheduler") as queue:
+        while len(queue):
+            message = queue.get(block=False)
+            message.ack()
+            found.append((message.headers["id"], message.headers["eta"]))
+    return found
+
+
+def in_seconds(seconds: float, zone: datetime.timezone = datetime.timezone.utc) -> datetime.datetime:
+    """Return a moment that many seconds from now."""
+    return datetime.datetime.now(zone) + datetime.timedelta(seconds=seconds)
+
+
+CASABLANCA = datetime.timezone(datetime.timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "wait_s"),
+    [
+        (lambda: {"countdown": 100}, 100),
+        (lambda: {"countdown": "25"}, 25),
+        (lambda: {"countdown": datetime.timedelta(hours=6)}, 21_600),
+        (lambda: {"eta": in_seconds(90, CASABLANCA)}, 90),
+        (lambda: {"eta": in_seconds(90).replace(tzinfo=None)}, 90),
+        (lambda: {"eta": in_seconds(90).isoformat()}, 90),
+        (lambda: {"eta": in_seconds(86_400)}, 86_400),
+    ],
+)
+def test_a_time_to_wait_for_is_kept_with_the_job(
+    app: Celery, task: SchedulerTask, options: Callable[[], dict[str, Any]], wait_s: float
+) -> None:
+    """However it is said. The message comes when it is due; none is left to the broker for long."""
+    before = time.time()
+    result = task.apply_async((JOB,), **options())
+    assert before + wait_s - 1e-3 <= not_before(app, result.id) <= time.time() + wait_s + 1e-3
+    assert services_of(app).scheduler.run(Envelope(result.id)).tasks is None
+    due = etas(app)
+    assert [message_id for message_id, _ in due] == ([result.id] if wait_s < 600 else [])
+    for _, eta in due:
+        assert eta is not None
+        assert datetime.datetime.fromisoformat(eta).timestamp() > not_before(app, result.id)
+
+
+@pytest.mark.parametrize("options", [{"countdown": 0}, {"countdown": -5}, {"eta": in_seconds(-60)}, {"eta": None}])
+def test_a_time_that_is_past_is_now(app: Celery, task: SchedulerTask, options: dict[str, Any]) -> None:
+    """Nothing waits."""
+    result = task.apply_async((JOB,), **options)
+    assert services_of(app).job_table.get(result.id).not_before is None
+    assert etas(app) == [(result.id, None)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"expires": 0.001}, TypeError, "scheduler: expected no expires: a job that was accepted is carried out"),
+        ({"countdown": "soon"}, ValueError, "countdown: expected seconds"),
+        ({"countdown": float("nan")}, ValueError, "countdown: expected seconds"),
+        ({"eta": "tomorrow"}, ValueError, "eta: expected seconds"),
+        ({"eta": in_seconds(1e9)}, ValueError, "of at most ten years"),
+    ],
+)
+def test_what_cannot_be_waited_for_is_refused(
+    app: Celery, task: SchedulerTask, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Where it is said; the job is not accepted."""
+    with pytest.raises(error, match=words):
+        task.apply_async(({**JOB, "job_id": "mine"},), **options)
+    with pytest.raises(JobNotFound):
+        services_of(app).job_table.get("mine")
     assert published(app) == []

@@ -96,6 +96,7 @@ class System:
             dispatch=self.dispatches.append,
             ask=lambda labourer_id, thorough: self.asked.append((labourer_id, thorough)),
             resume_job=lambda record, now: self.resumed.append(record.job_id),
+            begin_due=lambda: self.resumed.extend(self.job_table.due(self.now, 10)),
             clock=lambda: self.now,
             monotonic=lambda: self.monotonic,
         )

@@ -170,7 +170,9 @@ def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: Sys
     assert system.task_table.find("task-001", ["resize"]).where == "retry"
     calls = reads_of(system)
     system.scavenger.sweep_jobs()
-    assert calls == ["Query", "Query", "BatchGetItem"], "of the job alone: a known retry explains why its task is open"
+    assert calls == ["Query", "Query", "Query", "BatchGetItem"], (
+        "of the job alone: a known retry explains why its task is open"
+    )
 
 
 def reads_of(system: System) -> list[str]:
@@ -265,7 +267,7 @@ def test_a_system_without_unfinished_jobs_costs_no_read(system: System) -> None:
     assert calls == []
     IdleMark(system.redis, prefix="sosw").clear()
     system.scavenger.sweep_jobs()
-    assert calls == ["Query", "Query"]
+    assert calls == ["Query", "Query", "Query"]
     system.job_of("job-1", 1)
     IdleMark(system.redis, prefix="sosw").clear()
     for _ in range(2):
@@ -509,7 +511,7 @@ def test_two_sweeps_of_jobs_do_not_pile_up(system: System) -> None:
     assert calls == []
     Turns(system.redis, prefix="sosw").end(turn)
     system.scavenger.sweep_jobs()
-    assert calls == ["Query", "Query", "BatchGetItem"]
+    assert calls == ["Query", "Query", "Query", "BatchGetItem"]
 
 
 def test_jobs_of_a_labourer_that_is_not_configured_are_warned_of_now_and_then(
@@ -525,3 +527,18 @@ def test_jobs_of_a_labourer_that_is_not_configured_are_warned_of_now_and_then(
     system.scavenger.sweep_jobs()
     assert caplog.text.count("labourer renamed is not configured") == 2
     assert (system.asked, system.dispatches) == ([], [])
+
+
+def test_jobs_that_wait_are_begun_with_in_time_and_cost_nothing_before(make_system: Callable[..., System]) -> None:
+    """While nothing else is unfinished no table is looked at until the first of them is due."""
+    system = make_system(sweep_jobs_s=10)
+    accepted = datetime.date(2026, 11, 23)
+    system.job_table.accept("soon", {}, "resize", system.now, accepted, not_before=system.now + 25)
+    system.scavenger.sweep_jobs()
+    assert system.resumed == []
+    assert 24_000 < system.redis.pttl("sosw:no_unfinished_jobs") <= 25_000
+    system.redis.delete("sosw:no_unfinished_jobs")  # as after that time
+    system.now += 25
+    system.scavenger.sweep_jobs()
+    assert system.resumed == ["soon"]
+    assert system.redis.pttl("sosw:no_unfinished_jobs") == -2

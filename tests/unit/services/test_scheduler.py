@@ -929,3 +929,57 @@ def test_a_job_is_written_in_any_decimal_context(make: Callable[..., World], con
     assert (summary.state, summary.tasks, summary.written) == (JobState.SCHEDULED, 6, 6)
     # Two parts, of four rows and of two, each from the time of its writing on.
     assert [int((row.greenfield - NOW) * 1_000_000) for row in world.rows()] == [0, 0, 1, 1, 2, 3]
+
+
+# ---- jobs that wait
+
+
+def test_nothing_of_a_job_starts_before_its_time(world: World) -> None:
+    """Whatever messages come; from its time on the first of them has it chunked, and no row is written twice."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1", not_before=NOW + 60)
+    world.now += Decimal("59.999")
+    summary = scheduler.run(Envelope("j1"))
+    assert (summary.state, summary.tasks, summary.not_before) == (JobState.ACCEPTED, None, NOW + 60)
+    assert scheduler.begin_due() == 0
+    assert (world.rows(), world.files(), world.sent) == ([], [], [])
+    world.now += Decimal("0.001")
+    assert scheduler.run(Envelope("j1")).tasks == 6
+    assert scheduler.run(Envelope("j1")).written == 6
+    assert len(world.rows()) == 6
+
+
+@pytest.mark.parametrize(("own", "shared"), [(30, 0), (0, 30)])
+def test_a_clock_that_is_fast_has_no_job_start_early(world: World, own: int, shared: int) -> None:
+    """It is the time when this node's clock and the one of all nodes say so."""
+    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1", not_before=NOW + 20)
+    assert scheduler.begin_due() == 0
+    assert scheduler.run(Envelope("j1")).tasks is None
+    world.now += 20
+    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    assert world.scheduler().run(Envelope("j1")).tasks == 6
+
+
+def test_a_sweep_begins_with_jobs_whose_time_has_come(world: World) -> None:
+    """So one needs no message of its own, which a broker could lose."""
+    scheduler = world.scheduler()
+    scheduler.submit(JOB, "j1", not_before=NOW + 60)
+    scheduler.submit(JOB, "j2", not_before=NOW + 61)
+    world.now += 60
+    assert scheduler.begin_due() == 1
+    assert [Envelope.from_message(message) for message in world.sent] == [Envelope("j1")]
+    assert scheduler.begin_due() == 0
+    assert scheduler.run(Envelope("j1")).tasks == 6
+
+
+def test_the_periods_of_a_job_that_waits_count_from_its_time(world: World) -> None:
+    """As if it was submitted then."""
+    job = {"lambda_name": "resize", "period": "today"}
+    scheduler = world.scheduler()
+    scheduler.submit(job, "j1", not_before=NOW + 3 * 86_400)
+    world.now += 3 * 86_400
+    scheduler.run(Envelope("j1"))
+    today = datetime.datetime.fromtimestamp(int(NOW), datetime.timezone.utc).date()
+    assert [payload["date_list"] for payload in world.payloads()] == [[f"{today + datetime.timedelta(days=3)}"]]

@@ -19,7 +19,7 @@ from sosw_celery.core.job_plan import Span, spans
 from sosw_celery.core.model import JobState
 from sosw_celery.errors import ItemCorrupt, JobNotFound, StoreError, TransitionRefused
 from sosw_celery.stores.dynamo import transact
-from sosw_celery.stores.job_table import RUNNING, SCHEDULING, JobRecord, JobTable, Part
+from sosw_celery.stores.job_table import RUNNING, SCHEDULING, WAITING, JobRecord, JobTable, Part
 from sosw_celery.stores.tables import Tables, create_tables
 
 if TYPE_CHECKING:
@@ -538,3 +538,50 @@ def test_the_items_of_unfinished_jobs_are_read_together(table: JobTable, client:
     left = table.unfinished()
     assert not {"j0", "j1", "j5"} & set(left)
     assert len(left) == 99
+
+
+# ---- jobs that wait
+
+
+def wait(table: JobTable, job_id: str, seconds: int) -> Decimal:
+    """Accept a job that waits, and return until when."""
+    until = NOW + seconds
+    assert table.accept(job_id, JOB, "resize", NOW, TODAY, not_before=until)
+    return until
+
+
+def test_a_job_that_waits_is_accepted_and_found_when_its_time_comes(table: JobTable) -> None:
+    """It is in nobody's way until then; those whose time comes first are found first."""
+    accept(table, "at once")
+    wait(table, "tomorrow", 86_400), wait(table, "soon", 60), wait(table, "next week", 604_800)
+    assert table.unfinished(stages=(SCHEDULING,)) == ["at once"]
+    assert table.unfinished(stages=(WAITING,)) == ["soon", "tomorrow", "next week"]
+    assert table.next_due() == NOW + 60
+    assert table.due(NOW + 59, 10) == []
+    assert table.due(NOW + 60, 10) == ["soon"]
+    assert table.due(NOW + 604_800, 2) == ["soon", "tomorrow"]
+    assert table.body("soon") == JOB
+
+
+def test_a_job_that_waited_is_one_like_any_other(table: JobTable) -> None:
+    """It keeps when it was accepted, and what it waited for; to release it twice is to release it once."""
+    until = wait(table, "j1", 60)
+    waiting = table.record("j1")
+    assert (waiting.is_waiting, waiting.not_before, waiting.accepted_at) == (True, until, NOW)
+    assert (table.get("j1").state, table.get("j1").not_before) == (JobState.ACCEPTED, until)
+    for _ in range(2):
+        released = table.release("j1", until)
+        assert (released.is_waiting, released.not_before, released.accepted_at) == (False, until, NOW)
+        assert released.sent_at == until
+    assert table.next_due() is None
+    assert table.unfinished(stages=(SCHEDULING,)) == ["j1"]
+    with pytest.raises(JobNotFound):
+        table.release("never accepted", NOW)
+
+
+def test_a_known_job_waits_as_it_was_accepted(table: JobTable) -> None:
+    """Submitting it again, with another time or none, changes nothing."""
+    until = wait(table, "j1", 60)
+    assert not accept(table)
+    assert not table.accept("j1", JOB, "resize", NOW, TODAY, not_before=NOW + 1)
+    assert table.record("j1").not_before == until

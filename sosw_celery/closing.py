@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from kombu.exceptions import OperationalError
 
 from sosw_celery.core.model import Attempt
 from sosw_celery.errors import RetryLater, StoreError
@@ -19,6 +21,12 @@ __all__ = ["complete", "complete_early", "fail", "go_on"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Makes the message to the assistant, with that outcome.
+Message = Callable[[Outcome], dict[str, Any]]
+
+#: What is raised when a server is not there.
+AWAY = (OperationalError, OSError)
 
 #: Seconds that a close may take, and handing it over where it cannot be made, before the process is killed.
 LIMIT_S = 900.0
@@ -45,7 +53,8 @@ def _complete(services: Services, run: WorkerRun, outcome: Outcome, end: Callabl
     return _end(
         services,
         attempt,
-        lambda: closing_message(COMPLETED, attempt, outcome, job_id=run.task.job_id, siblings=run.unspawned),
+        outcome,
+        lambda kept: closing_message(COMPLETED, attempt, kept, job_id=run.task.job_id, siblings=run.unspawned),
         end,
     )
 
@@ -79,10 +88,11 @@ def fail(
     _end(
         services,
         attempt,
-        lambda: closing_message(
+        outcome,
+        lambda kept: closing_message(
             FAILED,
             attempt,
-            outcome,
+            kept,
             describe(error),
             delay_s,
             job_id=run.task.job_id if run else "",
@@ -92,9 +102,7 @@ def fail(
     )
 
 
-def _end(
-    services: Services, attempt: Attempt, message: Callable[[], dict[str, object]], end: Callable[[], T]
-) -> T | None:
+def _end(services: Services, attempt: Attempt, outcome: Outcome, message: Message, end: Callable[[], T]) -> T | None:
     """Return what the end of the attempt returns; None if the assistant is to end it, who gets the message."""
     if not services.settings.labourer(attempt.labourer_id).through_assistant:
         try:
@@ -103,15 +111,22 @@ def _end(
             logger.warning("close failed, handed to the assistant: %s", problem, extra={"holder": attempt.holder})
         except Exception:
             logger.exception("close failed, handed to the assistant", extra={"holder": attempt.holder})
-    _hand_over(services, message(), attempt)
+    _hand_over(services, attempt, outcome, message)
     return None
 
 
-def _hand_over(services: Services, message: dict[str, object], attempt: Attempt) -> None:
+def _hand_over(services: Services, attempt: Attempt, outcome: Outcome, message: Message) -> None:
     for wait_s in (*HAND_OVER_WAITS_S, None):
         try:
             services.assisted.hold(attempt, lease_s=HELD_S)
-            services.hand_over(message)
+            try:
+                services.hand_over(message(outcome))
+            except AWAY:
+                raise
+            except Exception as refusal:  # noqa: BLE001  # each broker has errors of its own
+                # For what it holds, as SQS does with one over 256 KB: the end is what matters.
+                logger.warning("handed over without its outcome: %s", refusal, extra={"holder": attempt.holder})
+                services.hand_over(message(outcome.dropped(f"the broker refused the message: {describe(refusal)}")))
             return
         except Exception as problem:
             if wait_s is None:

@@ -63,8 +63,9 @@ def is_coroutine_function(call: Callable[..., Any]) -> bool:
 
 
 def yields(call: Callable[..., Any]) -> bool:
-    """Return whether a call does nothing but make a generator."""
-    return inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
+    """Return whether a call does nothing but make a generator, also behind decorators that tell what they wrap."""
+    inner = inspect.unwrap(call)
+    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
 
 
 def runs_to_its_end(call: Callable[..., Any]) -> Callable[..., Any]:

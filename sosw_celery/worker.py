@@ -100,6 +100,8 @@ def as_body(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _shown(returned: Any, length: int) -> Any:
     """Return what a body returned, or what is storable of it where Celery cannot show it."""
+    if returned is None:
+        return None
     try:
         saferepr(returned, length)
     except Exception:  # noqa: BLE001  # whatever it raises when it is asked what it holds

@@ -615,7 +615,7 @@ def fitted_retry_row(failed: Task, tables: Tables) -> Item | None:
     None where its own fields do not fit, and so it cannot wait.
     """
     row = to_item(failed, tables)
-    own = {*map(tables.field, (*_TEXTS, *_NUMBERS, *_COUNTS)), "last_error", CLAIMED_BY}
+    own = {*map(tables.field, (*_TEXTS, *_NUMBERS, *_COUNTS)), CLAIMED_BY}
     # What failed attempts leave has half of the room: the other half is for the end of the next one.
     room = (MOST_BYTES + size_of({name: value for name, value in row.items() if name in own})) // 2
     fitting = fitted(row, keep=own, room=room)

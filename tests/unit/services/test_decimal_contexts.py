@@ -91,7 +91,7 @@ def test_the_life_of_a_task_is_the_same(system: System, context: decimal.Context
     system.now += 1000
     with decimal.localcontext(context):
         system.scavenger.sweep("resize", thorough=True)
-        system.orchestrator.tend("resize")
+        system.orchestrator.dispatch("resize", from_head=True)
         for run in system.begin_all():
             system.attempts.complete(run.attempt, run.outcome())
         system.scavenger.sweep("resize", thorough=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.model import JobState
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.nursery import ROOT
 
 TASKS = 12
 PAGE = ROOT / "docs" / "how-to" / "what-bodies-cannot-do.md"

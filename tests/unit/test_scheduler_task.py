@@ -233,7 +233,7 @@ def not_before(app: Celery, job_id: str) -> float:
 
 def etas(app: Celery) -> list[tuple[str, str | None]]:
     """Take the messages off the queue: their ids, and when they are due."""
-    found = []
+    found: list[tuple[str, str | None]] = []
     with app.connection_for_read() as connection, connection.SimpleQueue("sosw_scheduler") as queue:
         while len(queue):
             message = queue.get(block=False)

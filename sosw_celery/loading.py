@@ -62,7 +62,9 @@ class MissingCode:
 
 
 class Loader(AppLoader):
-    """Celery's loader of an app, with errors that can be read."""
+    """Celery's loader of an app, with errors that can be read, and with our result backend on Redis."""
+
+    override_backends = dict.fromkeys(("redis", "rediss"), "sosw_celery.results:RedisBackend")
 
     def config_from_object(self, obj: Any, silent: bool = False) -> None:
         """Read the configuration, with a local stack that runs here in place of its servers, and have the modules

@@ -45,11 +45,12 @@ class Stage(enum.IntEnum):
     READYING = 2  # it has both; the labourer is made ready for its body
     RUNNING = 3  # the body
     CLOSING = 4  # the body is through
+    WAITING = 5  # after READYING: the body waits for the rate
 
     @property
     def needs_lease(self) -> bool:
         """Whether the process has to end when the lease is gone."""
-        return self in (Stage.READYING, Stage.RUNNING)
+        return self in (Stage.READYING, Stage.WAITING, Stage.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,10 @@ class Post:
         self._take(attempt)
         self.slot_from = slot_from
         self._say(Stage.READYING, limit_s)
+
+    def wait(self) -> None:
+        """Say that the body waits for the rate, for as long as it takes."""
+        self._say(Stage.WAITING, math.inf)
 
     def run(self, limit_s: float, soft_s: float) -> None:
         """Say that the body begins."""

@@ -56,10 +56,11 @@ class Watchdog:
 
     def __init__(self) -> None:
         # Written by the main process, read by its children: they inherit the memory by the fork.
-        shared = mmap.mmap(-1, 3 * DOUBLE_BYTES)
+        shared = mmap.mmap(-1, 4 * DOUBLE_BYTES)
         self._renewed_at = ctypes.c_double.from_buffer(shared, 0)
         self._lease_s = ctypes.c_double.from_buffer(shared, DOUBLE_BYTES)
         self._main_pid = ctypes.c_double.from_buffer(shared, 2 * DOUBLE_BYTES)
+        self._stops = ctypes.c_double.from_buffer(shared, 3 * DOUBLE_BYTES)
         #: When `renewed` was called last in this process, monotonic: a suspended node is not silent.
         self.noted_at = 0.0
         self._awake_in_pid = 0
@@ -75,6 +76,15 @@ class Watchdog:
     def renewed_at(self) -> float:
         """The steady time from which the leases of the node are good; 0 before the first renewal."""
         return float(self._renewed_at.value)
+
+    def stop(self) -> None:
+        """Note that the node is about to end: what runs may finish."""
+        self._stops.value = 1
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the node is about to end."""
+        return bool(self._stops.value)
 
     @property
     def is_in_pool_process(self) -> bool:
@@ -154,6 +164,7 @@ class LeaseKeeper(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         """Keep on renewing while running tasks finish; the thread ends with the process."""
+        watchdog.stop()
 
     def terminate(self, worker: Any) -> None:
         """Stop renewing."""

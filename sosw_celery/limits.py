@@ -45,6 +45,7 @@ LOOK_S = 0.1
 WHAT = {
     Stage.ASKING: "slot and claim took",
     Stage.READYING: "the labourer was made ready for",
+    Stage.WAITING: "the body waited for the rate",
     Stage.RUNNING: "the body ran",
     Stage.CLOSING: "the close took",
 }

@@ -110,7 +110,7 @@ class LineTracer:
         """Run a further task of the line."""
         hint = Hint(run.attempt)
         task_id, args = hint.celery_id, [hint.as_message()]
-        own = {"args": args, "argsrepr": hint.attempt.holder, RUN: WorkerRun(run.task, run.slot_from)}
+        own = {"args": args, "argsrepr": hint.attempt.holder, RUN: WorkerRun(run.task, run.slot_from, run.waits)}
         own |= dict.fromkeys(OWN_IDS, task_id)
         self._trace(task_id, args, {}, {**request, **own})
 

@@ -11,7 +11,7 @@ import difflib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
@@ -115,8 +115,11 @@ class LabourerSettings(_Section):
     cooldown: float = Field(300, ge=0, le=604_800)
     #: Attempts after which a task is dead; None takes the `max_attempts` of the section.
     max_attempts: int | None = Field(None, ge=1, le=10_000)
-    #: Starts per time in the whole cluster, in Celery's notation: `10/s`, `100/m`, `1000/h`. None: not limited.
+    #: Starts per time in the whole cluster, in Celery's notation: `10/s`, `100/m`, `1000/h`. None: not limited. In any
+    #: window of t seconds at most `rate_burst` + rate x t bodies start.
     rate_limit: str | float | None = None
+    #: How many may start at once after a pause; None: what is due in a tenth of a second, at least 1.
+    rate_burst: int | None = Field(None, ge=1, le=1_000_000)
     #: Seconds before the first retry, doubled with each further one; None takes that of the section.
     retry_backoff: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
     #: Longest wait between two attempts, seconds; None takes that of the section.
@@ -437,7 +440,7 @@ class Settings(_Section):
         return Labourer(
             id=labourer_id,
             slots=_first(own.max_simultaneous_invocations, self.max_simultaneous_invocations),
-            rate=None if own.rate_limit is None else parse_rate(own.rate_limit),
+            rate=None if own.rate_limit is None else replace(parse_rate(own.rate_limit), at_once=own.rate_burst),
             duration_s=own.duration,
             cooldown_s=own.cooldown,
             retry_policy=RetryPolicy(
@@ -541,7 +544,9 @@ def read_settings(section: Any) -> Reading:
 
 def _problems_together(settings: Settings) -> Iterator[ConfigError]:
     """Yield values that are good alone and break a promise together."""
-    for name in settings.labourers:
+    for name, labourer in settings.labourers.items():
+        if labourer.rate_burst is not None and labourer.rate_limit is None:
+            yield ConfigError(f"{SECTION}.labourers.{name}.rate_burst", labourer.rate_burst, "a rate_limit beside it")
         if not re.match(LABOURER_ID_PATTERN, name):
             yield ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
         elif is_reserved(name):

@@ -57,13 +57,11 @@ scheduler: Task[..., Any] = scheduler_of(app)
 
 
 @app.task(name=DISPATCH)
-def dispatch(labourer_id: str, wake: int | None = None, from_head: bool = False, **_: Any) -> None:
+def dispatch(labourer_id: str, from_head: bool = False, **_: Any) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
     services = services_of(app)
     services.ecology.refresh([labourer_id])
-    dispatched = services.orchestrator.dispatch(labourer_id, wake=wake, from_head=from_head)
-    if dispatched.again_after_s:
-        services.send_dispatch(labourer_id, dispatched.again_after_s, dispatched.wake)
+    services.orchestrator.dispatch(labourer_id, from_head=from_head)
 
 
 @app.task(name=DISPATCH_ALL)

@@ -43,6 +43,7 @@ from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler, scheduler_class
 from sosw_celery.services.siblings import Siblings
+from sosw_celery.services.starts import Starts
 from sosw_celery.services.worker_assistant import WorkerAssistant
 from sosw_celery.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.stores import dynamo, redis_client
@@ -94,13 +95,18 @@ MESSAGE_EXPIRES_S = 900
 
 
 class Services:
-    """Everything that one process needs, each built when it is first asked for."""
+    """Everything that one process needs, each built when it is first asked for.
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
+    Parameters:
+        configured_at: When the settings were read, by `clock.steady`; by default now.
+    """
+
+    def __init__(self, app: Celery, settings: Settings, configured_at: float | None = None) -> None:
         self._app = app
         self.settings = settings
         #: By the text of their configuration.
         self._own_meta_handlers: dict[str, MetaHandler] = {}
+        self.configured_at = clock.steady() if configured_at is None else configured_at
         self.node = f"{socket.gethostname()}/{os.getpid()}"
 
     @cached_property
@@ -306,7 +312,8 @@ class Services:
             turns=self.turns,
             ask=lambda labourer_id: self._send(DISPATCH, labourer_id, kwargs={"from_head": True}),
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, clock.now()),
-            labourer_now=self.ecology.labourer_now,
+            share_of=self.ecology.share_of,
+            started_at=lambda: self.started_at,
         )
 
     @cached_property
@@ -326,8 +333,13 @@ class Services:
             job_ended=lambda job_id: job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
             shared_clock=self.shared_now,
-            labourer_now=self.ecology.labourer_now,
+            share_of=self.ecology.share_of,
         )
+
+    @cached_property
+    def starts(self) -> Starts:
+        """Has bodies wait for the rate."""
+        return Starts(self.slots)
 
     @cached_property
     def courier(self) -> Courier:
@@ -405,9 +417,14 @@ class Services:
         except StoreError:
             return clock.now()
 
-    def send_dispatch(self, labourer_id: str, countdown_s: float | None = None, wake: int | None = None) -> None:
-        """Ask an orchestrator for a pass over the labourer's queue, now or in some seconds; `wake` as it is called."""
-        self._send(DISPATCH, labourer_id, kwargs={} if wake is None else {"wake": wake}, countdown=countdown_s)
+    @cached_property
+    def started_at(self) -> float:
+        """When this process got its configuration, in seconds since the epoch by Redis' clock, to the millisecond."""
+        return round(float(self.slots.now()) - (clock.steady() - self.configured_at), 3)
+
+    def send_dispatch(self, labourer_id: str) -> None:
+        """Ask an orchestrator for a pass over the labourer's queue."""
+        self._send(DISPATCH, labourer_id)
 
     def hand_over(self, message: Mapping[str, Any]) -> None:
         """Have the WorkerAssistant close an attempt."""
@@ -473,8 +490,10 @@ def services_of(app: Celery) -> Services:
     with _lock:
         pid, services = vars(app).get(_ATTRIBUTE, (0, None))
         if services is None or pid != os.getpid():
-            settings = services.settings if services is not None else load_settings(app.conf.get("sosw") or {})
-            services = Services(app, settings)
+            if services is None:
+                services = Services(app, load_settings(app.conf.get("sosw") or {}))
+            else:  # a fork has the configuration of the process that it is one of, and is as old
+                services = Services(app, services.settings, services.configured_at)
             setattr(app, _ATTRIBUTE, (os.getpid(), services))
         return cast(Services, services)
 

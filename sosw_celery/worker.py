@@ -57,6 +57,7 @@ from sosw_celery.runs import DirectRun, Lasting, WorkerRun, forget_run, keep_run
 from sosw_celery.scheduler_task import scheduler_of
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.meta_handler import OwnMeta
+from sosw_celery.services.starts import Verdict
 from sosw_celery.task_options import check_task_options
 from sosw_celery.troubles import troubles
 from sosw_celery.wiring import QUEUES, SCHEDULER, services_of
@@ -366,6 +367,8 @@ class Worker(Processor, CeleryTask):
         event = self._event_of(run)
         with run.noting_what_is_raised():
             self._make_ready(run)
+        if run.waits:
+            self._await_start(run)
         if watchdog.bites():  # the node stood still since the claim: the slot may be another's
             self._drop(run)
         args[:] = [event]
@@ -457,7 +460,16 @@ class Worker(Processor, CeleryTask):
         troubles.clear()
         if run is None:
             raise Ignore
-        return WorkerRun(run.task, run.slot_from)
+        return WorkerRun(run.task, run.slot_from, run.waits)
+
+    def _await_start(self, run: WorkerRun) -> None:
+        """Wait until the rate allows the body to start, with slot and task held."""
+        here.wait()
+        verdict = services_of(self.app).starts.wait(run.attempt, lambda: watchdog.is_stopping)
+        if verdict is Verdict.LOST:
+            self._drop(run)
+        if verdict is Verdict.STOPPED:
+            raise RetryLater(0, "the node was stopped while the body waited for the rate")
 
     def _drop(self, run: WorkerRun) -> NoReturn:
         """Have the body not begin, and the task be found again; the lease is left alone, which may be another's."""

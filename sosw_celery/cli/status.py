@@ -16,6 +16,7 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.output import duration, json_option, number, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.durations import eta_s
+from sosw_celery.core.health import allowed
 from sosw_celery.core.model import JobSummary
 from sosw_celery.core.schedules import instant
 from sosw_celery.core.suggest import did_you_mean
@@ -48,7 +49,7 @@ class LabourerStatus:
         handed_out: Slots whose hint waits for a worker.
         nodes, processes: Worker nodes that take messages from its queue, and the processes that they have for it and
             for whatever else they serve.
-        cap: Slots in all.
+        cap: Slots in all: the number in force, or the configured one while slots are missing.
         health: Eco status 0 to 4 of the worst metric; None without metrics, or while one is not known.
         limit: Slots that its health leaves it.
         waiting: Tasks that wait for a retry; at most `COUNT_LIMIT`.
@@ -82,19 +83,21 @@ def labourer_status(services: Services, labourer_id: str, nodes: Sequence[NodeNo
         nodes: The worker nodes of the cluster.
     """
     serving = [node for node in nodes if labourer_id in node.serves]
-    usage = services.slots.look(labourer_id)
+    share = services.ecology.share_of(labourer_id)
+    usage = services.slots.look(labourer_id, share=share)
     table = services.task_table
     labourer = services.durations.measured(services.settings.labourer(labourer_id))
     queued = table.count_queued(labourer_id, now=clock.now(), at_most=COUNT_LIMIT)
     waiting = table.count_waiting(labourer_id, at_most=COUNT_LIMIT)
-    limit = services.ecology.limit_of(labourer)
+    cap = usage.cap or labourer.slots  # nothing is in force while the slots are missing
+    limit = allowed(cap, share)
     eco_status = services.ecology.health_of(labourer_id).status if labourer.health_metrics else None
     return LabourerStatus(
         labourer_id=labourer_id,
         queued=min(COUNT_LIMIT, queued),
         running=usage.running,
         handed_out=usage.pending,
-        cap=labourer.slots,
+        cap=cap,
         waiting=min(COUNT_LIMIT, waiting),
         slots=usage.ready,
         health=None if eco_status is None else int(eco_status),

@@ -18,10 +18,14 @@ class Rate:
     """`count` times in `per_s` seconds, both above 0.
 
     Over any t seconds at most `burst` + t / `interval_s` of them happen.
+
+    Parameters:
+        at_once: How many may come at once after a pause, where that is stated.
     """
 
     count: float
     per_s: float = 1.0
+    at_once: int | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) and number > 0 for number in (self.count, self.per_s)):
@@ -34,11 +38,11 @@ class Rate:
 
     @property
     def burst(self) -> int:
-        """How many may come at once after a pause: what is due in a tenth of a second, at least 1.
+        """How many may come at once after a pause: unless stated, what is due in a tenth of a second, at least 1.
 
-        So a fast rate does not need a decision per task, and a slow one does not start with a heap.
+        So a fast rate does not lose what came due while nobody looked, and a slow one does not start with a heap.
         """
-        return max(1, int(self.count / self.per_s / 10))
+        return max(1, int(self.count / self.per_s / 10)) if self.at_once is None else self.at_once
 
 
 def parse_rate(text: str | float) -> Rate:

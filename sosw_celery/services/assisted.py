@@ -111,16 +111,14 @@ class AssistedAttempts:
             StoreUnavailable: Nothing runs; the task is found lost and tried again.
         """
         attempt = hint.attempt
-        labourer = self._settings.labourer(attempt.labourer_id)
         asked_at = self._steady()
-        confirmation = self._slots.confirm(
-            attempt.labourer_id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s
-        )
+        confirmed = self._slots.confirm(attempt.labourer_id, attempt.holder, lease_s=self._settings.lease_s)
         if self._steady() > asked_at + self._settings.patience_s:
             logger.warning("hint dropped: its lease may have ended", extra={"holder": attempt.holder})
             return None
+        confirmation = confirmed.confirmation
         if confirmation is Confirmation.CONFIRMED and hint.task is not None:
-            return Run(hint.task, asked_at)
+            return Run(hint.task, asked_at, confirmed.waits)
         if confirmation in (Confirmation.CONFIRMED, Confirmation.TAKEN):
             self.free(attempt)
         why = "no event in it" if hint.task is None else f"slot {confirmation.value}"

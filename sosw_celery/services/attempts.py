@@ -16,7 +16,7 @@ from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.core.retrying import Dead, Retry, decide
 from sosw_celery.core.storable import TooLarge, entries, storable_entries, text_of, type_name
 from sosw_celery.errors import ContentRefused, RetryLater, StoreError, StoreUnavailable, TransitionRefused
-from sosw_celery.settings import Labourer, Settings
+from sosw_celery.settings import Settings
 from sosw_celery.stores.slots import Confirmation, Released, Slots
 from sosw_celery.stores.task_table import Failure, TaskTable
 
@@ -46,6 +46,8 @@ class Run:
     task: Task
     #: Steady time before its slot was asked for: until when it may rely on it counts from there.
     slot_from: float = 0.0
+    #: Whether its body has to wait for the rate.
+    waits: bool = False
     stats: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -162,7 +164,7 @@ class Attempts:
         sweep: Sends a sweep for a labourer.
         job_ended: Called with a job's id after one of its tasks died.
         shared_clock: Tells retries when they are due: a node may be minutes fast. By default `clock`.
-        labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
+        share_of: Gives the share of its cap that a labourer's health leaves it, 0 to 1; by default all of it.
     """
 
     def __init__(
@@ -180,10 +182,10 @@ class Attempts:
         chance: Callable[[], float] = random.random,
         steady: Callable[[], float] = steady,
         shared_clock: Clock | None = None,
-        labourer_now: Callable[[str], Labourer] | None = None,
+        share_of: Callable[[str], float] = lambda _: 1.0,
     ) -> None:
         self._settings = settings
-        self._labourer_now = labourer_now or settings.labourer
+        self._share_of = share_of
         self._task_table = task_table
         self._slots = slots
         self._node = node
@@ -205,26 +207,22 @@ class Attempts:
             StoreUnavailable: Nothing runs; the lease ends by itself and the task is found again.
         """
         attempt = hint.attempt
-        labourer = self._labourer_now(attempt.labourer_id)
+        share = self._share_of(attempt.labourer_id)
         asked_at = self._steady()
-        confirmation = self._slots.confirm(
-            attempt.labourer_id,
-            attempt.holder,
-            limit=labourer.slots,
-            lease_s=self._settings.lease_s,
-            rate=labourer.rate,
+        confirmed = self._slots.confirm(
+            attempt.labourer_id, attempt.holder, lease_s=self._settings.lease_s, share=share
         )
-        if confirmation not in (Confirmation.CONFIRMED, Confirmation.TAKEN):
-            logger.info("hint dropped: slot %s", confirmation.value, extra={"holder": attempt.holder})
+        if confirmed.confirmation not in (Confirmation.CONFIRMED, Confirmation.TAKEN):
+            logger.info("hint dropped: slot %s", confirmed.confirmation.value, extra={"holder": attempt.holder})
             return None
         try:
             task = self._task_table.claim(attempt, now=self._clock(), node=self._node)
         except TransitionRefused as refused:
             logger.info("hint dropped: %s", refused)
             task = None
-        return self._begun(attempt, task, asked_at)
+        return self._begun(attempt, task, asked_at, waits=confirmed.waits)
 
-    def _begun(self, attempt: Attempt, task: Task | None, asked_at: float) -> Run | None:
+    def _begun(self, attempt: Attempt, task: Task | None, asked_at: float, *, waits: bool) -> Run | None:
         """Return the run of an attempt that got a slot, if it has claimed its task and can rely on the slot."""
         if self._steady() > asked_at + self._settings.patience_s:
             # This node stood still, or the table for all: by now the lease may be another worker's, with the same hint.
@@ -233,7 +231,7 @@ class Attempts:
         if task is None:
             self.free(attempt)
             return None
-        return Run(task, asked_at)
+        return Run(task, asked_at, waits)
 
     def complete(self, attempt: Attempt, outcome: Outcome, *, keep_slot: bool = False) -> None:
         """Close the attempt as completed and free its slot. Closing twice, or too late, changes nothing.
@@ -282,7 +280,7 @@ class Attempts:
                     attempt.labourer_id, following.holder, attempt.holder, lease_s=self._settings.lease_s
                 )
                 raise
-            return self._begin_claimed(following, moved.claimed, asked_at, now, claimer)
+            return self._begin_claimed(following, moved.claimed, asked_at, now, claimer, waits=handed.waits)
         finally:
             # Not before: a broker may take its time, and until here nobody knows whose lease this process has.
             self._tell_due(attempt.labourer_id, handed)
@@ -317,17 +315,13 @@ class Attempts:
         A broker that refuses is logged and no error: the attempt has ended, and the safety net makes up for what was
         not sent.
         """
-        labourer = self._labourer_now(attempt.labourer_id)
+        labourer_id = attempt.labourer_id
         released = self._slots.release(
-            labourer.id,
-            attempt.holder,
-            limit=labourer.slots,
-            lease_s=self._settings.hint_lease_s,
-            rate=labourer.rate,
+            labourer_id, attempt.holder, lease_s=self._settings.hint_lease_s, share=self._share_of(labourer_id)
         )
-        granted = [Hint(Attempt.from_holder(labourer.id, holder)) for holder in released.granted]
-        refused = bool(granted) and not self._hand_over(labourer.id, granted)
-        self._tell_due(labourer.id, released, refused=refused)
+        granted = [Hint(Attempt.from_holder(labourer_id, holder)) for holder in released.granted]
+        refused = bool(granted) and not self._hand_over(labourer_id, granted)
+        self._tell_due(labourer_id, released, refused=refused)
 
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Keep the slot of an attempt that has ended but could not be closed yet."""
@@ -336,16 +330,14 @@ class Attempts:
     def _hand_on(self, attempt: Attempt) -> Released:
         """Give the slot to who stands by first, if anybody does."""
         try:
-            labourer = self._labourer_now(attempt.labourer_id)
-            return self._slots.hand_on(
-                labourer.id, attempt.holder, limit=labourer.slots, lease_s=self._settings.lease_s, rate=labourer.rate
-            )
+            share = self._share_of(attempt.labourer_id)
+            return self._slots.hand_on(attempt.labourer_id, attempt.holder, lease_s=self._settings.lease_s, share=share)
         except StoreError as problem:
             logger.info("not gone on: %s", problem)  # the close has not to wait for Redis
             return Released(released=False, dispatch_due=False, archive_due=False)
 
     def _begin_claimed(
-        self, attempt: Attempt, task: Task | None, asked_at: float, now: Decimal, claimer: str
+        self, attempt: Attempt, task: Task | None, asked_at: float, now: Decimal, claimer: str, *, waits: bool
     ) -> Run | None:
         """Return the run of an attempt that has a slot; claim its task unless that is done."""
         try:
@@ -355,7 +347,7 @@ class Attempts:
         except StoreError as problem:
             logger.warning("not gone on with, the task is found again: %s", problem)
             return None
-        return self._begun(attempt, task, asked_at)
+        return self._begun(attempt, task, asked_at, waits=waits)
 
     def _close(self, attempt: Attempt, outcome: Outcome) -> None:
         try:

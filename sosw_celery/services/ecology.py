@@ -21,12 +21,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from sosw_celery.core.health import EcoStatus, Metric, Reading, allowed, is_due, is_lasting, judge, settle, worst
+from sosw_celery.core.health import EcoStatus, Metric, Reading, is_due, is_lasting, judge, settle, worst
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.settings import Labourer, Settings
+from sosw_celery.settings import Settings
 from sosw_celery.stores.metrics import Source, number
 from sosw_celery.stores.readings import Readings
 
@@ -107,25 +107,14 @@ class Ecology:
         #: Metric -> the thread that asked its source last.
         self._asking: dict[str, threading.Thread] = {}
 
-    def limit_of(self, labourer: Labourer) -> int:
-        """Return how many attempts of the labourer may run: its slots times its health, 0 to all of them.
+    def share_of(self, labourer_id: str) -> float:
+        """Return the share of its cap that a labourer's health leaves it, 0 to 1.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        if not labourer.health_metrics:
-            return labourer.slots
-        return allowed(labourer.slots, self.health_of(labourer.id).coefficient)
-
-    def labourer_now(self, labourer_id: str) -> Labourer:
-        """Return the labourer as it is configured, with the slots that it may use now.
-
-        Raises:
-            StoreUnavailable: Redis did not answer.
-        """
-        labourer = self._settings.labourer(labourer_id)
-        slots = self.limit_of(labourer)
-        return labourer if slots == labourer.slots else replace(labourer, slots=slots)
+        has_metrics = self._settings.labourer(labourer_id).health_metrics
+        return self.health_of(labourer_id).coefficient if has_metrics else 1.0
 
     def health_of(self, labourer_id: str) -> Health:
         """Return how healthy the labourer is; asks no source. At most a second old.

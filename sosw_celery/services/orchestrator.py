@@ -15,12 +15,12 @@ from sosw_celery.clock import Clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.errors import StoreError
 from sosw_celery.isolation import each_by_itself
-from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.slots import Granted, PassView, Slots, Usage
+from sosw_celery.settings import Settings
+from sosw_celery.stores.slots import Granted, Limits, PassView, Slots, Usage
 from sosw_celery.stores.task_table import TaskTable
 from sosw_celery.stores.turns import Turns
 
-__all__ = ["Dispatched", "Orchestrator"]
+__all__ = ["Orchestrator"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,30 +41,13 @@ HALF_LASTS_S = 5.0, 30.0
 ASK_AGAIN_S = 10.0
 
 
-@dataclass(frozen=True)
-class Dispatched:
-    """What a pass did.
-
-    Parameters:
-        hints: Hints published.
-        again_after_s: Seconds after which another pass is due because the rate limit allows the next start then; 0 when
-            no pass is due, or one is on its way.
-        wake: What that pass has to be called with.
-    """
-
-    hints: int
-    again_after_s: float = 0.0
-    wake: int | None = None
-
-
 @dataclass
 class _Progress:
     """What a pass knows of its labourer so far.
 
     Parameters:
         start: Where to read on; None is the head.
-        free: Slots.
-        rate_wait_s: Seconds until the rate allows a start.
+        free: Slots that somebody may have now.
         standby, target: How many stand by, and should.
         handed_out: At most so many rows of the queue are handed out already and not claimed yet.
         ties: All that was read last stands at one place: more may, and be handed out.
@@ -73,7 +56,6 @@ class _Progress:
     work_seq: int
     start: Decimal | None
     free: int
-    rate_wait_s: float
     standby: int
     target: int
     handed_out: int
@@ -87,7 +69,6 @@ class _Progress:
             work_seq=view.work_seq,
             start=view.cursor,
             free=view.free,
-            rate_wait_s=view.rate_wait_s,
             standby=view.standby,
             target=target,
             handed_out=view.pending + view.standby,
@@ -95,14 +76,9 @@ class _Progress:
         )
 
     @property
-    def startable(self) -> int:
-        """Slots that somebody may have now."""
-        return 0 if self.rate_wait_s else self.free
-
-    @property
     def room(self) -> int:
         """Rows that find a slot or a place on standby."""
-        return self.startable + max(0, self.target - self.standby)
+        return self.free + max(0, self.target - self.standby)
 
     @property
     def read_again(self) -> int:
@@ -112,14 +88,13 @@ class _Progress:
     @property
     def wants_rows(self) -> bool:
         """Whether the queue is worth a read: one per half a standby is enough where nothing else calls for it."""
-        return self.startable > 0 or self.standby * 2 <= self.target or self.start is None
+        return self.free > 0 or self.standby * 2 <= self.target or self.start is None
 
-    def add(self, granted: Granted, slots: int) -> None:
+    def add(self, granted: Granted) -> None:
         """Count what a turn has handed out."""
         self.handed_out += len(granted.holders) + max(0, granted.standby - self.standby)
         self.hints += len(granted.holders)
-        self.free = max(0, slots - granted.used)
-        self.rate_wait_s = granted.retry_after_s
+        self.free = granted.free
         self.standby = granted.standby
 
 
@@ -132,7 +107,8 @@ class Orchestrator:
         turns: Which passes the safety net has asked for.
         ask: Sends a dispatch from the head of a labourer's queue.
         is_first_start: Notes that a labourer gets slots, and tells whether it never had any.
-        labourer_now: Gives a labourer with the slots that it may use now; by default those that are configured.
+        share_of: Gives the share of its cap that a labourer's health leaves it, 0 to 1; by default all of it.
+        started_at: Gives the time at which this process was started with its configuration, by Redis' clock.
     """
 
     def __init__(
@@ -147,12 +123,14 @@ class Orchestrator:
         turns: Turns,
         ask: Callable[[str], None],
         is_first_start: Callable[[str], bool],
-        labourer_now: Callable[[str], Labourer] | None = None,
+        share_of: Callable[[str], float] = lambda _: 1.0,
+        started_at: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._settings = settings
         self._turns = turns
         self._ask = ask
-        self._labourer_now = labourer_now or settings.labourer
+        self._share_of = share_of
+        self._started_at = started_at
         self._task_table = task_table
         self._slots = slots
         self._publish = publish
@@ -160,49 +138,53 @@ class Orchestrator:
         self._clock = clock
         self._is_first_start = is_first_start
 
-    def dispatch(self, labourer_id: str, *, from_head: bool = False, wake: int | None = None) -> Dispatched:
+    def dispatch(self, labourer_id: str, *, from_head: bool = False) -> int:
         """Hand out the labourer's queued tasks until its slots and its standby are full or its queue is dry.
+
+        Returns how many hints were published. Puts the configured cap and rate in force, unless those of a process that
+        started later are.
 
         Parameters:
             from_head: Read from the head of the queue, not from where the last pass stopped: the safety net's way.
-            wake: `Dispatched.wake` of the pass that had this one come.
         """
-        done = self._pass_over(labourer_id, from_head=from_head, wake=wake)
+        hints = self._pass_over(labourer_id, from_head=from_head)
         if from_head:  # where the table did not answer, the safety net lets it rest
             self._turns.take_back(_pass_of(labourer_id))
-        return done
+        return hints
 
-    def _pass_over(self, labourer_id: str, *, from_head: bool, wake: int | None) -> Dispatched:
-        labourer = self._labourer_now(labourer_id)
-        view = self._begin(labourer, from_head)
+    def _pass_over(self, labourer_id: str, *, from_head: bool) -> int:
+        share = self._share_of(labourer_id)
+        view = self._begin(labourer_id, share, from_head)
         if view.ready != "ready":
-            return Dispatched(0)
+            return 0
         self._send(labourer_id, view.granted)
-        target = standby_target(labourer.slots, view)
+        target = standby_target(view.limit, view)
         progress = _Progress.of(view, target)
         try:
             if progress.wants_rows:
-                self._read(labourer, progress)
+                self._read(labourer_id, share, progress)
         finally:
             if view.is_low:
                 self._slots.stop_filling(labourer_id, target)
-        if labourer.rate is None or not (progress.free and progress.standby):
-            return Dispatched(progress.hints)
-        again = self._slots.note_wake(labourer_id, rate=labourer.rate, woken_by=wake)
-        return Dispatched(progress.hints) if again is None else Dispatched(progress.hints, again.after_s, again.name)
+        return progress.hints
 
     def tend(self, labourer_ids: Collection[str]) -> None:
         """Have passes made for labourers that need one, in case a message was lost; keep the slots of waiting hints.
 
         One look at all of them; each of the passes is a message of its own, so that one whose table is slow holds up no
-        other. They read from the head of the queue, for rows whose hint was lost.
+        other. They read from the head of the queue, for rows whose hint was lost. A rate that has somebody stand by
+        beside a free slot relies on them: a hint is handed out `hint_lease_s` before its token comes due.
         """
         wanted: dict[str, str] = {}
+        shares: dict[str, float] = {}
         with each_by_itself("safety net") as steps:
-            for labourer_id, usage in self._slots.look_at(labourer_ids).items():
+            for labourer_id in labourer_ids:
+                with steps.step(f"labourer {labourer_id}"):
+                    shares[labourer_id] = self._share_of(labourer_id)
+            for labourer_id, usage in self._slots.look_at(shares).items():
                 with steps.step(f"labourer {labourer_id}"):
                     self._keep_hints(labourer_id, usage)
-                    if usage.ready != "ready" or not self._all_is_well(labourer_id, usage):
+                    if usage.ready != "ready" or not self._all_is_well(usage):
                         wanted[_pass_of(labourer_id)] = labourer_id
             with steps.step("passes"):
                 self._turns.ask_each(list(wanted), ASK_AGAIN_S, lambda name: self._ask(wanted[name]))
@@ -211,28 +193,34 @@ class Orchestrator:
         if usage.pending and self._depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
 
-    def _all_is_well(self, labourer_id: str, usage: Usage) -> bool:
+    def _all_is_well(self, usage: Usage) -> bool:
         """Return whether a pass would find nothing to do: no slot idles beside a task, and standby has not run low."""
-        slots = self._labourer_now(labourer_id).slots
-        if usage.pending + usage.running < slots:
+        if usage.limits_at < self._started_at():
+            return False  # what this process is configured with is not in force yet
+        if usage.free:
             return usage.dry and not usage.standby
-        return usage.dry or usage.standby * 2 > standby_target(slots)
+        return usage.dry or usage.standby * 2 > standby_target(usage.limit)
 
-    def _begin(self, labourer: Labourer, from_head: bool) -> PassView:
-        view = self._begin_pass(labourer, from_head)
+    def _begin(self, labourer_id: str, share: float, from_head: bool) -> PassView:
+        view = self._begin_pass(labourer_id, share, from_head)
         if view.ready == "missing":
-            self._rebuild(labourer.id)
-            view = self._begin_pass(labourer, from_head)
+            self._rebuild(labourer_id)
+            view = self._begin_pass(labourer_id, share, from_head)
         return view
 
-    def _begin_pass(self, labourer: Labourer, from_head: bool) -> PassView:
+    def _begin_pass(self, labourer_id: str, share: float, from_head: bool) -> PassView:
         return self._slots.begin_pass(
-            labourer.id,
-            limit=labourer.slots,
+            labourer_id,
+            limits=self._limits(labourer_id),
             lease_s=self._settings.hint_lease_s,
+            share=share,
             from_head=from_head,
-            rate=labourer.rate,
         )
+
+    def _limits(self, labourer_id: str) -> Limits:
+        """Return what this process is configured with."""
+        labourer = self._settings.labourer(labourer_id)
+        return Limits(labourer.slots, labourer.rate, self._settings.hint_lease_s, self._started_at())
 
     def _rebuild(self, labourer_id: str) -> None:
         """Give every attempt that the table says is running its lease back: Redis is new, or came back without them.
@@ -244,7 +232,8 @@ class Orchestrator:
         tasks = self._task_table.running(labourer_id, now=self._clock())
         running = [task.current_attempt.holder for task in tasks if task.completed_at is None]
         settle_s = 0.0 if never_ran and not running else self._settings.settle_s
-        if self._slots.rebuild(labourer_id, running, lease_s=self._settings.lease_s, settle_s=settle_s):
+        limits, lease_s = self._limits(labourer_id), self._settings.lease_s
+        if self._slots.rebuild(labourer_id, running, limits=limits, lease_s=lease_s, settle_s=settle_s):
             logger.info("slots rebuilt", extra={"labourer_id": labourer_id, "running": len(running)})
 
     def _never_ran(self, labourer_id: str) -> bool:
@@ -254,36 +243,35 @@ class Orchestrator:
             logger.warning("not known whether it is its first start: %s", problem, extra={"labourer_id": labourer_id})
             return False
 
-    def _read(self, labourer: Labourer, progress: _Progress) -> None:
+    def _read(self, labourer_id: str, share: float, progress: _Progress) -> None:
         """Read the queue on and hand out what comes, as far as there is room."""
         head_is_read = progress.start is None
         while progress.wants_rows and progress.room > 0:
             wanted = min(progress.room, TASKS_PER_TURN) + progress.read_again + 1
-            queued = self._task_table.queued(labourer.id, now=self._clock(), start=progress.start, limit=wanted)
-            if queued and not self._hand_out(labourer, queued, progress):
+            queued = self._task_table.queued(labourer_id, now=self._clock(), start=progress.start, limit=wanted)
+            if queued and not self._hand_out(labourer_id, share, queued, progress):
                 break
             if len(queued) == wanted:
                 progress.ties = queued[-1].greenfield == progress.start
                 progress.start = queued[-1].greenfield
             elif head_is_read:
-                self._slots.end_pass(labourer.id, work_seq=progress.work_seq, dry=True)
+                self._slots.end_pass(labourer_id, work_seq=progress.work_seq, dry=True)
                 break
             else:  # siblings write at the same time: rows behind the cursor show only from the head
                 progress.start, head_is_read = None, True
 
-    def _hand_out(self, labourer: Labourer, queued: Sequence[Task], progress: _Progress) -> bool:
+    def _hand_out(self, labourer_id: str, share: float, queued: Sequence[Task], progress: _Progress) -> bool:
         """Hand out the tasks and publish the hints of those that got a slot; return whether there was room for all."""
         granted = self._slots.take(
-            labourer.id,
+            labourer_id,
             [(task.next_attempt.holder, task.greenfield) for task in queued],
-            limit=labourer.slots,
             lease_s=self._settings.hint_lease_s,
-            rate=labourer.rate,
+            share=share,
             work_seq=progress.work_seq,
             standby=progress.target,
         )
-        self._send(labourer.id, granted.holders)
-        progress.add(granted, labourer.slots)
+        self._send(labourer_id, granted.holders)
+        progress.add(granted)
         return not granted.refused
 
     def _send(self, labourer_id: str, holders: Sequence[str]) -> None:

@@ -1,11 +1,14 @@
 """The slots of each labourer and who holds them, in Redis.
 
-A labourer has `limit` slots in the whole cluster. A slot in use is a lease: a holder (the text `task_id/attempt`) and
-an end. A `pending` lease says that a hint was published and no worker took it up yet, a `running` one that a worker
-runs the attempt; both count against the limit. Those that stand by hold no slot: they come next in the queue and are
-known here already, so that the very call that frees a slot gives it to the first of them. Every decision is one Lua
-script (`lua/*.lua`), so it is atomic, costs one round trip, and goes by one clock: the server's. Each script's header
-says what it takes, promises and returns.
+A labourer has as many slots in the whole cluster as its cap is. The cap and the rate that are in force stand here too,
+and everybody obeys them: they are those of the essentials process that started last, or of who rebuilt a missing store.
+What a caller brings is the share of the cap that the labourer's health leaves it.
+
+A slot in use is a lease: a holder (the text `task_id/attempt`) and an end. A `pending` lease says that a hint was
+published and no worker took it up yet, a `running` one that a worker runs the attempt; both count against the cap.
+Those that stand by hold no slot: they come next in the queue and are known here already, so that the very call that
+frees a slot gives it to the first of them. Every decision is one Lua script (`lua/*.lua`), so it is atomic, costs one
+round trip, and goes by one clock: the server's. Each script's header says what it takes, promises and returns.
 
 Keys of one labourer; they share a hash tag, so a cluster keeps them on one node. None of them expires by itself: give
 Redis a `maxmemory-policy` that does not evict them (`noeviction` or `volatile-*`). Everything in them can be lost: then
@@ -20,6 +23,8 @@ lease ends for them, nor lasts longer.
 | `PREFIX:{LABOURER_ID}:running` | holders; score: end of the lease, ms | released, run out            |
 | `PREFIX:{LABOURER_ID}:standby` | holders; score: greenfield in us     | they get a lease             |
 | `PREFIX:{LABOURER_ID}:closing` | holder -> the one before it          | the holder's lease is gone   |
+| `PREFIX:{LABOURER_ID}:waiting` | holders that run, but for their body | their start, or the end of   |
+|                                | that waits for the rate (a set)      | the lease                    |
 | `PREFIX:{LABOURER_ID}:state`   | the fields below                     | Redis is flushed             |
 
 | field            | holds                                              | until                                        |
@@ -28,6 +33,11 @@ lease ends for them, nor lasts longer.
 | `seen_at`        | time at which somebody asked last, ms              | a tenth of a second later                    |
 | `lease_ms`       | how long a running lease lasts                     | Redis is flushed                             |
 | `ready_at`       | time from which slots are granted, ms              | Redis is flushed                             |
+| `cap`            | how many may run at once                           | a process starts that has another one        |
+| `interval_ms`    | from one start to the next by the rate; 0: none    | likewise                                     |
+| `burst`          | how many may start at once after a pause           | likewise                                     |
+| `ahead_ms`       | hints are handed out for tokens due within so long | likewise                                     |
+| `limits_at`      | start of the process whose configuration that is   | likewise                                     |
 | `cursor`         | place up to which all queued rows were handed out  | a pass from the head, a row handed back      |
 | `dry`            | 1: every queued row was handed out                 | rows are announced or handed back            |
 | `standby_target` | how many may stand by                              | the next pass takes                          |
@@ -37,7 +47,6 @@ lease ends for them, nor lasts longer.
 | `filling_until`  | until then a pass is filling standby up            | it has, or has ended                         |
 | `look_at`        | until then the end of the queue is not read again  | rows are announced or handed back            |
 | `dispatch_until` | until then a dispatch message is on its way, ms    | a pass begins; 5 s                           |
-| `wake_at`        | a delayed dispatch comes then, ms                  | the next one                                 |
 | `tat`            | time at which the rate's bucket is full again, ms  | the next token is spent                      |
 | `next_retry_at`  | when the earliest retry is due                     | a sweep replaces it                          |
 | `retries`        | times that a retry was noted                       | Redis is flushed                             |
@@ -46,6 +55,9 @@ lease ends for them, nor lasts longer.
 | `closes_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `lapses_swept`   | as many of them a sweep has dealt with             | Redis is flushed                             |
 | `full_sweep_at`  | time of the last sweep that read everything, ms    | the next one                                 |
+
+A start is paid for by a token of the rate, spent by a call of its own right before the body (`start`). Until then the
+holder waits, with its slot and its task; hints are handed out for tokens that come due while they wait.
 
 A row is handed out when it gets a lease or a place on standby. It is handed back when its lease runs out, when it is
 released without having been confirmed, or when its worker finds no slot. Who stands by may be out of date (the row is
@@ -59,7 +71,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -74,14 +86,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Confirmation",
+    "Confirmed",
     "Granted",
+    "Limits",
     "PassView",
     "Readiness",
     "Released",
     "Slots",
+    "Start",
     "SweepView",
     "Usage",
-    "Wake",
     "sortable",
     "unsortable",
 ]
@@ -101,18 +115,21 @@ SCRIPTS = (
     "look",
     "note_close",
     "note_retry",
-    "note_wake",
     "rebuild",
     "release",
     "renew",
     "renew_pending",
     "reset_cursor",
     "set_next_retry",
+    "start",
     "stop_filling",
     "take",
 )
 
 logger = logging.getLogger(__name__)
+
+#: The keys of a labourer, as scripts get them.
+KEYS = ("pending", "running", "state", "standby", "closing", "waiting")
 
 #: What `rebuild.lua` answers where the server does not say which life it is in.
 LIFE_UNKNOWN = 2
@@ -132,8 +149,50 @@ class Confirmation(enum.Enum):
     CONFIRMED = "confirmed"  # the pending lease is running now
     TAKEN = "taken"  # there was no lease, a free slot was taken
     HELD = "held"  # it is running already: drop the hint, and do not release
-    FULL = "full"  # no slot or no rate left, or the limit was lowered: drop the hint, a later pass finds the row
+    FULL = "full"  # no slot left, no token soon, or the cap was lowered: drop the hint, a later pass finds the row
     UNREADY = "unready"  # missing or settling: drop the hint, a later pass finds the row
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What became of it, and whether the holder has to wait for the rate: `start` tells how long."""
+
+    confirmation: Confirmation
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """When a body may start.
+
+    Parameters:
+        is_granted: After `wait_s`, at once then: a later start would meet the next one. Else ask again after that time.
+        is_lost: Never: its lease is gone.
+    """
+
+    is_granted: bool
+    wait_s: float
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process is configured with for a labourer.
+
+    Parameters:
+        ahead_s: Hints are handed out for tokens of the rate that come due within so many seconds.
+        at: When the process started, seconds since the epoch by Redis' clock.
+    """
+
+    slots: int
+    rate: Rate | None = None
+    ahead_s: float = 6.0
+    at: float = 0.0
+
+    def as_args(self) -> tuple[int, float, int, int, int]:
+        """Return the arguments of scripts: cap, interval of the rate in ms or 0, burst, ms ahead, start in ms."""
+        interval_ms, burst = (0.0, 1) if self.rate is None else (self.rate.interval_s * 1000, self.rate.burst)
+        return self.slots, interval_ms, burst, _ms(self.ahead_s), round(self.at * 1000)
 
 
 @dataclass(frozen=True)
@@ -142,8 +201,9 @@ class PassView:
 
     Parameters:
         ready: Slots are granted only when `ready`.
+        limit: How many may run now, by the cap in force and the caller's share of it.
         granted: Holders that stood by and got a pending lease now; they are counted as pending.
-        free: Slots that the pass may hand out after that, 0 unless ready.
+        free: Slots that the pass may hand out after that, 0 unless ready; no more than tokens come due soon.
         standby: How many stand by.
         standby_target, filled_s_ago: How many were to stand by when the last pass filled it up, and the seconds since
             then; 0 and None if none did.
@@ -153,7 +213,6 @@ class PassView:
         work_age_s: Seconds since rows were last announced, None if they never were.
         dry: Every queued row had a lease or stood by when the last pass ended, and none was announced or handed back
             since.
-        rate_wait_s: Seconds until the rate allows the next task, 0 if it does so now.
     """
 
     ready: Readiness
@@ -164,11 +223,11 @@ class PassView:
     work_seq: int
     work_age_s: float | None
     dry: bool
-    rate_wait_s: float = 0.0
     standby: int = 0
     granted: tuple[str, ...] = ()
     standby_target: int = 0
     filled_s_ago: float | None = None
+    limit: int = 0
 
     @property
     def is_low(self) -> bool:
@@ -184,16 +243,16 @@ class Granted:
         holders: Those that were given a lease now, first in the queue first: of those asked for, and of those that
             stood by. Holders that had a lease already are not among them.
         used: Slots in use after that, pending and running.
-        retry_after_s: Seconds until the rate allows the next one, 0 if it was not the rate that refused.
         standby: How many stand by after that.
         refused: Not all that were asked for have a lease or stand by.
+        free: Slots that may be handed out after that.
     """
 
     holders: list[str]
     used: int
-    retry_after_s: float
     standby: int = 0
     refused: bool = False
+    free: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -205,20 +264,14 @@ class Released:
         dispatch_due: Send a dispatch for the labourer; nobody else was told to.
         archive_due: Send an archive sweep for the labourer.
         granted: Holders that stood by and got a pending lease now: publish their hints.
+        waits: The one that the slot was handed on to has to wait for the rate.
     """
 
     released: bool
     dispatch_due: bool
     archive_due: bool
     granted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wake:
-    """A dispatch that has to come once the rate allows the next start, after these seconds."""
-
-    name: int
-    after_s: float
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,13 +304,24 @@ class SweepView:
 
 @dataclass(frozen=True)
 class Usage:
-    """Slots in use right now, and how many stand by; `dry` as in `PassView`."""
+    """Slots in use right now, and how many stand by; `dry`, `limit` and `free` as in `PassView`.
+
+    Parameters:
+        cap: In force; 0 while missing.
+        rate_interval_s: Of the rate in force; 0: there is none.
+        limits_at: Start of the process whose configuration is in force, as `Limits.at`.
+    """
 
     pending: int
     running: int
     ready: Readiness
     dry: bool = False
     standby: int = 0
+    limit: int = field(default=0, compare=False)
+    free: int = field(default=0, compare=False)
+    cap: int = field(default=0, compare=False)
+    rate_interval_s: float = field(default=0.0, compare=False)
+    limits_at: float = field(default=0.0, compare=False)
 
 
 def sortable(number: Decimal) -> str:
@@ -300,21 +364,24 @@ class Slots:
     # Dispatch passes
 
     def begin_pass(
-        self, labourer_id: str, *, limit: int, lease_s: float, from_head: bool = False, rate: Rate | None = None
+        self, labourer_id: str, *, limits: Limits, lease_s: float, share: float = 1.0, from_head: bool = False
     ) -> PassView:
         """Give free slots to those who stand by, and tell what is free after that.
 
         From now on a release or new work makes a dispatch due again.
 
         Parameters:
+            limits: Put in force if they are of the process that started last.
             lease_s: Of the pending leases.
+            share: Of the cap that the labourer's health leaves it, 0 to 1.
             from_head: Also forget the cursor: the safety net's way to find rows whose hint was lost.
         """
-        reply = self._call("begin_pass", labourer_id, limit, _ms(lease_s), *_rate_args(rate), int(from_head))
-        ready, free, pending, running, standby, cursor, work_seq, work_age_ms, dry, *more = reply
-        wait_ms, standby_target, filled_ms_ago, granted = more
+        reply = self._call("begin_pass", labourer_id, share, _ms(lease_s), int(from_head), *limits.as_args())
+        ready, limit, free, pending, running, standby, cursor, work_seq, work_age_ms, dry, *more = reply
+        standby_target, filled_ms_ago, granted = more
         return PassView(
             ready=_readiness(ready),
+            limit=limit,
             free=free,
             pending=pending,
             running=running,
@@ -322,7 +389,6 @@ class Slots:
             work_seq=work_seq,
             work_age_s=_optional_seconds(work_age_ms),
             dry=bool(dry),
-            rate_wait_s=float(wait_ms) / 1000,
             standby=standby,
             granted=_texts(granted),
             standby_target=standby_target,
@@ -334,36 +400,36 @@ class Slots:
         labourer_id: str,
         holders: Sequence[tuple[str, Decimal]],
         *,
-        limit: int,
         lease_s: float,
-        rate: Rate | None = None,
+        share: float = 1.0,
         work_seq: int | None = None,
         standby: int = 0,
     ) -> Granted:
-        """Hand out a stretch of the queue: pending leases as far as free slots and the rate go, then places on standby.
+        """Hand out a stretch of the queue: pending leases as far as there are free slots, then places on standby.
 
-        Atomic: two passes never get the last slot both, nor one holder twice. Nothing is handed out unless ready. A
-        refusal by the rate takes no slot and one for want of slots takes no token. Those that stand by already come
-        before later rows; an earlier row (a retry at the head of the queue) goes before them if it gets a place, and
-        after a few of them if there is none. The cursor moves on to the last row up to which all are handed out now.
+        Atomic: two passes never get the last slot both, nor one holder twice. Nothing is handed out unless ready. Those
+        that stand by already come before later rows; an earlier row (a retry at the head of the queue) goes before them
+        if it gets a place, and after a few of them if there is none. The cursor moves on to the last row up to which
+        all are handed out now.
 
         Parameters:
             holders: Holder and greenfield of rows that stand one after another in the queue, lowest greenfield first;
                 the first stretch from the view's cursor on, the next one from where the last one ended.
+            share: As for `begin_pass`.
             work_seq: `PassView.work_seq`. If rows were announced or handed back since, the pass may not have read them
                 all, and the cursor does not move on. None moves it in any case.
             standby: How many may stand by. When half of them have got their slot, `release` asks for more.
         """
         if not holders:
-            usage = self.look(labourer_id)
-            return Granted([], usage.pending + usage.running, 0.0, usage.standby)
+            usage = self.look(labourer_id, share=share)
+            return Granted([], usage.pending + usage.running, usage.standby, free=usage.free)
         stretch = [
             text for holder, place in holders for text in (holder, sortable(place), f"{EXACT.scaleb(place, 6):.0f}")
         ]
         seen = "" if work_seq is None else work_seq
-        reply = self._call("take", labourer_id, limit, _ms(lease_s), *_rate_args(rate), standby, seen, *stretch)
-        used, standing_by, refused, wait_ms, granted = reply
-        return Granted(list(_texts(granted)), used, float(wait_ms) / 1000, standing_by, bool(refused))
+        reply = self._call("take", labourer_id, share, _ms(lease_s), standby, seen, *stretch)
+        used, standing_by, refused, free, granted = reply
+        return Granted(list(_texts(granted)), used, standing_by, bool(refused), free)
 
     def stop_filling(self, labourer_id: str, standby: int) -> None:
         """End what a pass began that found standby low, whether it has filled it up or not.
@@ -396,32 +462,28 @@ class Slots:
         """Have the next pass read from the head of the queue."""
         self._call("reset_cursor", labourer_id)
 
-    def note_wake(self, labourer_id: str, *, rate: Rate, woken_by: int | None = None) -> Wake | None:
-        """Note that somebody waits for the rate with a slot free; return None if a dispatch comes in time already.
-
-        Else the caller has to send one that comes when the wake says and carries its name. So however many passes find
-        out, one dispatch is on its way, and it leads to one at most.
-
-        Parameters:
-            woken_by: The name that the dispatch of this pass carries, if it does. Clocks differ: it may come early, and
-                then has to come once more.
-        """
-        woken = "" if woken_by is None else woken_by
-        wait_ms, name = self._call("note_wake", labourer_id, *_rate_args(rate), woken)
-        return Wake(name, wait_ms / 1000) if name else None
-
     # A worker's steps
 
-    def confirm(
-        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
-    ) -> Confirmation:
-        """Let the holder run, if it has a pending lease or a slot is free, and fewer than `limit` run.
+    def confirm(self, labourer_id: str, holder: str, *, lease_s: float, share: float = 1.0) -> Confirmed:
+        """Let the holder run, if it has a pending lease or a slot is free, and fewer run than may.
 
         Never said CONFIRMED or TAKEN twice while the lease lives: of two workers with the same hint one gets HELD. So
         does the one whose first answer was lost on the way; its lease then runs out and the task is found again.
+
+        Parameters:
+            share: As for `begin_pass`.
         """
-        reply = self._call("confirm", labourer_id, holder, limit, _ms(lease_s), *_rate_args(rate))
-        return Confirmation(_text(reply))
+        answer, waits = self._call("confirm", labourer_id, share, _ms(lease_s), holder)
+        return Confirmed(Confirmation(_text(answer)), bool(waits))
+
+    def start(self, labourer_id: str, holder: str) -> Start:
+        """Spend a token of the rate for the holder's body, and tell when it may start. Asking twice spends two.
+
+        Starts are granted in the order in which they are asked for. In any t seconds at most burst + t / interval of
+        them are, whatever was handed out before.
+        """
+        answer, wait_ms = self._call("start", labourer_id, holder)
+        return Start(_text(answer) == "start", float(wait_ms) / 1000, _text(answer) == "lost")
 
     def renew(self, holders_by_labourer: Mapping[str, Sequence[str]], *, lease_s: float) -> set[tuple[str, str]]:
         """Lengthen the running leases of a node; return the (labourer_id, holder) whose lease is gone.
@@ -445,40 +507,37 @@ class Slots:
         """Lengthen one running lease, as `renew` does; return whether the holder has it (still)."""
         return not self.renew({labourer_id: [holder]}, lease_s=lease_s)
 
-    def release(
-        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
-    ) -> Released:
+    def release(self, labourer_id: str, holder: str, *, lease_s: float, share: float = 1.0) -> Released:
         """Free the holder's slot, give it to who stands by first, and say what is due next.
 
         Whoever is told to publish or to send something has to do so. What is granted and not published is free again
         after `lease_s`; `take_back` frees it at once. A dispatch that was not sent is due again after 5 s.
 
         A dispatch is due when no dispatch message is on its way and standby has run low with a queue that is not known
-        to be dry, or a row was handed back, or somebody stands by beside a slot that stays free: because the rate
-        refused and no wake is noted, or because one call hands over no more than 10.
+        to be dry, or a row was handed back, or there was room for more than the 10 that one call hands over.
 
         Parameters:
-            limit, rate: As for `take`.
             lease_s: Of the pending leases.
+            share: As for `begin_pass`.
         """
-        return self._release(labourer_id, holder, limit, lease_s, rate)
+        args = (share, _ms(lease_s), holder, self._archive_every)
+        released, dispatch_due, archive_due, granted = self._call("release", labourer_id, *args)
+        return Released(bool(released), bool(dispatch_due), bool(archive_due), _texts(granted))
 
-    def hand_on(
-        self, labourer_id: str, holder: str, *, limit: int, lease_s: float, rate: Rate | None = None
-    ) -> Released:
+    def hand_on(self, labourer_id: str, holder: str, *, lease_s: float, share: float = 1.0) -> Released:
         """Have who stands by first run at once, in the slot of a holder whose run has ended and is to be closed now.
 
         What is granted is one holder with a running lease, or none, and then the slot is the holder's still. The ended
         run counts as alive as long as the next one has the slot.
 
         Parameters:
-            limit, rate: As for `take`.
             lease_s: Of the running lease.
+            share: As for `begin_pass`.
         """
-        args = (limit, _ms(lease_s), *_rate_args(rate), holder, self._archive_every)
-        following, dispatch_due, archive_due = self._call("hand_on", labourer_id, *args)
+        args = (share, _ms(lease_s), holder, self._archive_every)
+        following, dispatch_due, archive_due, waits = self._call("hand_on", labourer_id, *args)
         granted = (_text(following),) if following else ()
-        return Released(bool(granted), bool(dispatch_due), bool(archive_due), granted)
+        return Released(bool(granted), bool(dispatch_due), bool(archive_due), granted, bool(granted and waits))
 
     def hand_again(self, labourer_id: str, following: str, holder: str, *, lease_s: float) -> bool:
         """Give a slot that `holder` handed on to `following` back to it, since it could not be closed.
@@ -489,7 +548,7 @@ class Slots:
 
     def take_back(self, labourer_id: str, holder: str) -> Released:
         """Free the slot of a grant whose hint could not be published: `release` that hands nothing over."""
-        return self._release(labourer_id, holder, 0, 0, None)
+        return self.release(labourer_id, holder, lease_s=0, share=0.0)
 
     def note_close(self, labourer_id: str) -> bool:
         """Note that an attempt was closed and keeps its slot; return whether a sweep is due."""
@@ -501,17 +560,20 @@ class Slots:
         """Lengthen every pending lease that has not ended; return how many there are."""
         return int(self._call("renew_pending", labourer_id, _ms(lease_s)))
 
-    def rebuild(self, labourer_id: str, holders: Sequence[str], *, lease_s: float, settle_s: float) -> bool:
+    def rebuild(
+        self, labourer_id: str, holders: Sequence[str], *, limits: Limits, lease_s: float, settle_s: float
+    ) -> bool:
         """Make a missing store ready, `settle_s` from now; return False, having done nothing, if it is not missing.
 
         Parameters:
             holders: The attempts that the tasks table says are running. They get leases beside those that nodes
                 reported since the store went missing.
+            limits: Put in force.
             settle_s: Seconds in which nodes may report more. Longer than the time between two renewals, unless nothing
-                can be running.
+                can be running; then the rate's bucket is full, too.
         """
         settle_ms = _ms(settle_s) if settle_s > 0 else 0
-        done = self._call("rebuild", labourer_id, _ms(lease_s), settle_ms, *holders)
+        done = self._call("rebuild", labourer_id, _ms(lease_s), settle_ms, *limits.as_args(), *holders)
         if done == LIFE_UNKNOWN:
             logger.warning(
                 "redis does not tell its run_id (INFO server): a restart with an old snapshot goes unnoticed"
@@ -538,7 +600,8 @@ class Slots:
 
     def begin_sweeps(self, labourer_ids: Collection[str]) -> dict[str, SweepView]:
         """Do `begin_sweep` for many labourers, in few round trips."""
-        return {name: _sweep_view(reply) for name, reply in self._call_for_each("begin_sweep", labourer_ids)}
+        calls: Mapping[str, Sequence[float]] = dict.fromkeys(labourer_ids, ())
+        return {name: _sweep_view(reply) for name, reply in self._call_for_each("begin_sweep", calls)}
 
     def end_sweep(self, labourer_id: str, closes_seen: int, *, full: bool, lapses_seen: int | None = None) -> None:
         """Note what a sweep has dealt with. Two sweeps at once, or one that ends twice, do no harm.
@@ -558,13 +621,18 @@ class Slots:
             seconds, microseconds = self._redis.time()
         return EXACT.fma(microseconds, MICROSECOND, seconds)
 
-    def look(self, labourer_id: str) -> Usage:
-        """Count the leases that have not ended, changing nothing."""
-        return _usage(self._call("look", labourer_id))
+    def look(self, labourer_id: str, *, share: float = 1.0) -> Usage:
+        """Count the leases that have not ended, changing none.
 
-    def look_at(self, labourer_ids: Collection[str]) -> dict[str, Usage]:
-        """Do `look` for many labourers, in few round trips."""
-        return {name: _usage(reply) for name, reply in self._call_for_each("look", labourer_ids)}
+        Parameters:
+            share: As for `begin_pass`.
+        """
+        return _usage(self._call("look", labourer_id, share))
+
+    def look_at(self, shares: Mapping[str, float]) -> dict[str, Usage]:
+        """Do `look` for many labourers, each with its share of its cap, in few round trips."""
+        calls = {name: (share,) for name, share in shares.items()}
+        return {name: _usage(reply) for name, reply in self._call_for_each("look", calls)}
 
     def holders(self, labourer_id: str) -> tuple[dict[str, float], dict[str, float]]:
         """List who holds pending and who running leases, with the seconds left, the first to end first."""
@@ -576,28 +644,23 @@ class Slots:
         with translated("forget"):
             self._redis.delete(*self._keys(labourer_id))
 
-    def _release(self, labourer_id: str, holder: str, limit: int, lease_s: float, rate: Rate | None) -> Released:
-        args = (limit, _ms(lease_s), *_rate_args(rate), holder, self._archive_every)
-        released, dispatch_due, archive_due, granted = self._call("release", labourer_id, *args)
-        return Released(bool(released), bool(dispatch_due), bool(archive_due), _texts(granted))
-
     def _keys(self, labourer_id: str) -> list[str]:
         base = f"{self._prefix}:{{{labourer_id}}}"
-        return [f"{base}:{what}" for what in ("pending", "running", "state", "standby", "closing")]
+        return [f"{base}:{what}" for what in KEYS]
 
     def _call(self, name: str, labourer_id: str, *args: str | int | float) -> Any:
         with translated(name):
             return self._scripts[name](self._keys(labourer_id), args, None)
 
-    def _call_for_each(self, name: str, labourer_ids: Collection[str]) -> Iterator[tuple[str, Any]]:
-        """Yield the answer of a script without arguments for each labourer; each is atomic by itself."""
-        names = list(labourer_ids)
+    def _call_for_each(self, name: str, calls: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, Any]]:
+        """Yield a script's answer for each labourer, called with its arguments; each is atomic by itself."""
+        names = list(calls)
         for start in range(0, len(names), LABOURERS_PER_CALL):
             some = names[start : start + LABOURERS_PER_CALL]
             with translated(name):
                 pipeline = self._redis.pipeline(transaction=False)
                 for labourer_id in some:
-                    self._scripts[name](self._keys(labourer_id), [], pipeline)
+                    self._scripts[name](self._keys(labourer_id), calls[labourer_id], pipeline)
                 replies = pipeline.execute()
             yield from zip(some, replies, strict=True)
 
@@ -614,10 +677,6 @@ def _script(client: Redis, name: str) -> _RunScript:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _rate_args(rate: Rate | None) -> tuple[float, int]:
-    return (0, 1) if rate is None else (rate.interval_s * 1000, rate.burst)
 
 
 def _text(value: str | bytes) -> str:
@@ -650,8 +709,19 @@ def _sweep_view(reply: Sequence[Any]) -> SweepView:
 
 
 def _usage(reply: Sequence[Any]) -> Usage:
-    pending, running, ready, dry, standby = reply
-    return Usage(pending, running, _readiness(ready), bool(dry), standby)
+    pending, running, ready, dry, standby, limit, free, cap, interval_ms, limits_at_ms = reply
+    return Usage(
+        pending,
+        running,
+        _readiness(ready),
+        bool(dry),
+        standby,
+        limit,
+        free,
+        cap,
+        float(interval_ms) / 1000,
+        limits_at_ms / 1000,
+    )
 
 
 def _optional_number(value: str | bytes) -> Decimal | None:

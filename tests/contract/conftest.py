@@ -8,7 +8,8 @@ import fakeredis
 import pytest
 import redis
 
-from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.slots import Limits, Slots
+from tests.contract.shares import CAP
 
 
 @pytest.fixture(params=["twin", "twin, text", "real", "real, text"])
@@ -32,5 +33,5 @@ def missing(slots_redis: redis.Redis) -> Slots:
 @pytest.fixture
 def slots(missing: Slots) -> Slots:
     """A slot store that is ready for the labourer `resize`."""
-    missing.rebuild("resize", [], lease_s=60, settle_s=0)
+    missing.rebuild("resize", [], limits=Limits(CAP), lease_s=60, settle_s=0)
     return missing

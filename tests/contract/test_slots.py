@@ -17,7 +17,20 @@ from redis.retry import Retry
 
 from sosw_celery.core.rates import Rate
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.slots import Confirmation, Granted, PassView, Released, Slots, Usage, sortable, unsortable
+from sosw_celery.stores.slots import (
+    Confirmation,
+    Confirmed,
+    Granted,
+    Limits,
+    PassView,
+    Released,
+    Slots,
+    Start,
+    Usage,
+    sortable,
+    unsortable,
+)
+from tests.contract.shares import CAP, share
 
 LABOURER = "resize"
 ONE_PER_HOUR = Rate(1, 3600)
@@ -37,22 +50,22 @@ def names(*greenfields: float | str) -> list[str]:
 
 def take(slots: Slots, *greenfields: float | str, limit: int = 10, lease_s: float = 60, **options: Any) -> Granted:
     """Ask slots for these rows."""
-    return slots.take(LABOURER, rows(*greenfields), limit=limit, lease_s=lease_s, **options)
+    return slots.take(LABOURER, rows(*greenfields), share=share(limit), lease_s=lease_s, **options)
 
 
 def confirm(slots: Slots, holder: str, limit: int = 10, lease_s: float = 60, **options: Any) -> Confirmation:
     """Have a worker confirm the holder."""
-    return slots.confirm(LABOURER, holder, limit=limit, lease_s=lease_s, **options)
+    return slots.confirm(LABOURER, holder, share=share(limit), lease_s=lease_s, **options).confirmation
 
 
 def begin(slots: Slots, limit: int = 10, **options: Any) -> PassView:
     """Begin a pass."""
-    return slots.begin_pass(LABOURER, limit=limit, lease_s=60, **options)
+    return slots.begin_pass(LABOURER, limits=Limits(CAP), share=share(limit), lease_s=60, **options)
 
 
 def release(slots: Slots, holder: str, limit: int = 10, **options: Any) -> Released:
     """Have a worker free the holder's slot."""
-    return slots.release(LABOURER, holder, limit=limit, lease_s=60, **options)
+    return slots.release(LABOURER, holder, share=share(limit), lease_s=60, **options)
 
 
 def renew(slots: Slots, *holders: str, lease_s: float = 60) -> set[str]:
@@ -94,7 +107,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_take_grants_first_rows_up_to_the_limit(slots: Slots) -> None:
     """The first rows of the queue get the free slots, in order, and no more than there are."""
-    assert take(slots, 1, 2, 3, limit=2) == Granted(names(1, 2), used=2, retry_after_s=0, refused=True)
+    assert take(slots, 1, 2, 3, limit=2) == Granted(names(1, 2), 2, refused=True)
     assert slots.look(LABOURER) == Usage(pending=2, running=0, ready="ready")
 
 
@@ -109,13 +122,13 @@ def test_take_again_grants_nothing_twice(slots: Slots) -> None:
 def test_take_of_nothing_tells_the_use(slots: Slots) -> None:
     """An empty stretch is granted nothing."""
     take(slots, 1)
-    assert take(slots) == Granted([], used=1, retry_after_s=0)
+    assert take(slots) == Granted([], 1)
 
 
 def test_a_lowered_limit_takes_no_lease_away(slots: Slots) -> None:
     """When the limit sinks below the use, nothing is free, nobody loses a lease, and pending ones may start."""
     take(slots, 1, 2, 3)
-    assert take(slots, 4, limit=1) == Granted([], used=3, retry_after_s=0, refused=True)
+    assert take(slots, 4, limit=1) == Granted([], 3, refused=True)
     assert begin(slots, limit=1).free == 0
     assert confirm(slots, "task1/1", limit=1) is Confirmation.CONFIRMED
 
@@ -123,15 +136,15 @@ def test_a_lowered_limit_takes_no_lease_away(slots: Slots) -> None:
 def test_labourers_do_not_share_slots(slots: Slots) -> None:
     """One labourer's leases do not count for another, and each has to be made ready by itself."""
     take(slots, 1, 2, limit=2)
-    assert slots.take("crop", rows(1), limit=2, lease_s=60).holders == []
-    slots.rebuild("crop", [], lease_s=60, settle_s=0)
-    assert slots.take("crop", rows(1), limit=2, lease_s=60).holders == names(1)
+    assert slots.take("crop", rows(1), share=share(2), lease_s=60).holders == []
+    slots.rebuild("crop", [], limits=Limits(CAP), lease_s=60, settle_s=0)
+    assert slots.take("crop", rows(1), share=share(2), lease_s=60).holders == names(1)
 
 
 def test_keys_of_a_labourer_share_a_hash_tag(slots_redis: redis.Redis) -> None:
     """All keys begin with the prefix and carry the labourer as hash tag, so that a cluster keeps them together."""
     slots = Slots(slots_redis, prefix="mine")
-    slots.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=0)
+    slots.rebuild(LABOURER, ["a/1"], limits=Limits(CAP), lease_s=60, settle_s=0)
     take(slots, 1, 2, limit=2, standby=1)
     found = {name if isinstance(name, str) else name.decode() for name in slots_redis.scan_iter()}
     assert found == {"mine:{resize}:pending", "mine:{resize}:running", "mine:{resize}:state", "mine:{resize}:standby"}
@@ -253,7 +266,7 @@ def test_renew_never_resurrects(slots: Slots, slots_redis: redis.Redis) -> None:
 
 def test_renew_of_several_labourers(slots: Slots) -> None:
     """One call renews all that a node runs and names each lost one with its labourer; empty lists cost nothing."""
-    slots.rebuild("crop", [], lease_s=60, settle_s=0)
+    slots.rebuild("crop", [], limits=Limits(CAP), lease_s=60, settle_s=0)
     confirm(slots, "a/1")
     lost = slots.renew({LABOURER: ["a/1", "b/1"], "crop": ["a/1"], "idle": []}, lease_s=60)
     assert lost == {(LABOURER, "b/1"), ("crop", "a/1")}
@@ -292,7 +305,16 @@ def jump(client: redis.Redis, seconds: float) -> None:
         for holder in client.zrange(key(what), 0, -1):
             client.zincrby(key(what), -seconds * 1000, holder)
     kept = client.hgetall(key("state"))
-    for field in ("seen_at", "ready_at", "work_at", "dispatch_until", "tat", "full_sweep_at", "filling_until"):
+    for field in (
+        "seen_at",
+        "ready_at",
+        "work_at",
+        "dispatch_until",
+        "tat",
+        "full_sweep_at",
+        "filling_until",
+        "limits_at",
+    ):
         value = kept.get(field, kept.get(field.encode()))
         if value is not None:
             set_state(client, **{field: float(value) - seconds * 1000})
@@ -337,7 +359,7 @@ def test_nodes_have_their_time_to_report_although_the_clock_went_ahead(
     missing: Slots, slots_redis: redis.Redis
 ) -> None:
     """A store that settles goes on to settle, once."""
-    missing.rebuild(LABOURER, [], lease_s=60, settle_s=20)
+    missing.rebuild(LABOURER, [], limits=Limits(CAP), lease_s=60, settle_s=20)
     jump(slots_redis, 100)
     assert begin(missing).ready == "settling"
     jump(slots_redis, 15)
@@ -353,17 +375,19 @@ def test_nothing_is_held_longer_because_the_clock_went_back(
     """Leases, the time to settle and all other times last as long as they were to."""
     confirm(slots, "a/1", lease_s=60)
     slots.extend(LABOURER, "held/1", lease_s=300)
-    take(slots, 1, lease_s=6, rate=ONE_PER_HOUR)
+    limited(slots, ONE_PER_HOUR)
+    take(slots, 1, lease_s=6)
+    slots.start(LABOURER, "a/1")
     slots.announce_work(LABOURER)
     slots.end_sweep(LABOURER, 0, full=True)
     jump(slots_redis, -seconds)
     pending, running = slots.holders(LABOURER)
     assert 58 < running["a/1"] <= 61
     assert pending["task1/1"] <= 7
-    view = begin(slots, rate=ONE_PER_HOUR)
+    view = begin(slots)
     assert view.work_age_s is not None
     assert 0 <= view.work_age_s < 2
-    assert 3590 < view.rate_wait_s <= 3601
+    assert 3580 < slots.start(LABOURER, "a/1").wait_s <= 3601 - 6
     assert (slots.begin_sweep(LABOURER).seconds_since_full_sweep or 0) < 2
     marker = slots_redis.hget(key("state"), "dispatch_until")
     assert marker is None
@@ -371,7 +395,7 @@ def test_nothing_is_held_longer_because_the_clock_went_back(
 
 def test_a_store_settles_no_longer_because_the_clock_went_back(missing: Slots, slots_redis: redis.Redis) -> None:
     """Nobody waits for the clock to get there again."""
-    missing.rebuild(LABOURER, [], lease_s=60, settle_s=0.05)
+    missing.rebuild(LABOURER, [], limits=Limits(CAP), lease_s=60, settle_s=0.05)
     jump(slots_redis, -600)
     wait_until(lambda: missing.look(LABOURER).ready == "ready")
 
@@ -383,7 +407,7 @@ def test_nothing_is_granted_while_missing(missing: Slots) -> None:
     """On a fresh or flushed Redis nobody gets a slot, whatever is free."""
     view = begin(missing, limit=5)
     assert (view.ready, view.free) == ("missing", 0)
-    assert take(missing, 1) == Granted([], 0, 0, refused=True)
+    assert take(missing, 1) == Granted([], 0, refused=True)
     assert confirm(missing, "a/1") is Confirmation.UNREADY
     assert missing.look(LABOURER) == Usage(0, 0, "missing")
 
@@ -402,20 +426,20 @@ def test_renewals_while_missing_are_kept_by_the_rebuild(missing: Slots) -> None:
     """What nodes report before the rebuild is nobody's loss, and counts beside what the table says."""
     assert renew(missing, "a/1", "b/1") == set()
     assert confirm(missing, "a/1") is Confirmation.HELD
-    assert missing.rebuild(LABOURER, ["b/1", "c/1"], lease_s=60, settle_s=0)
+    assert missing.rebuild(LABOURER, ["b/1", "c/1"], limits=Limits(CAP), lease_s=60, settle_s=0)
     assert set(missing.holders(LABOURER)[1]) == {"a/1", "b/1", "c/1"}
     assert take(missing, 1, 2, limit=4).holders == names(1)
 
 
 def test_nodes_report_while_settling(missing: Slots, slots_redis: redis.Redis) -> None:
     """In the settle time nothing is granted and a missing or ended lease comes back; after it this is over."""
-    missing.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=60)
+    missing.rebuild(LABOURER, ["a/1"], limits=Limits(CAP), lease_s=60, settle_s=60)
     run_out(slots_redis, "a/1")
     assert renew(missing, "a/1", "b/1") == set()
     assert missing.extend(LABOURER, "c/1", lease_s=60)
     view = begin(missing, limit=5)
     assert (view.ready, view.free, view.running) == ("settling", 0, 3)
-    assert take(missing, 1) == Granted([], 3, 0, refused=True)
+    assert take(missing, 1) == Granted([], 3, refused=True)
     assert confirm(missing, "new/1") is Confirmation.UNREADY
     assert confirm(missing, "a/1") is Confirmation.HELD
     set_state(slots_redis, ready_at=1)
@@ -425,15 +449,15 @@ def test_nodes_report_while_settling(missing: Slots, slots_redis: redis.Redis) -
 
 def test_settle_time_ends(missing: Slots) -> None:
     """After the settle time slots are granted without another call."""
-    missing.rebuild(LABOURER, [], lease_s=60, settle_s=0.05)
+    missing.rebuild(LABOURER, [], limits=Limits(CAP), lease_s=60, settle_s=0.05)
     wait_until(lambda: missing.look(LABOURER).ready == "ready")
     assert take(missing, 1).holders == names(1)
 
 
 def test_rebuild_counts_once(missing: Slots) -> None:
     """Of two rebuilds the first counts: the second one's older knowledge adds nothing."""
-    assert missing.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=60)
-    assert not missing.rebuild(LABOURER, ["a/1", "b/1"], lease_s=60, settle_s=0)
+    assert missing.rebuild(LABOURER, ["a/1"], limits=Limits(CAP), lease_s=60, settle_s=60)
+    assert not missing.rebuild(LABOURER, ["a/1", "b/1"], limits=Limits(CAP), lease_s=60, settle_s=0)
     assert missing.look(LABOURER) == Usage(0, 1, "settling")
 
 
@@ -444,7 +468,7 @@ def test_flush_then_rebuild(slots: Slots, slots_redis: redis.Redis) -> None:
     confirm(slots, "task2/1")
     slots_redis.flushall()
     assert renew(slots, "task1/1") == set()
-    slots.rebuild(LABOURER, names(1, 2), lease_s=60, settle_s=0)
+    slots.rebuild(LABOURER, names(1, 2), limits=Limits(CAP), lease_s=60, settle_s=0)
     assert cursor(slots) is None
     assert renew(slots, "task1/1", "task2/1") == set()
     assert take(slots, 3, 4, limit=3).holders == names(3)
@@ -469,13 +493,13 @@ def test_a_slot_is_handed_on_once_however_often_it_is_asked_for(slots: Slots) ->
     take(slots, 1, 2, 3, limit=1, standby=2)
     confirm(slots, "task1/1", limit=1)
     for _ in range(2):
-        assert slots.hand_on(LABOURER, "task1/1", limit=1, lease_s=60).granted == ("task2/1",)
+        assert slots.hand_on(LABOURER, "task1/1", share=share(1), lease_s=60).granted == ("task2/1",)
     assert slots.begin_sweep(LABOURER).running == {"task1/1", "task2/1"}
     assert slots.look(LABOURER) == Usage(0, 1, "ready", standby=1)
     assert slots.hand_again(LABOURER, "task2/1", "task1/1", lease_s=60)
     assert not slots.hand_again(LABOURER, "task2/1", "task1/1", lease_s=60)
     assert slots.begin_sweep(LABOURER).running == {"task1/1"}
-    assert slots.hand_on(LABOURER, "never/1", limit=1, lease_s=60).granted == ()
+    assert slots.hand_on(LABOURER, "never/1", share=share(1), lease_s=60).granted == ()
 
 
 def test_one_dispatch_for_a_burst_of_releases(slots: Slots) -> None:
@@ -550,10 +574,10 @@ def test_archive_is_due_every_so_many_ends(slots: Slots) -> None:
 
 def test_rows_without_a_slot_go_on_standby(slots: Slots) -> None:
     """Rows that find no slot stand by until there are enough; these are handed out too, and the cursor is past them."""
-    assert take(slots, 1, 2, 3, 4, 5, limit=2, standby=2) == Granted(names(1, 2), 2, 0, standby=2, refused=True)
+    assert take(slots, 1, 2, 3, 4, 5, limit=2, standby=2) == Granted(names(1, 2), 2, standby=2, refused=True)
     assert slots.look(LABOURER) == Usage(pending=2, running=0, ready="ready", standby=2)
     assert cursor(slots, limit=2) == 4
-    assert take(slots, 1, 2, 3, 4, limit=2, standby=2) == Granted([], 2, 0, standby=2)
+    assert take(slots, 1, 2, 3, 4, limit=2, standby=2) == Granted([], 2, standby=2)
 
 
 def test_a_release_hands_the_slot_over(slots: Slots) -> None:
@@ -631,9 +655,9 @@ def test_later_rows_do_not_overtake_standby(slots: Slots) -> None:
     """A slot that became free since the pass began goes to who stands by first, and the row takes a place there."""
     take(slots, 1, 3, limit=1, standby=1)
     slots.take_back(LABOURER, "task1/1")
-    assert take(slots, 4, limit=1, standby=1) == Granted(names(3), 1, 0, standby=1)
+    assert take(slots, 4, limit=1, standby=1) == Granted(names(3), 1, standby=1)
     slots.take_back(LABOURER, "task3/1")
-    assert take(slots, 2, limit=1, standby=1) == Granted(names(4), 1, 0, standby=1)
+    assert take(slots, 2, limit=1, standby=1) == Granted(names(4), 1, standby=1)
     assert release(slots, "task4/1", limit=1).granted == ("task2/1",)
 
 
@@ -664,7 +688,7 @@ def test_a_holder_with_a_lease_is_passed_over_on_standby(slots: Slots, slots_red
 def test_a_lowered_target_refuses_until_enough_have_left(slots: Slots) -> None:
     """When fewer shall stand by than do, no row joins them, and none of them is lost."""
     take(slots, 1, 2, 3, 4, limit=1, standby=3)
-    assert take(slots, 5, limit=1, standby=2) == Granted([], 1, 0, standby=3, refused=True)
+    assert take(slots, 5, limit=1, standby=2) == Granted([], 1, standby=3, refused=True)
     assert begin(slots).granted == ("task2/1", "task3/1", "task4/1")
 
 
@@ -673,7 +697,7 @@ def test_rows_on_standby_are_known_when_read_again(slots: Slots) -> None:
     take(slots, 1, 2, 3, limit=1, standby=2)
     slots.reset_cursor(LABOURER)
     assert cursor(slots, limit=1) is None
-    assert take(slots, 1, 2, 3, limit=1, standby=2) == Granted([], 1, 0, standby=2)
+    assert take(slots, 1, 2, 3, limit=1, standby=2) == Granted([], 1, standby=2)
     assert cursor(slots, limit=1) == 3
 
 
@@ -702,7 +726,7 @@ def test_nothing_is_handed_over_unless_ready(slots: Slots, slots_redis: redis.Re
     take(slots, 1, 2, limit=1, standby=1)
     slots_redis.hdel(key("state"), "ready_at")
     assert release(slots, "task1/1", limit=1).granted == ()
-    slots.rebuild(LABOURER, [], lease_s=60, settle_s=60)
+    slots.rebuild(LABOURER, [], limits=Limits(CAP), lease_s=60, settle_s=60)
     view = begin(slots, limit=1)
     assert (view.granted, view.standby, view.free) == ((), 0, 0)
 
@@ -710,116 +734,210 @@ def test_nothing_is_handed_over_unless_ready(slots: Slots, slots_redis: redis.Re
 # The rate
 
 
-def test_a_hand_over_takes_a_token(slots: Slots, slots_redis: redis.Redis) -> None:
-    """A slot that is handed over is a start: it waits for the rate, and then spends a token."""
-    take(slots, 1, 2, 3, limit=5, standby=2, rate=ONE_PER_HOUR)
-    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).granted == ()
+def limited(slots: Slots, rate: Rate, at: float = 1.0, ahead_s: float = 6.0) -> None:
+    """Have a process start that is configured with this rate."""
+    slots.begin_pass(LABOURER, limits=Limits(CAP, rate, ahead_s, at), lease_s=6, share=0.0)
+
+
+def run_one(slots: Slots, holder: str) -> Start:
+    """Confirm a holder and ask for its start."""
+    assert slots.confirm(LABOURER, holder, lease_s=60).confirmation in (Confirmation.CONFIRMED, Confirmation.TAKEN)
+    return slots.start(LABOURER, holder)
+
+
+def test_a_start_is_told_when_it_may_be(slots: Slots) -> None:
+    """Tokens are promised in the order in which they are asked for: at once the burst, then one each interval."""
+    limited(slots, Rate(1, 2, at_once=2))
+    starts = [run_one(slots, f"{name}/1") for name in "abcd"]
+    assert all(start.is_granted for start in starts)
+    assert [round(start.wait_s) for start in starts] == [0, 0, 2, 4]
+    assert starts[0].wait_s == 0
+
+
+def test_without_a_rate_nobody_waits(slots: Slots) -> None:
+    """A confirmation says whether to ask at all; who asks all the same starts at once."""
+    assert slots.confirm(LABOURER, "a/1", lease_s=60) == Confirmed(Confirmation.TAKEN, waits=False)
+    assert slots.start(LABOURER, "a/1") == Start(True, 0)
+
+
+def test_who_has_to_wait_is_told_so(slots: Slots) -> None:
+    """Whatever its worker is configured with: the rate in force counts."""
+    limited(slots, Rate(10))
+    take(slots, 1, 2, limit=1, standby=1)
+    assert slots.confirm(LABOURER, "task1/1", lease_s=60) == Confirmed(Confirmation.CONFIRMED, waits=True)
+    assert slots.confirm(LABOURER, "task1/1", lease_s=60) == Confirmed(Confirmation.HELD, waits=False)
+    slots.start(LABOURER, "task1/1")
+    assert slots.hand_on(LABOURER, "task1/1", lease_s=60, share=share(1)).waits
+
+
+def test_nobody_starts_whose_lease_is_gone(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Neither who lost it while it waited, nor who never had one; and no token is spent for them."""
+    limited(slots, ONE_PER_HOUR)
+    confirm(slots, "a/1")
+    run_out(slots_redis, "a/1")
+    for holder in ("a/1", "never/1"):
+        assert slots.start(LABOURER, holder) == Start(False, 0, is_lost=True)
+    assert run_one(slots, "b/1") == Start(True, 0)
+
+
+def test_hints_are_handed_out_for_tokens_that_come_due(slots: Slots, slots_redis: redis.Redis) -> None:
+    """No more have a slot and no token yet than tokens come due while a hint waits; who has started counts no more."""
+    limited(slots, Rate(1, 2), ahead_s=7)
+    granted = take(slots, *range(10, 20), standby=3)
+    assert (granted.holders, granted.standby, granted.free) == (names(10, 11, 12, 13), 3, 0)
+    assert begin(slots).free == 0
+    assert slots.look(LABOURER).free == 0
+    assert confirm(slots, "late/1") is Confirmation.FULL
+    assert run_one(slots, "task10/1") == Start(True, 0)
+    assert begin(slots).granted == (), "the token is spent, and no other one came due"
+    assert slots.release(LABOURER, "task11/1", lease_s=60).granted == ("task14/1",)
     set_state(slots_redis, tat=1)
-    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).granted == ("task2/1",)
-    assert release(slots, "task2/1", limit=5, rate=ONE_PER_HOUR).granted == ()
-    set_state(slots_redis, tat=1)
-    assert begin(slots, limit=5, rate=ONE_PER_HOUR).granted == ("task3/1",)
-    assert begin(slots, limit=5, rate=ONE_PER_HOUR).rate_wait_s > 3590
+    assert begin(slots).granted == ("task15/1",)
 
 
-def test_who_waits_for_the_rate_is_not_forgotten(slots: Slots, slots_redis: redis.Redis) -> None:
-    """A release that the rate keeps from handing over asks for a pass, dry or not, unless a wake is on its way."""
-    take(slots, 1, 2, 3, limit=5, standby=8, rate=ONE_PER_HOUR)
-    view = begin(slots, limit=5, rate=ONE_PER_HOUR)
-    assert (view.free, view.standby, view.granted) == (4, 2, ())
-    assert slots.end_pass(LABOURER, work_seq=view.work_seq, dry=True)
-    confirm(slots, "task1/1")
-    assert release(slots, "task1/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
-    begin(slots, limit=5, rate=ONE_PER_HOUR)
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
-    assert not release(slots, "again/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
-    set_state(slots_redis, wake_at=1)
-    assert release(slots, "again/1", limit=5, rate=ONE_PER_HOUR).dispatch_due
+def test_a_slot_is_not_handed_on_before_a_token_is_in_sight(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Who stands by would hold it and wait; and a release asks for no pass that could do nothing either."""
+    limited(slots, ONE_PER_HOUR)
+    take(slots, 1, 2, standby=8)
+    assert slots.end_pass(LABOURER, work_seq=begin(slots).work_seq, dry=True)
+    run_one(slots, "task1/1")
+    assert slots.hand_on(LABOURER, "task1/1", lease_s=60).granted == ()
+    assert release(slots, "task1/1") == Released(True, False, False)
+    set_state(slots_redis, tat=round(time.time() * 1000) + 5000)
+    assert begin(slots).granted == ("task2/1",)
+    assert 0 < run_one(slots, "task2/1").wait_s <= 5
 
 
-def test_a_wake_is_sent_once(slots: Slots, slots_redis: redis.Redis) -> None:
-    """Of all who find that the rate refuses, one is told to send a dispatch; another one if it has to come sooner."""
-    take(slots, 1, rate=ONE_PER_HOUR)
-    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
-    assert wake is not None
-    assert 3590 < wake.after_s <= 3600
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is None
-    assert slots.note_wake(LABOURER, rate=Rate(1, 60)) is not None
-    set_state(slots_redis, wake_at=1)
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is not None
+def test_what_waits_for_its_token_and_ends_is_not_counted(slots: Slots, slots_redis: redis.Redis) -> None:
+    """Whoever dies, is released or loses its lease before its start holds no token back from others."""
+    limited(slots, ONE_PER_HOUR)
+    for holder in ("released/1", "lost/1", "handed/1"):
+        assert confirm(slots, holder) is Confirmation.TAKEN
+        if holder == "lost/1":
+            run_out(slots_redis, holder)
+        elif holder == "released/1":
+            release(slots, holder)
+    assert slots.start(LABOURER, "handed/1").is_granted
 
 
-def test_a_wake_is_for_the_next_start(slots: Slots, slots_redis: redis.Redis) -> None:
-    """It comes when the rate allows a start, not later than the first that was noted, and at once if it does so now."""
-    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
-    assert wake is not None
-    assert wake.after_s == 0.001
-    set_state(slots_redis, wake_at=round(time.time() * 1000) + 50_000)
-    take(slots, 1, rate=ONE_PER_HOUR)
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR) is None
+def test_a_token_out_of_sight_is_not_promised(slots: Slots) -> None:
+    """After the rate was lowered who has a slot asks again; nobody else gets one meanwhile."""
+    limited(slots, Rate(1, 2), at=1)
+    take(slots, 1, 2, 3)
+    for number in (1, 2, 3):
+        confirm(slots, f"task{number}/1")
+    assert slots.start(LABOURER, "task1/1").is_granted
+    limited(slots, Rate(1, 100), at=2)
+    start = slots.start(LABOURER, "task2/1")
+    assert not start.is_granted
+    assert 90 < start.wait_s <= 101
+    assert begin(slots).free == 0
 
 
-def test_a_wake_that_comes_early_is_sent_again(slots: Slots) -> None:
-    """Clocks differ: the pass that a wake called may find that it is still not time, and nobody else comes then."""
-    take(slots, 1, rate=ONE_PER_HOUR)
-    wake = slots.note_wake(LABOURER, rate=ONE_PER_HOUR)
-    assert wake is not None
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR, woken_by=1) is None
-    assert slots.note_wake(LABOURER, rate=ONE_PER_HOUR, woken_by=wake.name) is not None
-
-
-def test_rate_refuses_without_taking_a_slot(slots: Slots) -> None:
-    """When the rate refuses, no slot is taken and the time of the next token is told."""
-    granted = take(slots, 1, 2, rate=ONE_PER_HOUR)
-    assert (granted.holders, granted.used) == (names(1), 1)
-    assert 3590 < granted.retry_after_s <= 3600
-    assert confirm(slots, "a/1", rate=ONE_PER_HOUR) is Confirmation.FULL
-    assert slots.look(LABOURER).pending == 1
-    assert 3590 < begin(slots, limit=5, rate=ONE_PER_HOUR).rate_wait_s <= 3600
-    assert begin(slots, limit=5).rate_wait_s == 0
-
-
-def test_full_refuses_without_taking_a_token(slots: Slots) -> None:
-    """When no slot is free, the token is still there for whoever gets one."""
-    take(slots, 1)
-    assert take(slots, 2, limit=1, rate=ONE_PER_HOUR) == Granted([], 1, 0, refused=True)
-    assert confirm(slots, "a/1", limit=1, rate=ONE_PER_HOUR) is Confirmation.FULL
-    assert begin(slots, limit=1, rate=ONE_PER_HOUR).rate_wait_s == 0
-    assert take(slots, 2, limit=2, rate=ONE_PER_HOUR).holders == names(2)
-
-
-def test_a_start_takes_one_token(slots: Slots) -> None:
-    """Confirming what a pass was granted, or renewing it, takes no second token; a slot taken by a worker takes one."""
-    assert take(slots, 1, rate=ONE_PER_HOUR).holders == names(1)
-    assert confirm(slots, "task1/1", rate=ONE_PER_HOUR) is Confirmation.CONFIRMED
-    assert renew(slots, "task1/1") == set()
-    slots.forget(LABOURER)
-    slots.rebuild(LABOURER, [], lease_s=60, settle_s=0)
-    assert confirm(slots, "a/1", rate=ONE_PER_HOUR) is Confirmation.TAKEN
-    assert confirm(slots, "b/1", rate=ONE_PER_HOUR) is Confirmation.FULL
-
-
-def test_rate_over_time(slots: Slots) -> None:
+def test_starts_over_time(slots: Slots) -> None:
     """Over any time, no more start than the burst and what the rate gives in it, and no fewer when somebody asks."""
     rate = Rate(100)
-    begin, granted, lost = time.monotonic(), 0, 0.0
-    asked_at = begin
-    while asked_at < begin + 0.5:
-        granted += len(take(slots, *range(1000, 1020), limit=10_000, rate=rate).holders)
-        for holder in slots.holders(LABOURER)[0]:
-            release(slots, holder)
-        before, asked_at = asked_at, time.monotonic()
-        # What comes while the bucket is full is lost: this machine may have kept us from asking.
-        lost += max(0.0, (asked_at - before) / rate.interval_s - rate.burst)
-    # One is the slack for clocks that tell less than a millisecond, and for the last call.
-    took_s = asked_at - begin
-    assert rate.burst + 0.5 * 100 - 8 - lost <= granted <= rate.burst + took_s * 100 + 1
+    limited(slots, rate)
+    begin_at = time.monotonic()
+    starts: list[float] = []
+    while time.monotonic() < begin_at + 0.5:
+        holder = f"{len(starts)}/1"
+        starts.append(run_one(slots, holder).wait_s + time.monotonic())
+        release(slots, holder)
+    for first, start in enumerate(starts):
+        later = [other for other in starts[first:] if other <= start + 0.2]
+        # One is the slack for what lies between the answer and the look at the clock here.
+        assert len(later) <= rate.burst + 0.2 * 100 + 1 + (time.monotonic() - begin_at > 5)
+    assert starts[-1] - begin_at >= (len(starts) - rate.burst - 1) / 100
 
 
-def test_raised_rate_forgives_the_old_debt(slots: Slots) -> None:
-    """After the setting is raised nobody waits longer than the new rate can make them."""
-    take(slots, 1, rate=ONE_PER_HOUR)
-    assert begin(slots, limit=9, rate=Rate(50)).rate_wait_s <= 0.02
+def test_a_raised_rate_forgives_the_old_debt(slots: Slots, slots_redis: redis.Redis) -> None:
+    """After the setting is raised nobody waits longer than for what the old one had promised."""
+    limited(slots, ONE_PER_HOUR, at=1)
+    run_one(slots, "a/1")
+    limited(slots, Rate(50), at=2)
+    full_at = float(slots_redis.hget(key("state"), "tat") or 0) / 1000
+    assert full_at - time.time() <= 6.2
+
+
+def test_a_changed_rate_begins_with_an_empty_bucket(slots: Slots) -> None:
+    """What the old rate has promised and what the new one gives do not add up to a burst."""
+    limited(slots, Rate(10, at_once=5), at=1)
+    for name in "abcde":
+        assert run_one(slots, f"{name}/1").wait_s == 0
+    confirm(slots, "f/1")
+    limited(slots, Rate(1, at_once=5), at=2)
+    assert slots.start(LABOURER, "f/1").wait_s > 0.5
+
+
+def test_no_token_is_there_after_a_loss(missing: Slots, slots_redis: redis.Redis) -> None:
+    """Nobody knows who has just started, or was promised to: only what comes due after that is given."""
+    limits = Limits(CAP, Rate(10, at_once=5), ahead_s=2)
+    missing.rebuild(LABOURER, [], limits=limits, lease_s=60, settle_s=0.01)
+    wait_until(lambda: missing.look(LABOURER).ready == "ready")
+    assert renew(missing, "a/1") == {"a/1"}
+    assert begin(missing).free == 0
+    set_state(slots_redis, ready_at=round(time.time() * 1000) + 100)
+    assert renew(missing, "a/1") == set()
+    wait_until(lambda: missing.look(LABOURER).ready == "ready")
+    assert missing.start(LABOURER, "a/1").wait_s > 0.5
+    missing.forget(LABOURER)
+    missing.rebuild(LABOURER, [], limits=limits, lease_s=60, settle_s=0)
+    assert run_one(missing, "a/1").wait_s == 0
+
+
+def test_nothing_starts_while_slots_are_not_ready(missing: Slots) -> None:
+    """Who had its slot when Redis was emptied asks again until that is over."""
+    assert missing.start(LABOURER, "a/1") == Start(False, 0.5)
+    assert renew(missing, "a/1") == set()
+    missing.rebuild(LABOURER, [], limits=Limits(CAP, ONE_PER_HOUR), lease_s=60, settle_s=60)
+    assert missing.start(LABOURER, "a/1") == Start(False, 0.5)
+
+
+# The limits in force
+
+
+def test_the_cap_of_who_started_last_is_in_force(slots: Slots) -> None:
+    """A pass of an older process changes nothing, whatever it is configured with; everybody obeys the number."""
+    for at, cap, in_force in ((5, 3, 3), (4, 9, 3), (5, 9, 3), (6, 2, 2)):
+        view = slots.begin_pass(LABOURER, limits=Limits(cap, at=at), lease_s=60)
+        assert (view.limit, slots.look(LABOURER).cap) == (in_force, in_force)
+    assert slots.look(LABOURER).limits_at == 6
+    answers = [slots.confirm(LABOURER, f"{name}/1", lease_s=60).confirmation for name in "abc"]
+    assert answers == [Confirmation.TAKEN, Confirmation.TAKEN, Confirmation.FULL]
+
+
+def test_a_lowered_cap_is_reached_by_ends(slots: Slots) -> None:
+    """Who ends hands nothing on, to nobody, until fewer run than may."""
+    slots.begin_pass(LABOURER, limits=Limits(3, at=1), lease_s=60)
+    slots.take(LABOURER, rows(1, 2, 3, 4, 5), lease_s=60, standby=8)
+    for holder in names(1, 2, 3):
+        slots.confirm(LABOURER, holder, lease_s=60)
+    slots.begin_pass(LABOURER, limits=Limits(1, at=2), lease_s=60)
+    assert slots.hand_on(LABOURER, "task1/1", lease_s=60).granted == ()
+    assert slots.release(LABOURER, "task1/1", lease_s=60).granted == ()
+    assert slots.release(LABOURER, "task2/1", lease_s=60).granted == ()
+    assert slots.hand_on(LABOURER, "task3/1", lease_s=60).granted == ("task4/1",)
+
+
+@pytest.mark.parametrize(
+    ("cap", "part", "limit"), [(10, 0.75, 7), (100, 0.29, 29), (3, 0.0, 0), (1, 0.5, 0), (7, 1, 7)]
+)
+def test_health_leaves_a_share_of_the_cap(slots: Slots, cap: int, part: float, limit: int) -> None:
+    """The whole part of it, of the cap in force."""
+    view = slots.begin_pass(LABOURER, limits=Limits(cap, at=1), lease_s=60, share=part)
+    assert (view.limit, view.free) == (limit, limit)
+    assert slots.look(LABOURER, share=part).limit == limit
+
+
+def test_a_rebuild_puts_its_limits_in_force(slots: Slots) -> None:
+    """Nothing is known of others; one that starts later is heard again."""
+    slots.begin_pass(LABOURER, limits=Limits(3, at=9), lease_s=60)
+    slots.forget(LABOURER)
+    slots.rebuild(LABOURER, [], limits=Limits(5, Rate(2), at=1), lease_s=60, settle_s=0)
+    usage = slots.look(LABOURER)
+    assert (usage.cap, usage.rate_interval_s, usage.limits_at) == (5, 0.5, 1)
+    assert slots.begin_pass(LABOURER, limits=Limits(3, at=9), lease_s=60).limit == 3
 
 
 # The cursor
@@ -840,7 +958,7 @@ def test_cursor_follows_the_rows_handed_out(slots: Slots) -> None:
 def test_cursor_stays_below_a_refused_row(slots: Slots) -> None:
     """Rows of the same greenfield are either all behind the cursor or all ahead; one that another pass skipped too."""
     take(slots, 1, limit=3)
-    slots.take(LABOURER, [("a/1", Decimal(2)), ("b/1", Decimal(2))], limit=2, lease_s=60)
+    slots.take(LABOURER, [("a/1", Decimal(2)), ("b/1", Decimal(2))], share=share(2), lease_s=60)
     assert cursor(slots) == 1
     take(slots, 7, limit=3)
     assert cursor(slots) == 7
@@ -1056,7 +1174,7 @@ def test_answers_are_plain_values(slots: Slots) -> None:
     confirm(slots, "a/1")
     assert release(slots, "a/1") == Released(True, dispatch_due=True, archive_due=False, granted=())
     answer = release(slots, "a/1")
-    assert [type(value) for value in vars(answer).values()] == [bool, bool, bool, tuple]
+    assert [type(value) for value in vars(answer).values()] == [bool, bool, bool, tuple, bool]
     take(slots, 2, limit=1, standby=1)
     handed_over = release(slots, "task1/1", limit=1)
     assert [type(holder) for holder in handed_over.granted] == [str]
@@ -1083,7 +1201,7 @@ def test_a_server_that_cannot_write_now_is_unavailable(redis_url: str, setting: 
     """A real server that refuses to write for now raises StoreUnavailable, and nothing was changed."""
     with redis.Redis.from_url(redis_url) as client:
         slots = Slots(client)
-        slots.rebuild(LABOURER, ["a/1"], lease_s=10, settle_s=0)
+        slots.rebuild(LABOURER, ["a/1"], limits=Limits(CAP), lease_s=10, settle_s=0)
         client.config_set(setting, value)
         try:
             with pytest.raises(StoreUnavailable):
@@ -1121,9 +1239,9 @@ def test_sortable_texts_sort_as_numbers() -> None:
 def test_many_labourers_are_looked_at_together(slots: Slots) -> None:
     """Each answer is what a look at that one alone gives; those that nobody knows of are among them."""
     names = [LABOURER, *(f"other-{number}" for number in range(1100))]
-    slots.take(LABOURER, [("task1/1", Decimal(1)), ("task2/1", Decimal(2))], limit=1, lease_s=60, standby=5)
-    slots.confirm(LABOURER, "task1/1", limit=1, lease_s=60)
-    views, usages = slots.begin_sweeps(names), slots.look_at(names)
+    take(slots, 1, 2, limit=1, standby=5)
+    confirm(slots, "task1/1", limit=1)
+    views, usages = slots.begin_sweeps(names), slots.look_at(dict.fromkeys(names, 0.5))
     assert list(views) == list(usages) == names
     for name in (LABOURER, "other-7", "other-1099"):
         assert views[name] == slots.begin_sweep(name)
@@ -1131,4 +1249,5 @@ def test_many_labourers_are_looked_at_together(slots: Slots) -> None:
     assert views[LABOURER].running == {"task1/1"}
     assert (usages[LABOURER].running, usages[LABOURER].standby) == (1, 1)
     assert usages["other-7"].ready == "missing"
-    assert slots.begin_sweeps([]) == slots.look_at([]) == {}
+    assert (usages[LABOURER].limit, usages[LABOURER].free) == (CAP // 2, CAP // 2 - 1)
+    assert slots.begin_sweeps([]) == slots.look_at({}) == {}

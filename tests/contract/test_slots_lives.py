@@ -13,7 +13,7 @@ import redis
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.local import RedisServer
 from sosw_celery.stores.redis_client import connect
-from sosw_celery.stores.slots import Confirmation, Slots
+from sosw_celery.stores.slots import Confirmation, Limits, Slots
 from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
 from tests.redis_lives import SnapshotRedis, WrongRedis, demote, follow
@@ -25,13 +25,13 @@ Pair = tuple[RedisServer, RedisServer]
 
 def confirm(slots: Slots, holder: str) -> Confirmation:
     """Have a worker confirm the holder; there are two slots."""
-    return slots.confirm(LABOURER, holder, limit=2, lease_s=60)
+    return slots.confirm(LABOURER, holder, lease_s=60).confirmation
 
 
 def ready(client: redis.Redis) -> Slots:
     """A slot store that is ready for the labourer `resize`."""
     slots = Slots(client)
-    slots.rebuild(LABOURER, [], lease_s=60, settle_s=0)
+    slots.rebuild(LABOURER, [], limits=Limits(2), lease_s=60, settle_s=0)
     return slots
 
 
@@ -56,15 +56,15 @@ def test_an_old_snapshot_counts_as_lost(snapshots: SnapshotRedis) -> None:
         confirm(slots, "ended/1")
         slots.note_retry(LABOURER, Decimal(5))
         client.save()
-        slots.release(LABOURER, "ended/1", limit=2, lease_s=60)
+        slots.release(LABOURER, "ended/1", lease_s=60)
         assert {confirm(slots, holder) for holder in ("a/1", "b/1")} == {Confirmation.TAKEN}
         snapshots.come_back()
         assert slots.look(LABOURER).ready == "missing"
         assert confirm(slots, "c/1") is Confirmation.UNREADY
-        assert slots.begin_pass(LABOURER, limit=2, lease_s=60).ready == "missing"
+        assert slots.begin_pass(LABOURER, limits=Limits(2), lease_s=60).ready == "missing"
         assert slots.begin_sweep(LABOURER).seconds_since_full_sweep is None
         assert slots.renew({LABOURER: ["a/1", "b/1"]}, lease_s=60) == set()
-        assert slots.rebuild(LABOURER, ["a/1"], lease_s=60, settle_s=0)
+        assert slots.rebuild(LABOURER, ["a/1"], limits=Limits(2), lease_s=60, settle_s=0)
         assert set(slots.holders(LABOURER)[1]) == {"a/1", "b/1"}
         assert confirm(slots, "c/1") is Confirmation.FULL
 
@@ -74,15 +74,15 @@ def test_every_call_sees_that_redis_is_another_one(snapshots: SnapshotRedis, cal
     """Whoever asks first after the restart: nobody is granted anything, and no lease is said to be gone."""
     with redis.from_url(snapshots.url) as client:
         slots = ready(client)
-        slots.take(LABOURER, [("a/1", Decimal(1)), ("b/1", Decimal(2))], limit=1, lease_s=60, standby=1)
+        slots.take(LABOURER, [("a/1", Decimal(1)), ("b/1", Decimal(2))], lease_s=60, standby=1)
         confirm(slots, "a/1")
         client.save()
         snapshots.come_back()
         calls = {
             "renew": lambda: slots.renew({LABOURER: ["new/1"]}, lease_s=60),
-            "release": lambda: set(slots.release(LABOURER, "a/1", limit=1, lease_s=60).granted),
-            "hand_on": lambda: set(slots.hand_on(LABOURER, "a/1", limit=1, lease_s=60).granted),
-            "take": lambda: set(slots.take(LABOURER, [("c/1", Decimal(3))], limit=9, lease_s=60).holders),
+            "release": lambda: set(slots.release(LABOURER, "a/1", lease_s=60).granted),
+            "hand_on": lambda: set(slots.hand_on(LABOURER, "a/1", lease_s=60).granted),
+            "take": lambda: set(slots.take(LABOURER, [("c/1", Decimal(3))], lease_s=60).holders),
             "confirm": lambda: {confirm(slots, "b/1")} - {Confirmation.UNREADY},
         }
         assert calls[call]() == set()
@@ -114,7 +114,7 @@ def test_a_call_that_meets_a_demoted_primary_goes_to_the_new_one(pair: Pair) -> 
         address.target = replica.port
         assert slots.renew({LABOURER: ["a/1"]}, lease_s=60) == set()
         assert confirm(slots, "b/1") is Confirmation.UNREADY
-        assert slots.rebuild(LABOURER, [], lease_s=60, settle_s=0)
+        assert slots.rebuild(LABOURER, [], limits=Limits(2), lease_s=60, settle_s=0)
         assert set(slots.holders(LABOURER)[1]) == {"a/1"}
 
 
@@ -142,9 +142,9 @@ def test_leases_outlive_a_clock_that_really_jumps(tmp_path: Path) -> None:
     """A minute ahead and ten minutes back: who runs keeps its slot, and who died holds it no longer than a lease."""
     with WrongRedis(tmp_path) as server, redis.from_url(server.url) as client:
         slots = Slots(client)
-        slots.rebuild(LABOURER, [], lease_s=8, settle_s=0)
+        slots.rebuild(LABOURER, [], limits=Limits(2), lease_s=8, settle_s=0)
         for holder in ("a/1", "dead/1"):
-            assert slots.confirm(LABOURER, holder, limit=2, lease_s=8) is Confirmation.TAKEN
+            assert slots.confirm(LABOURER, holder, lease_s=8).confirmation is Confirmation.TAKEN
         before = slots.now()
         server.set_clock(60)
         assert 59 < slots.now() - before < 70

@@ -29,7 +29,8 @@ from hypothesis.stateful import (
 )
 
 from sosw_celery.core.rates import Rate
-from sosw_celery.stores.slots import Confirmation, Released, Slots
+from sosw_celery.stores.slots import Confirmation, Limits, Released, Slots
+from tests.contract.shares import CAP, share
 
 LABOURER = "resize"
 LEASE_S = 100_000.0
@@ -37,6 +38,8 @@ LEASE_S = 100_000.0
 LONG_MS = 3_600_000
 ARCHIVE_EVERY = 3
 ONE_TOKEN = Rate(1, 100_000)
+#: Hints are handed out for tokens that are there, and no other one is in sight.
+AHEAD_S = 1.0
 
 GREENFIELDS = st.integers(0, 5)
 STANDBY = st.integers(0, 3)
@@ -72,8 +75,9 @@ class Model:
     pending: dict[str, Lease] = field(default_factory=dict)
     running: dict[str, Lease] = field(default_factory=dict)
     standby: dict[str, Decimal] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)  # of those that run: for their token
     standby_target: int = 0
-    wake_noted: bool = False
+    limits_at: int = 0
     handed_back: bool = False  # in the call under way
     cursor: Decimal | None = None
     dry: bool = False
@@ -100,17 +104,31 @@ class Model:
     def hand_over(self, limit: int, at_most: int = 1_000_000) -> list[str]:
         """Give slots to those who stand by, the first in the queue first."""
         granted: list[str] = []
-        while self.ready == "ready" and self.standby and self.may_start(limit) and len(granted) < at_most:
+        while self.standby and self.room(limit) and len(granted) < at_most:
             holder = min(self.standby, key=lambda holder: (self.standby[holder], holder))
-            self.grant(self.pending, holder)
+            del self.standby[holder]
+            self.pending[holder] = Lease()
             granted.append(holder)
         return granted
 
-    def grant(self, leases: dict[str, Lease], holder: str) -> None:
-        """Give the holder a slot and a token."""
+    def run(self, holder: str, lease: Lease) -> None:
+        """Have the holder run, or wait for the rate."""
         self.standby.pop(holder, None)
-        leases[holder] = Lease()
+        self.running[holder] = lease
+        if self.limited:
+            self.waiting.add(holder)
+
+    def start(self, holder: str) -> str:
+        """Spend the token."""
+        if self.ready != "ready":
+            return "ask"
+        if holder not in self.running or self.running[holder].ended:
+            return "lost"
+        if self.limited and not self.token:
+            return "ask"
         self.token = False
+        self.waiting.discard(holder)
+        return "start"
 
     def handed_out(self) -> set[str]:
         """Who has a lease or stands by."""
@@ -126,10 +144,14 @@ class Model:
             del leases[holder]
         if ended:
             self.hand_back()
+            self.waiting &= self.running.keys()
 
-    def may_start(self, limit: int) -> bool:
-        """A slot is free, and the rate has a token."""
-        return self.used < limit and (self.token or not self.limited)
+    def room(self, limit: int) -> int:
+        """Slots that are free, and have a token where there is a rate."""
+        if self.ready != "ready":
+            return 0
+        tokens = self.token - len(self.pending) - len(self.waiting) if self.limited else limit
+        return max(0, min(limit - self.used, tokens))
 
     def claim_dispatch(self) -> bool:
         """Claim the dispatch message."""
@@ -174,12 +196,12 @@ class Model:
             if len(self.running) >= self.limit:
                 self.hand_back()
                 return Confirmation.FULL
-            self.running[holder] = lease
+            self.run(holder, lease)
             return Confirmation.CONFIRMED
-        if not self.may_start(self.limit):
+        if not self.room(self.limit):
             self.hand_back()
             return Confirmation.FULL
-        self.grant(self.running, holder)
+        self.run(holder, Lease())
         return Confirmation.TAKEN
 
     def renew(self, holders: list[str]) -> set[str]:
@@ -196,6 +218,7 @@ class Model:
         """Free the slot and hand it over."""
         freed = [leases.pop(holder, None) for leases in (self.running, self.pending)]
         self.closing.pop(holder, None)
+        self.waiting.discard(holder)
         self.handed_back = False
         if freed[1]:
             self.hand_back()
@@ -215,12 +238,14 @@ class Model:
                 self.running[holder] = lease
             again = [after for after, before in self.closing.items() if before == holder and after in self.running]
             found = tuple(sorted(again)[:1]) if not lease else ()
-            return Released(bool(found), bool(self.handed_back and self.claim_dispatch()), False, found)
-        self.running[granted[0]] = self.pending.pop(granted[0])
+            waits = bool(found) and self.limited
+            return Released(bool(found), bool(self.handed_back and self.claim_dispatch()), False, found, waits)
+        self.run(granted[0], self.pending.pop(granted[0]))
+        self.waiting.discard(holder)
         self.closing.pop(holder, None)
         self.closing[granted[0]] = holder
         due = self.is_low() or self.handed_back or self.is_stuck(self.limit)
-        return Released(True, bool(due and self.claim_dispatch()), self.count_end(), tuple(granted))
+        return Released(True, bool(due and self.claim_dispatch()), self.count_end(), tuple(granted), self.limited)
 
     def hand_again(self, following: str, holder: str) -> bool:
         """Give a slot that was handed on back."""
@@ -231,6 +256,7 @@ class Model:
         self.pending.pop(holder, None)
         self.standby.pop(holder, None)
         self.running[holder] = Lease()
+        self.waiting -= {following, holder}
         self.lapses += 1
         self.hand_back()
         return True
@@ -240,9 +266,8 @@ class Model:
         return not (self.dry or self.look_later or self.filling) and len(self.standby) * 2 <= self.standby_target
 
     def is_stuck(self, limit: int) -> bool:
-        """Somebody stands by beside a free slot, and nothing comes for that."""
-        idle = self.ready == "ready" and self.standby and self.used < limit
-        return bool(idle and (self.may_start(limit) or not self.wake_noted))
+        """Somebody stands by although there is room."""
+        return bool(self.standby and self.room(limit))
 
     def count_end(self) -> bool:
         """Count an attempt that ended; return whether an archive sweep is due."""
@@ -273,9 +298,13 @@ class SlotsMachine(RuleBasedStateMachine):
     def begin(self, limit: int, limited: bool, fresh: bool) -> None:
         """A labourer with its settings, on an empty Redis or a ready one."""
         self.model = Model(limit, limited)
-        self.rate = ONE_TOKEN if limited else None
+        self.cap, self.limits_at = CAP, 0
         if not fresh:
             self.rebuild([], settle=False)
+
+    def limits(self) -> Limits:
+        """What the process that makes passes is configured with."""
+        return Limits(self.cap, ONE_TOKEN if self.model.limited else None, AHEAD_S, self.limits_at)
 
     def some_holder(self, data: st.DataObject) -> str:
         """Mostly one that has a lease or is queued."""
@@ -317,16 +346,17 @@ class SlotsMachine(RuleBasedStateMachine):
         if from_head:
             model.cursor = None
             model.work_seq += 1
-        view = self.slots.begin_pass(LABOURER, limit=model.limit, lease_s=LEASE_S, from_head=from_head, rate=self.rate)
+        view = self.slots.begin_pass(
+            LABOURER, limits=self.limits(), lease_s=LEASE_S, share=share(model.limit), from_head=from_head
+        )
         assert list(view.granted) == model.hand_over(model.limit)
         if model.ready == "ready" and model.is_low():
             model.filling = True
             self.set_state(filling_until=self.milliseconds() + LONG_MS)
-        free = max(0, model.limit - model.used) if model.ready == "ready" else 0
-        assert (view.ready, view.free, view.cursor, view.work_seq) == (model.ready, free, model.cursor, model.work_seq)
+        assert (view.ready, view.free, view.limit) == (model.ready, model.room(model.limit), model.limit)
+        assert (view.cursor, view.work_seq) == (model.cursor, model.work_seq)
         assert (view.pending, view.running, view.dry) == (len(model.pending), len(model.running), model.dry)
         assert (view.standby, view.standby_target) == (len(model.standby), model.standby_target)
-        assert (view.rate_wait_s > 0) == (model.limited and not model.token)
         return Pass(view.work_seq, view.cursor)
 
     @rule(target=passes, standby=STANDBY)
@@ -354,16 +384,15 @@ class SlotsMachine(RuleBasedStateMachine):
         granted = self.slots.take(
             LABOURER,
             stretch,
-            limit=self.model.limit,
             lease_s=LEASE_S,
-            rate=self.rate,
+            share=share(self.model.limit),
             work_seq=a_pass.work_seq,
             standby=standby,
         )
         assert (granted.holders, granted.refused) == self.model.take(stretch, a_pass.work_seq, standby)
         assert (granted.used, granted.standby) == (self.model.used, len(self.model.standby))
         assert not granted.holders or granted.used <= self.model.limit
-        assert granted.retry_after_s == 0 or (self.model.limited and not self.model.token)
+        assert granted.free == self.model.room(self.model.limit)
         assert granted.refused or {holder for holder, _ in stretch} <= self.model.handed_out()
         if not granted.refused:
             a_pass.position = stretch[-1][1]
@@ -396,8 +425,17 @@ class SlotsMachine(RuleBasedStateMachine):
     def confirm(self, data: st.DataObject) -> None:
         """A worker has a hint: a fresh, late, doubled or lost-and-found one."""
         holder = self.some_holder(data)
-        answer = self.slots.confirm(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
-        assert answer is self.model.confirm(holder)
+        answer = self.slots.confirm(LABOURER, holder, lease_s=LEASE_S, share=share(self.model.limit))
+        assert answer.confirmation is self.model.confirm(holder)
+        assert answer.waits == (self.model.limited and answer.confirmation.value in ("confirmed", "taken"))
+
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        """A worker is about to begin with the body, perhaps twice."""
+        holder = self.some_holder(data)
+        answer = self.slots.start(LABOURER, holder)
+        expected = self.model.start(holder)
+        assert (answer.is_granted, answer.is_lost) == (expected == "start", expected == "lost")
 
     @precondition(lambda self: self.model.running)
     @rule(data=st.data())
@@ -411,7 +449,7 @@ class SlotsMachine(RuleBasedStateMachine):
         holder = self.some_holder(data)
         if holder in self.model.running:
             self.queue.pop(holder, None)
-        answer = self.slots.release(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
+        answer = self.slots.release(LABOURER, holder, lease_s=LEASE_S, share=share(self.model.limit))
         assert answer == self.model.release(holder, self.model.limit)
         assert not answer.granted or self.model.used <= self.model.limit
 
@@ -420,10 +458,10 @@ class SlotsMachine(RuleBasedStateMachine):
         """A process goes on with the next task."""
         running = sorted(self.model.running)
         holder = data.draw(st.sampled_from(running)) if running else self.some_holder(data)
-        answer = self.slots.hand_on(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
+        answer = self.slots.hand_on(LABOURER, holder, lease_s=LEASE_S, share=share(self.model.limit))
         assert answer == self.model.hand_on(holder)
         assert not answer.granted or self.slots.hand_on(
-            LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate
+            LABOURER, holder, lease_s=LEASE_S, share=share(self.model.limit)
         ) == self.model.hand_on(holder)
         if answer.granted:
             self.queue.pop(holder, None)
@@ -443,9 +481,10 @@ class SlotsMachine(RuleBasedStateMachine):
         a_pass = self.pass_up_to_the_take(from_head=True, size=5, standby=3)
         if self.model.pending:
             holder = min(self.model.pending)
-            answer = self.slots.confirm(LABOURER, holder, limit=self.model.limit, lease_s=LEASE_S, rate=self.rate)
-            assert answer is self.model.confirm(holder)
-            if self.model.limited and not self.model.token:
+            answer = self.slots.confirm(LABOURER, holder, lease_s=LEASE_S, share=share(self.model.limit))
+            assert answer.confirmation is self.model.confirm(holder)
+            if self.model.limited:
+                assert self.slots.start(LABOURER, holder).is_granted == (self.model.start(holder) == "start")
                 self.token_comes()
             self.hand_on(data)
         return a_pass
@@ -467,21 +506,6 @@ class SlotsMachine(RuleBasedStateMachine):
         holder = data.draw(st.sampled_from(sorted(self.model.pending)))
         assert self.slots.take_back(LABOURER, holder) == self.model.release(holder, 0)
 
-    @precondition(lambda self: self.model.limited and not self.model.token)
-    @rule()
-    def note_wake(self) -> None:
-        """A pass ends because the rate refuses."""
-        wake = self.slots.note_wake(LABOURER, rate=ONE_TOKEN)
-        assert (wake is None) == self.model.wake_noted
-        self.model.wake_noted = True
-
-    @precondition(lambda self: self.model.wake_noted)
-    @rule()
-    def wake_time_comes(self) -> None:
-        """The dispatch that the rate calls for is due; it may be lost."""
-        self.model.wake_noted = False
-        self.set_state(wake_at=1)
-
     @rule(data=st.data(), count=st.integers(1, 3))
     def renew(self, data: st.DataObject, count: int) -> None:
         """A node reports what it runs, rightly or not."""
@@ -500,12 +524,15 @@ class SlotsMachine(RuleBasedStateMachine):
         """An orchestrator rebuilds what is missing, or was missing when it looked."""
         model = self.model
         missing = model.ready == "missing"
-        done = self.slots.rebuild(LABOURER, holders, lease_s=LEASE_S, settle_s=LEASE_S if settle else 0)
+        done = self.slots.rebuild(
+            LABOURER, holders, limits=self.limits(), lease_s=LEASE_S, settle_s=LEASE_S if settle else 0
+        )
         assert done == missing
         if missing:
             model.running.update({holder: Lease() for holder in holders})
             model.hand_back()
             model.standby.clear()
+            model.token = not settle
             model.work_seq = int(self.client.hget(f"sosw:{{{LABOURER}}}:state", "work_seq") or 0)
             assert model.work_seq > self.highest_work_seq, (
                 "a pass from before the flush must not be taken for one of now"
@@ -553,7 +580,7 @@ class SlotsMachine(RuleBasedStateMachine):
         """All times go back with it, so nothing has changed."""
         self.set_state(seen_at=self.milliseconds())
         state = f"sosw:{{{LABOURER}}}:state"
-        times = ("ready_at", "work_at", "filled_at", "filling_until", "look_at", "dispatch_until", "wake_at", "tat")
+        times = ("ready_at", "limits_at", "work_at", "filled_at", "filling_until", "look_at", "dispatch_until", "tat")
         for name in (*times, "full_sweep_at", "seen_at"):
             if self.client.hexists(state, name):
                 self.client.hincrbyfloat(state, name, LONG_MS)
@@ -601,6 +628,23 @@ class SlotsMachine(RuleBasedStateMachine):
         """More or fewer attempts may run from now on; those that do are not touched."""
         self.model.limit = limit
 
+    @precondition(lambda self: self.model.ready != "missing")
+    @rule(later=st.booleans(), data=st.data())
+    def another_process_is_configured_otherwise(self, later: bool, data: st.DataObject) -> None:
+        """It puts its cap in force if it started later; until one does, passes of others change nothing."""
+        limits = Limits(2 * CAP, self.limits().rate, AHEAD_S, self.limits_at + 1 if later else self.limits_at - 1)
+        self.model.purge()
+        view = self.slots.begin_pass(LABOURER, limits=limits, lease_s=LEASE_S, share=0.0)
+        assert (view.limit, view.granted) == (0, ())
+        self.model.dispatch_pending = False
+        if self.model.ready == "ready" and self.model.is_low():
+            self.model.filling = True
+            self.set_state(filling_until=self.milliseconds() + LONG_MS)
+        assert self.slots.look(LABOURER).cap == (2 * CAP if later else CAP)
+        if later:
+            self.limits_at += 2
+            self.slots.begin_pass(LABOURER, limits=self.limits(), lease_s=LEASE_S, share=0.0)
+
     @precondition(lambda self: self.model.ready == "ready")
     @rule()
     def flush(self) -> None:
@@ -634,7 +678,7 @@ class SlotsMachine(RuleBasedStateMachine):
         ]
         pending, running = self.slots.holders(LABOURER)
         assert [pending.keys(), running.keys()] == live
-        usage = self.slots.look(LABOURER)
+        usage = self.slots.look(LABOURER, share=share(model.limit))
         assert (usage.pending, usage.running, usage.ready) == (len(live[0]), len(live[1]), model.ready)
         assert usage.standby == len(model.standby)
         assert usage.dry == (model.dry and sum(map(len, live)) == model.used)
@@ -649,6 +693,12 @@ class SlotsMachine(RuleBasedStateMachine):
             return
         behind = {holder for holder, greenfield in self.queue.items() if greenfield < self.model.cursor}
         assert behind <= self.model.handed_out()
+
+    @invariant()
+    def who_waits_runs(self) -> None:
+        """Nobody is counted as waiting for the rate that has no running lease, ended or not."""
+        if hasattr(self, "model"):
+            assert self.model.waiting <= self.model.running.keys()
 
     @invariant()
     def no_holder_twice(self) -> None:

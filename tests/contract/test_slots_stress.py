@@ -20,7 +20,7 @@ from itertools import accumulate, groupby
 import pytest
 import redis
 
-from sosw_celery.stores.slots import Confirmation, Slots, Usage
+from sosw_celery.stores.slots import Confirmation, Limits, Slots, Usage
 
 LABOURER = "resize"
 LEASE_S = 0.2
@@ -48,9 +48,7 @@ def dispatch(plan: Plan) -> None:
         while len(done) < TASKS:
             done = client.smembers(DONE)
             open_tasks = [(str(number), Decimal(number)) for number in range(TASKS) if str(number) not in done]
-            granted = slots.take(
-                LABOURER, open_tasks[: plan.cap * 3], limit=plan.cap, lease_s=LEASE_S, standby=plan.cap
-            )
+            granted = slots.take(LABOURER, open_tasks[: plan.cap * 3], lease_s=LEASE_S, standby=plan.cap)
             publish(client, granted.holders, chance)
 
 
@@ -77,7 +75,7 @@ def work(plan: Plan, spans: multiprocessing.SimpleQueue[list[Span]]) -> None:
 def run(slots: Slots, client: redis.Redis, holder: str, cap: int, chance: random.Random) -> Iterator[Span]:
     """Run one attempt; yield when it had its slot."""
     asked = time.monotonic()
-    answer = slots.confirm(LABOURER, holder, limit=cap, lease_s=LEASE_S)
+    answer = slots.confirm(LABOURER, holder, lease_s=LEASE_S).confirmation
     if answer not in (Confirmation.CONFIRMED, Confirmation.TAKEN):
         return
     begin, lease_end = time.monotonic(), asked + LEASE_S
@@ -94,7 +92,7 @@ def run(slots: Slots, client: redis.Redis, holder: str, cap: int, chance: random
     yield holder, begin, min(end, lease_end)
     if end < lease_end:
         client.sadd(DONE, holder)
-    released = slots.release(LABOURER, holder, limit=cap, lease_s=LEASE_S)
+    released = slots.release(LABOURER, holder, lease_s=LEASE_S)
     publish(client, released.granted, chance)
 
 
@@ -138,7 +136,7 @@ def test_cap_holds_at_every_instant(redis_url: str, cap: int) -> None:
     spans: multiprocessing.SimpleQueue[list[Span]] = context.SimpleQueue()
     with redis.Redis.from_url(redis_url) as client:
         slots = Slots(client)
-        slots.rebuild(LABOURER, [], lease_s=LEASE_S, settle_s=0)
+        slots.rebuild(LABOURER, [], limits=Limits(cap), lease_s=LEASE_S, settle_s=0)
         workers = [context.Process(target=work, args=(plan, spans)) for plan in plans[:4]]
         dispatchers = [context.Process(target=dispatch, args=(plan,)) for plan in plans[4:]]
         with ended_in_any_case([*workers, *dispatchers]):

@@ -1,18 +1,20 @@
--- Begins a dispatch pass: slots that are free go to those who stand by, and it is told what is free after that and from
--- where to read on. From here on a new dispatch is due again; for low standby only when this pass has filled it up, or has
--- had the time to.
+-- Begins a dispatch pass: the configuration of its process is put in force if that started last, slots that are free go to
+-- those who stand by, and the pass is told what is free after that and from where to read on. From here on a new dispatch is
+-- due again; for low standby only when this pass has filled it up, or has had the time to.
 --
--- ARGV    1 limit, 2 lease in ms, 3 rate interval in ms (0: no rate), 4 burst, 5 '1' to read from the head
--- Atomic  purge, count, hand over, clear the dispatch marker, mark that standby is being filled, and clear the cursor if the
---         pass reads from the head
--- Returns readiness, free, pending, running, standing by, cursor or '', work_seq, ms since work was announced or -1, dry,
---         rate wait in ms as text, standby target of the last pass that took, ms since then or -1, granted holders
+-- ARGV    1 share of the cap, 2 lease in ms, 3 '1' to read from the head, 4 cap, 5 rate interval in ms (0: no rate), 6 burst,
+--         7 ms for which hints are handed out ahead, 8 time at which the process started, ms
+-- Atomic  put in force, purge, count, hand over, clear the dispatch marker, mark that standby is being filled, and clear the
+--         cursor if the pass reads from the head
+-- Returns readiness, limit, free, pending, running, standing by, cursor or '', work_seq, ms since work was announced or -1,
+--         dry, standby target of the last pass that took, ms since then or -1, granted holders
 
 local FILLING_MS = 1000
 
+put_limits(unpack(ARGV, 4, 8))
 purge()
 redis.call('HDEL', STATE, 'dispatch_until')
-if ARGV[5] == '1' then
+if ARGV[3] == '1' then
   -- Not only passed over: a later pass must not skip what this one finds at the head and has no slot for.
   reset_cursor()
 end
@@ -28,6 +30,7 @@ local function since(field)
 end
 return {
   readiness(),
+  limit_of(ARGV[1]),
   grants.free,
   redis.call('ZCARD', PENDING),
   redis.call('ZCARD', RUNNING),
@@ -36,8 +39,7 @@ return {
   counter('work_seq'),
   since('work_at'),
   counter('dry'),
-  string.format('%.3f', rate_wait(grants)),
   counter('standby_target'),
   since('filled_at'),
-  close_grants(grants),
+  grants.holders,
 }

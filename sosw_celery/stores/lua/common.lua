@@ -1,18 +1,20 @@
 -- Put before every script of the slot store: names of the keys, the time, and the rules that several scripts share.
 --
--- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, 5 closing hash, all of one labourer. `slots.py` has
---       the table of what they hold.
+-- KEYS  1 pending zset, 2 running zset, 3 state hash, 4 standby zset, 5 closing hash, 6 waiting set, all of one labourer.
+--       `slots.py` has the table of what they hold.
 -- Times are this server's clock in milliseconds. A lease lives while its end lies after now.
 -- Numbers that Lua could not keep exactly (places in the queue, due times) are texts that sort as their numbers do.
 
-local PENDING, RUNNING, STATE, STANDBY, CLOSING = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local PENDING, RUNNING, STATE, STANDBY, CLOSING, WAITING = unpack(KEYS, 1, 6)
 local DISPATCH_MARKER_MS = 5000
 -- By so much a clock goes back in daily life, and so often it is noted that somebody asked.
 local CLOCK_WAVERS_MS, SEEN_EVERY_MS = 1000, 100
 -- Fields of the state that are times by this clock.
 local TIMES = {
-  'ready_at', 'work_at', 'filled_at', 'filling_until', 'look_at', 'dispatch_until', 'wake_at', 'tat', 'full_sweep_at',
+  'ready_at', 'limits_at', 'work_at', 'filled_at', 'filling_until', 'look_at', 'dispatch_until', 'tat', 'full_sweep_at',
 }
+-- A share of the cap like 0.29 of 100 is a hair below what it means.
+local ROUNDING = 1e-9
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -73,7 +75,7 @@ local function enter()
   local life = life_of_server()
   local known_life, seen_at, lease_ms = unpack(redis.call('HMGET', STATE, 'life', 'seen_at', 'lease_ms'))
   if life ~= '' and known_life ~= life then
-    redis.call('DEL', PENDING, RUNNING, STATE, STANDBY, CLOSING)
+    redis.call('DEL', PENDING, RUNNING, STATE, STANDBY, CLOSING, WAITING)
     redis.call('HSET', STATE, 'life', life)
     seen_at, lease_ms = false, false
   end
@@ -116,6 +118,11 @@ local function purge()
   if lost > 0 then
     redis.call('HINCRBY', STATE, 'lapses', lost)
     hand_back()
+    for _, holder in ipairs(redis.call('SMEMBERS', WAITING)) do
+      if not redis.call('ZSCORE', RUNNING, holder) then
+        redis.call('SREM', WAITING, holder)
+      end
+    end
   end
 end
 
@@ -153,21 +160,65 @@ local function claim_dispatch()
   return 1
 end
 
--- The rate over the whole cluster (GCRA): `tat` is the time at which the bucket would be full again. An interval of 0
--- means no rate. A debt larger than the present rate could make (the rate was raised) is forgiven.
-local function bucket(interval_ms, burst)
-  local tat = tonumber(redis.call('HGET', STATE, 'tat') or now)
-  return math.min(math.max(tat, now), now + burst * interval_ms)
+-- The rate in force over the whole cluster (GCRA): ms from one start to the next when they come evenly, how many may come at
+-- once after a pause, and for how many ms ahead hints are handed out and tokens promised. An interval of 0: no rate.
+local function rate()
+  return counter('interval_ms'), counter('burst'), counter('ahead_ms')
 end
 
--- Milliseconds until the bucket has a token, 0 if it has one.
-local function token_wait(tat, interval_ms, burst)
-  local wait = tat - now - (burst - 1) * interval_ms
-  return wait < 0.001 and 0 or wait -- a double of this size cannot tell less from rounding
+-- The time at which the bucket would be full again. A debt larger than the present rate could make (the rate was raised) is
+-- forgiven.
+local function bucket()
+  local interval_ms, burst, ahead_ms = rate()
+  local tat = tonumber(redis.call('HGET', STATE, 'tat') or now)
+  return math.min(math.max(tat, now), now + burst * interval_ms + ahead_ms)
 end
 
 local function keep_bucket(tat)
   redis.call('HSET', STATE, 'tat', string.format('%.3f', tat))
+end
+
+-- Has no token come before all that may have been promised so far are spent.
+local function empty_bucket(promised_ms)
+  local interval_ms, burst = rate()
+  if interval_ms > 0 then
+    keep_bucket(now + burst * interval_ms + promised_ms)
+  end
+end
+
+-- Puts a configuration's cap and rate in force, unless it is that of a process which started no later than the one whose
+-- configuration is. A rate that is changed begins with an empty bucket.
+local function put_limits(cap, interval_ms, burst, ahead_ms, at)
+  if counter('cap') > 0 and tonumber(at) <= counter('limits_at') then
+    return
+  end
+  local before_ms, burst_before, ahead_before_ms = rate()
+  redis.call(
+    'HSET', STATE, 'cap', cap, 'interval_ms', interval_ms, 'burst', burst, 'ahead_ms', ahead_ms, 'limits_at', at
+  )
+  if before_ms > 0 and (before_ms ~= tonumber(interval_ms) or burst_before ~= tonumber(burst)) then
+    empty_bucket(ahead_before_ms)
+  end
+end
+
+-- How many may run now, of the cap in force, where health leaves a labourer this share of it.
+local function limit_of(share)
+  return math.floor(counter('cap') * tonumber(share) + ROUNDING)
+end
+
+-- How many more may get a slot now, beside so many pending and running ones. Where there is a rate, no more than tokens come
+-- due while a hint waits, counting those for whom they come.
+local function room(share, pending, running)
+  if readiness() ~= 'ready' then
+    return 0
+  end
+  local free = limit_of(share) - pending - running
+  local interval_ms, burst, ahead_ms = rate()
+  if interval_ms > 0 then
+    local tokens = math.floor((now + ahead_ms + burst * interval_ms - bucket()) / interval_ms + ROUNDING)
+    free = math.min(free, tokens - pending - redis.call('SCARD', WAITING))
+  end
+  return math.max(0, free)
 end
 
 local function standing_by()
@@ -178,42 +229,38 @@ local function has_lease(holder)
   return lives(PENDING, holder) or lives(RUNNING, holder)
 end
 
--- Gives a holder a slot to run in.
+-- Gives a holder a slot to run in, and has it wait for the rate where there is one. Returns whether there is, as 0 or 1.
 local function run(holder, lease_end)
   redis.call('ZADD', RUNNING, whole(lease_end), holder)
   redis.call('ZREM', STANDBY, holder)
+  if rate() == 0 then
+    return 0
+  end
+  redis.call('SADD', WAITING, holder)
+  return 1
 end
 
--- What may be granted now, by the arguments of a script that begin with limit, lease in ms, rate interval in ms (0: no
--- rate), burst; and what was. Call it after a purge.
+-- What may be granted now, by the arguments of a script that begin with the share of the cap and the lease in ms; and what
+-- was. Call it after a purge.
 local function open_grants()
-  local limit, lease_ms, interval_ms, burst = unpack(ARGV, 1, 4)
   return {
-    free = readiness() == 'ready' and math.max(0, tonumber(limit) - used()) or 0,
-    lease_end = now + tonumber(lease_ms),
-    interval_ms = tonumber(interval_ms),
-    burst = tonumber(burst),
-    tat = bucket(tonumber(interval_ms), tonumber(burst)),
+    free = room(ARGV[1], redis.call('ZCARD', PENDING), redis.call('ZCARD', RUNNING)),
+    lease_end = now + tonumber(ARGV[2]),
     holders = {},
   }
 end
 
--- Milliseconds until the rate allows the next grant.
-local function rate_wait(grants)
-  return token_wait(grants.tat, grants.interval_ms, grants.burst)
-end
-
--- Gives pending leases to those who stand by, the first in the queue first, as far as free slots and the rate go and
--- until `at_most` were granted.
+-- Gives pending leases to those who stand by, the first in the queue first, as far as there is room and until `at_most` were
+-- granted.
 local function hand_over(grants, at_most)
-  while grants.free > 0 and #grants.holders < at_most and rate_wait(grants) == 0 do
+  while grants.free > 0 and #grants.holders < at_most do
     local holder = redis.call('ZPOPMIN', STANDBY)[1]
     if not holder then
       return
     end
     if not has_lease(holder) then
       redis.call('ZADD', PENDING, whole(grants.lease_end), holder)
-      grants.free, grants.tat = grants.free - 1, grants.tat + grants.interval_ms
+      grants.free = grants.free - 1
       grants.holders[#grants.holders + 1] = holder
     end
   end
@@ -231,15 +278,7 @@ local function standby_is_low()
   return standing_by() * 2 <= counter('standby_target') and not read_to_end and counter('filling_until') <= now
 end
 
--- Whether somebody stands by beside a slot that these grants left free, and no dispatch comes for that.
+-- Whether somebody stands by although these grants left room.
 local function is_stuck(grants)
-  return standing_by() > 0 and grants.free > 0 and (rate_wait(grants) == 0 or counter('wake_at') <= now)
-end
-
--- Takes the tokens that were spent out of the bucket, and returns the holders.
-local function close_grants(grants)
-  if grants.interval_ms > 0 and #grants.holders > 0 then
-    keep_bucket(grants.tat)
-  end
-  return grants.holders
+  return standing_by() > 0 and grants.free > 0
 end

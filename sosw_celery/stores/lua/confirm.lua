@@ -1,36 +1,28 @@
 -- Turns a holder's pending lease into a running one, or takes a free slot for it; the worker's first step with a hint.
 --
--- ARGV    1 holder, 2 limit, 3 lease in ms, 4 rate interval in ms (0: no rate), 5 burst
--- Atomic  purge, count, move, add or drop the lease, leave standby, spend a token (only for a slot that had not been
---         granted)
--- Returns 'confirmed', 'taken', 'held', 'full' or 'unready'
+-- ARGV    1 share of the cap, 2 lease in ms, 3 holder
+-- Atomic  purge, count, move, add or drop the lease, leave standby, wait for the rate
+-- Returns 'confirmed', 'taken', 'held', 'full' or 'unready', and 1 if the holder has to wait for the rate
 
-local holder, limit, lease_end = ARGV[1], tonumber(ARGV[2]), now + tonumber(ARGV[3])
-local interval_ms, burst = tonumber(ARGV[4]), tonumber(ARGV[5])
+local share, lease_end, holder = ARGV[1], now + tonumber(ARGV[2]), ARGV[3]
 
 purge()
 if redis.call('ZSCORE', RUNNING, holder) then
-  return 'held'
+  return {'held', 0}
 end
 if readiness() ~= 'ready' then
-  return 'unready'
+  return {'unready', 0}
 end
+local pending, running = redis.call('ZCARD', PENDING), redis.call('ZCARD', RUNNING)
 if redis.call('ZREM', PENDING, holder) == 1 then
-  if redis.call('ZCARD', RUNNING) >= limit then
+  if running >= limit_of(share) then
     hand_back() -- the limit was lowered since the grant; its worker drops the hint
-    return 'full'
+    return {'full', 0}
   end
-  run(holder, lease_end)
-  return 'confirmed'
+  return {'confirmed', run(holder, lease_end)}
 end
-
-local tat = bucket(interval_ms, burst)
-if used() >= limit or token_wait(tat, interval_ms, burst) > 0 then
+if room(share, pending, running) == 0 then
   hand_back() -- its worker drops the hint
-  return 'full'
+  return {'full', 0}
 end
-run(holder, lease_end)
-if interval_ms > 0 then
-  keep_bucket(tat + interval_ms)
-end
-return 'taken'
+return {'taken', run(holder, lease_end)}

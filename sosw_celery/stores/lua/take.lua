@@ -1,23 +1,21 @@
 -- Hands out a stretch of the queue: its holders without a lease go on standby, and from there the first get pending leases
--- as far as free slots and the rate go.
+-- as far as there is room.
 --
--- ARGV    1 limit, 2 lease in ms, 3 rate interval in ms (0: no rate), 4 burst, 5 most that may stand by, 6 work_seq as the
---         pass began or '' to move the cursor in any case, then triples: holder, place, place in microseconds; in queue
---         order
--- Atomic  purge, count, grant, spend tokens, move the cursor; nothing at all unless ready
--- Returns slots in use, standing by, 1 if a holder was refused, ms until the next token as text (0 unless somebody waits
---         for it with a slot free), granted holders
+-- ARGV    1 share of the cap, 2 lease in ms, 3 most that may stand by, 4 work_seq as the pass began or '' to move the cursor in
+--         any case, then triples: holder, place, place in microseconds; in queue order
+-- Atomic  purge, count, grant, move the cursor; nothing at all unless ready
+-- Returns slots in use, standing by, 1 if a holder was refused, free, granted holders
 --
 -- Refused is the first holder that gets no lease and finds standby full, and with it all after it. The cursor ends at the
 -- last place up to which every holder has a lease or stands by: never at or past one that was refused, also if another
 -- pass had moved it there. It stays if rows were announced or handed back since the pass began: they may stand within the
 -- stretch, and the pass did not read them.
 
-local target, work_seq = tonumber(ARGV[5]), ARGV[6]
+local target, work_seq = tonumber(ARGV[3]), ARGV[4]
 
 purge()
 if readiness() ~= 'ready' then
-  return {used(), standing_by(), 1, '0', {}}
+  return {used(), standing_by(), 1, 0, {}}
 end
 
 local grants = open_grants()
@@ -33,7 +31,7 @@ local function hand_out(holder, microseconds)
 end
 
 local handed_out, refused = {}, false
-for index = 7, #ARGV, 3 do
+for index = 5, #ARGV, 3 do
   local place = ARGV[index + 1]
   if not hand_out(ARGV[index], ARGV[index + 2]) then
     refused = place
@@ -62,11 +60,4 @@ if standing_by() >= target then
   redis.call('HSET', STATE, 'filled_at', whole(now))
 end
 
-local waits = grants.free > 0 and (refused or standing_by() > 0)
-return {
-  used(),
-  standing_by(),
-  refused and 1 or 0,
-  string.format('%.3f', waits and rate_wait(grants) or 0),
-  close_grants(grants),
-}
+return {used(), standing_by(), refused and 1 or 0, grants.free, grants.holders}

@@ -19,7 +19,7 @@ from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
 from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
 from sosw_celery.cli.task import state_of, task_dict, task_fields
-from sosw_celery.core.health import EcoStatus, allowed
+from sosw_celery.core.health import EcoStatus
 from sosw_celery.core.model import JobState, JobSummary, Task
 from sosw_celery.services.ecology import Health
 from sosw_celery.settings import load_settings
@@ -111,6 +111,7 @@ class Services(SimpleNamespace):
         average_s: float | None = None,
         nodes: tuple[NodeNote, ...] = (),
         scheduled: dict[str, Any] | None = None,
+        cap: int = 4,
     ) -> None:
         self.asked: list[int] = []
 
@@ -129,7 +130,7 @@ class Services(SimpleNamespace):
             own["health_metrics"] = {"load": metric}
         ecology = SimpleNamespace(
             health_of=lambda labourer_id: health,
-            limit_of=lambda labourer: labourer.slots if health is None else allowed(labourer.slots, health.coefficient),
+            share_of=lambda labourer_id: 1.0 if health is None else health.coefficient,
         )
         measured = partial(replace, average_duration_s=average_s, max_duration_s=average_s)
         super().__init__(
@@ -137,7 +138,7 @@ class Services(SimpleNamespace):
             ecology=ecology,
             durations=SimpleNamespace(measured=measured),
             nodes=SimpleNamespace(all=lambda: list(nodes)),
-            slots=SimpleNamespace(look=lambda labourer_id: Usage(1, 3, "ready")),
+            slots=SimpleNamespace(look=lambda labourer_id, share: Usage(1, 3, "ready", cap=cap)),
             task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
             job_table=SimpleNamespace(
                 unfinished=lambda limit: list(by_id),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +14,9 @@ import pytest
 
 from sosw_celery.core.model import Hint, Task
 from sosw_celery.services.attempts import Attempts, Run
-from sosw_celery.services.orchestrator import Dispatched, Orchestrator
+from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
-from sosw_celery.settings import Labourer, greenfield_delta, load_settings
+from sosw_celery.settings import greenfield_delta, load_settings
 from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.items import to_item
 from sosw_celery.stores.job_table import JobTable
@@ -45,8 +44,8 @@ class System:
         self.monotonic = 0.0
         self.depth = 0
         self.broker_error: Exception | None = None
-        #: Slots that health leaves each labourer; None: all of them.
-        self.healthy_slots: int | None = None
+        #: Share of its cap that health leaves each labourer.
+        self.health = 1.0
         client = boto3.client("dynamodb", region_name="eu-west-1")
         tables = Tables.from_settings(self.settings)
         create_tables(client, tables)
@@ -70,7 +69,7 @@ class System:
             turns=Turns(self.redis, prefix="sosw"),
             ask=self.passes.append,
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, self.now),
-            labourer_now=self._labourer_now,
+            share_of=lambda _: self.health,
         )
         self.attempts = Attempts(
             self.settings,
@@ -83,7 +82,7 @@ class System:
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, self.now),
             clock=lambda: self.now,
             chance=lambda: 1.0,
-            labourer_now=self._labourer_now,
+            share_of=lambda _: self.health,
         )
         self.scavenger = Scavenger(
             self.settings,
@@ -129,12 +128,12 @@ class System:
         assert part is not None
         assert self.job_table.finish_part(self.job_table.checkpoint(part, tasks, self.now, 30))
 
-    def tend(self) -> Dispatched:
-        """Have the safety net look after all labourers, and make the passes that it asks for; return what they did."""
+    def tend(self) -> int:
+        """Have the safety net look after all, and make its passes; return how many hints the last one sent."""
         self.orchestrator.tend(self.settings.labourers)
         made = [self.orchestrator.dispatch(labourer_id, from_head=True) for labourer_id in self.passes]
         self.passes.clear()
-        return made[-1] if made else Dispatched(0)
+        return made[-1] if made else 0
 
     def sweep(self) -> None:
         """Look at all labourers, and make the sweeps that are asked for."""
@@ -156,10 +155,6 @@ class System:
     def ids(self) -> list[str]:
         """Return the tasks of the published hints, in their order."""
         return [hint.attempt.task_id for hint in self.hints]
-
-    def _labourer_now(self, labourer_id: str) -> Labourer:
-        labourer = self.settings.labourer(labourer_id)
-        return labourer if self.healthy_slots is None else replace(labourer, slots=self.healthy_slots)
 
     def _publish(self, hints: Sequence[Hint]) -> None:
         if self.broker_error is not None:

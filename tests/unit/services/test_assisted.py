@@ -14,6 +14,7 @@ from sosw_celery.services.assisted import AssistedAttempts, Courier
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, InvalidAction, WorkerAssistant, closing_message
+from sosw_celery.stores.slots import Limits
 
 System = Any
 
@@ -153,8 +154,8 @@ def test_a_task_that_somebody_else_has_is_not_handed_out(assisted: Assisted) -> 
     assisted.system.task_table.claim(tasks[0].next_attempt, now=assisted.system.now, node="other")
     holders = [(task.next_attempt.holder, task.greenfield) for task in tasks]
     assisted.system.orchestrator.dispatch("no such labourer")
-    assisted.system.slots.rebuild("resize", [], lease_s=20, settle_s=0)
-    assisted.system.slots.take("resize", holders, limit=2, lease_s=6)
+    assisted.system.slots.rebuild("resize", [], limits=Limits(2), lease_s=20, settle_s=0)
+    assisted.system.slots.take("resize", holders, lease_s=6)
     assisted.courier.publish([Hint(task.next_attempt) for task in tasks])
     assert [hint.attempt.task_id for hint in assisted.arrived()] == ["task-002"]
     assert assisted.used() == (1, 0)

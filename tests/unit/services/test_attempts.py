@@ -11,7 +11,7 @@ from sosw_celery.core.model import Attempt, Hint
 from sosw_celery.core.retrying import Dead, Retry
 from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable
 from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
-from sosw_celery.stores.slots import Usage
+from sosw_celery.stores.slots import Limits, Usage
 from sosw_celery.stores.task_table import Moved
 
 System = Any
@@ -219,7 +219,7 @@ def test_who_goes_on_while_redis_is_away_is_closed_all_the_same(
 def test_nobody_is_told_of_anything_before_the_close(going_on: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker may take its time, and until then the process has a lease that its node knows nothing of."""
     run = started(going_on, 11)
-    view = going_on.slots.begin_pass("resize", limit=2, lease_s=60)
+    view = going_on.slots.begin_pass("resize", limits=Limits(2), lease_s=60)
     going_on.slots.end_pass("resize", work_seq=view.work_seq, dry=False)
     states: list[Any] = []
     monkeypatch.setattr(
@@ -299,7 +299,7 @@ def test_a_broker_that_refuses_does_not_fail_a_close(system: System, caplog: pyt
     assert used(system) == 1
     assert system.dispatches == ["resize"]
     system.broker_error = None
-    assert system.orchestrator.dispatch("resize", from_head=True).hints == 1
+    assert system.orchestrator.dispatch("resize", from_head=True) == 1
 
 
 def test_a_close_does_not_fail_for_want_of_a_dispatch(
@@ -316,7 +316,7 @@ def test_a_close_does_not_fail_for_want_of_a_dispatch(
     for _ in range(4):
         system.slots.take_back("resize", "other/1")  # four ends: the fifth asks for a sweep
     system.slots.announce_work("resize")
-    view = system.slots.begin_pass("resize", limit=2, lease_s=60)
+    view = system.slots.begin_pass("resize", limits=Limits(2), lease_s=60)
     system.slots.end_pass("resize", work_seq=view.work_seq, dry=False)
     system.attempts.complete(run.attempt, run.outcome())
     assert caplog.text.count("broker is away from resize") == 2 * len(("message", "traceback"))
@@ -364,14 +364,14 @@ def test_health_holds_back_what_was_handed_out_and_ends_nothing(system: System) 
     system.queue(4)
     system.orchestrator.dispatch("resize")
     first = system.attempts.begin(system.hints[0])
-    system.healthy_slots = 0
+    system.health = 0.0
     assert system.attempts.begin(system.hints[1]) is None
     system.hints.clear()
     system.attempts.complete(first.attempt, first.outcome())
     assert system.hints == []
     assert system.slots.look("resize").running == 0
     assert system.task_table.find("task-002").task.attempts == 0
-    system.healthy_slots = None
+    system.health = 1.0
     ran = []
     for _ in range(3):
         system.tend()

@@ -10,7 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from sosw_celery.core.health import EcoStatus
+from sosw_celery.core.health import EcoStatus, allowed
 from sosw_celery.errors import ConfigError, StoreError
 from sosw_celery.services import ecology as ecology_module
 from sosw_celery.services.ecology import Ecology
@@ -80,7 +80,7 @@ class World:
     def limit(self, labourer_id: str = "resize") -> int:
         """How many may run now, as a pass asks."""
         self.ecology.refresh([labourer_id])
-        return self.ecology.limit_of(self.settings.labourer(labourer_id))
+        return allowed(self.settings.labourer(labourer_id).slots, self.ecology.share_of(labourer_id))
 
     def read(self, value: float | Exception) -> int:
         """Have the next period's reading give this, and return how many may run."""
@@ -130,7 +130,7 @@ def test_a_source_is_asked_once_a_period_by_the_whole_cluster(world: World) -> N
         for _ in range(5):
             for one in processes:
                 one.refresh()
-                assert one.limit_of(world.settings.labourer("resize")) == 10
+                assert one.share_of("resize") == 1.0
             world.go_by(2)
         world.go_by(52)
     assert len(world.asked) == 2

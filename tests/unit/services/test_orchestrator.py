@@ -12,9 +12,11 @@ from sosw_celery.core.model import Hint
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import orchestrator
 from sosw_celery.services.attempts import Run
-from sosw_celery.services.orchestrator import standby_target
+from sosw_celery.services.orchestrator import Orchestrator, standby_target
+from sosw_celery.settings import load_settings
 from sosw_celery.stores.items import to_item
 from sosw_celery.stores.slots import PassView
+from sosw_celery.stores.turns import Turns
 
 System = Any
 
@@ -39,9 +41,9 @@ def used(system: System) -> int:
 def test_a_pass_hands_out_as_many_tasks_as_there_are_slots_oldest_first(system: System) -> None:
     """Two slots: the two oldest tasks, and no more however often a pass is made; the others stand by."""
     system.queue(5)
-    assert system.orchestrator.dispatch("resize").hints == 2
-    assert system.orchestrator.dispatch("resize").hints == 0
-    assert system.orchestrator.dispatch("resize", from_head=True).hints == 0
+    assert system.orchestrator.dispatch("resize") == 2
+    assert system.orchestrator.dispatch("resize") == 0
+    assert system.orchestrator.dispatch("resize", from_head=True) == 0
     assert system.ids() == ["task-001", "task-002"]
 
 
@@ -66,7 +68,7 @@ def test_a_pass_is_asked_for_when_standby_runs_low(system: System) -> None:
             ended.append(run.attempt.task_id)
         assert system.dispatches == (["resize"] if len(ended) >= 4 else [])
     assert ended == [f"task-{number:03d}" for number in range(1, 7)]
-    assert system.orchestrator.dispatch("resize").hints == 0
+    assert system.orchestrator.dispatch("resize") == 0
     assert system.slots.look("resize").standby == 8
 
 
@@ -115,7 +117,7 @@ def test_slots_that_came_free_otherwise_go_to_standby_first(system: System) -> N
     system.orchestrator.dispatch("resize")
     system.hints.clear()
     system.redis.delete("sosw:{resize}:pending")
-    assert system.orchestrator.dispatch("resize").hints == 2
+    assert system.orchestrator.dispatch("resize") == 2
     assert system.ids() == ["task-003", "task-004"]
 
 
@@ -259,7 +261,7 @@ def test_hints_that_could_not_be_published_free_their_slots(system: System) -> N
         system.orchestrator.dispatch("resize")
     assert used(system) == 0
     system.broker_error = None
-    assert system.orchestrator.dispatch("resize").hints == 2
+    assert system.orchestrator.dispatch("resize") == 2
     assert system.slots.look("resize").standby == 1
 
 
@@ -270,11 +272,11 @@ def test_a_queue_with_a_refused_row_is_not_called_dry(system: System, monkeypatc
 
     def read_while_late_hints_come(*args: Any, **options: Any) -> Any:
         for holder in ("late/1", "later/1"):
-            system.slots.confirm("resize", holder, limit=2, lease_s=60)
+            system.slots.confirm("resize", holder, lease_s=60)
         return read(*args, **options)
 
     monkeypatch.setattr(system.task_table, "queued", read_while_late_hints_come)
-    assert system.orchestrator.dispatch("resize").hints == 0
+    assert system.orchestrator.dispatch("resize") == 0
     usage = system.slots.look("resize")
     assert (usage.standby, usage.dry) == (8, False)
 
@@ -286,7 +288,7 @@ def test_an_empty_redis_is_rebuilt_before_anything_is_granted(make_system: Calla
     system.orchestrator.dispatch("resize")
     assert len(system.begin_all()) == 2
     system.redis.flushall()
-    assert system.orchestrator.dispatch("resize").hints == 0
+    assert system.orchestrator.dispatch("resize") == 0
     assert system.slots.look("resize").running == 2
     hint_under_way = Hint(system.task_table.find("task-003").task.next_attempt)
     assert system.attempts.begin(hint_under_way) is None
@@ -295,7 +297,7 @@ def test_an_empty_redis_is_rebuilt_before_anything_is_granted(make_system: Calla
 def test_a_first_start_grants_at_once(system: System) -> None:
     """It does not wait for nodes that cannot exist."""
     system.queue(1)
-    assert system.orchestrator.dispatch("resize").hints == 1
+    assert system.orchestrator.dispatch("resize") == 1
 
 
 def test_an_empty_redis_settles_although_nothing_shows_as_running(system: System) -> None:
@@ -307,7 +309,7 @@ def test_an_empty_redis_settles_although_nothing_shows_as_running(system: System
 
     def claim_slowly(*args: Any, **options: Any) -> Any:
         system.redis.flushall()
-        claims.extend(system.hints[-1:] if system.orchestrator.dispatch("resize").hints else [])
+        claims.extend(system.hints[-1:] if system.orchestrator.dispatch("resize") else [])
         return claim(*args, **options)
 
     system.task_table.claim = claim_slowly  # type: ignore[method-assign]
@@ -335,51 +337,53 @@ def limited(make_system: Callable[..., System]) -> System:
     return make_system(labourers={"resize": {"max_simultaneous_invocations": 5, "rate_limit": "6/m"}})
 
 
-def test_the_rate_limit_tells_when_the_next_pass_is_due(limited: System) -> None:
-    """At 6 a minute the second task has to wait some ten seconds, and its slot is not taken."""
+def test_a_rate_hands_out_what_comes_due_while_a_hint_waits(limited: System) -> None:
+    """At 6 a minute one task gets its slot; the others stand by, and get theirs when their token is in sight."""
     limited.queue(3)
-    dispatched = limited.orchestrator.dispatch("resize")
-    assert dispatched.hints == 1
-    assert 9 < dispatched.again_after_s <= 10
+    assert limited.orchestrator.dispatch("resize") == 1
     usage = limited.slots.look("resize")
-    assert (usage.pending, usage.standby) == (1, 2)
-
-
-def test_a_rate_limit_keeps_one_pass_on_its_way(limited: System) -> None:
-    """However many passes and closes find that the rate refuses, one delayed pass comes, and leads to the next one."""
-    limited.queue(20)
-    first = limited.orchestrator.dispatch("resize")
+    assert (usage.pending, usage.standby, usage.free) == (1, 2, 0)
     (run,) = limited.begin_all()
+    assert run.waits
+    assert limited.slots.start("resize", run.attempt.holder).wait_s == 0
     complete(limited, run)
-    assert limited.dispatches == []
-    assert [limited.orchestrator.dispatch("resize").again_after_s for _ in range(3)] == [0, 0, 0]
-    assert limited.tend().again_after_s == 0
-    limited.redis.hset("sosw:{resize}:state", mapping={"tat": 1, "wake_at": 1})  # ten seconds later
-    second = limited.orchestrator.dispatch("resize", wake=first.wake)
-    assert second.hints == 1
-    assert second.again_after_s > 9
-    assert limited.orchestrator.dispatch("resize", wake=first.wake).again_after_s == 0
-
-
-def test_a_pass_that_comes_too_early_for_the_rate_comes_again(limited: System) -> None:
-    """Where clocks differ the delayed pass finds that it still has to wait: it does not leave the queue alone."""
-    limited.queue(2)
-    first = limited.orchestrator.dispatch("resize")
-    early = limited.orchestrator.dispatch("resize", wake=first.wake)
-    assert early.hints == 0
-    assert early.again_after_s > 9
-    assert early.wake is not None
-
-
-def test_a_close_asks_for_a_pass_if_none_comes_for_the_rate(limited: System) -> None:
-    """A delayed pass that was lost is made up for by the next close, also if the queue is dry."""
-    limited.queue(2)
-    limited.orchestrator.dispatch("resize")
+    assert (limited.dispatches, limited.tend()) == ([], 0)
+    limited.redis.hset("sosw:{resize}:state", "tat", float(limited.slots.now()) * 1000 + 5_000)  # five seconds later
+    assert limited.tend() == 1
     (run,) = limited.begin_all()
-    assert limited.slots.look("resize").dry
-    limited.redis.hset("sosw:{resize}:state", "wake_at", 1)
-    complete(limited, run)
-    assert limited.dispatches == ["resize"]
+    assert 0 < limited.slots.start("resize", run.attempt.holder).wait_s <= 5
+
+
+def test_the_cap_of_who_started_last_is_obeyed_by_all(make_system: Callable[..., System]) -> None:
+    """Workers and passes that are configured otherwise go by it, as soon as the safety net of the new process looks."""
+    system = make_system(labourers={"resize": {"max_simultaneous_invocations": 3}})
+    system.queue(9)
+    system.orchestrator.dispatch("resize")
+    runs = system.begin_all()
+    newer = Orchestrator(
+        load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 1}}}),
+        system.task_table,
+        system.slots,
+        publish=system.hints.extend,
+        depth=lambda _: 0,
+        clock=lambda: system.now,
+        turns=Turns(system.redis, prefix="sosw"),
+        ask=system.passes.append,
+        is_first_start=lambda _: False,
+        started_at=lambda: 5.0,
+    )
+    newer.tend(["resize"])
+    assert system.passes == ["resize"]
+    newer.dispatch("resize", from_head=True)
+    newer.tend(["resize"])
+    assert system.passes == ["resize"], "it is in force now"
+    for run in runs[:2]:
+        complete(system, run)
+        system.orchestrator.dispatch("resize")
+        assert system.hints == []
+    complete(system, runs[2])
+    system.orchestrator.dispatch("resize")
+    assert len(system.hints) == used(system) == 1
 
 
 def test_a_rate_limited_labourer_is_not_idle_while_somebody_stands_by(limited: System) -> None:
@@ -387,8 +391,11 @@ def test_a_rate_limited_labourer_is_not_idle_while_somebody_stands_by(limited: S
     limited.queue(2)
     limited.orchestrator.dispatch("resize")
     assert limited.slots.look("resize").dry
+    (run,) = limited.begin_all()
+    limited.slots.start("resize", run.attempt.holder)
+    assert limited.tend() == 0
     limited.redis.hset("sosw:{resize}:state", "tat", 1)
-    assert limited.tend().hints == 1
+    assert limited.tend() == 1
     assert limited.slots.look("resize").standby == 0
 
 
@@ -396,8 +403,8 @@ def test_the_safety_net_passes_over_a_queue_that_is_known_to_be_dry(system: Syst
     """An idle labourer costs no read of the table."""
     system.orchestrator.dispatch("resize")
     system.queue(1)  # behind Redis's back
-    assert system.tend().hints == 0
-    assert system.orchestrator.dispatch("resize").hints == 1
+    assert system.tend() == 0
+    assert system.orchestrator.dispatch("resize") == 1
 
 
 @pytest.mark.parametrize(("depth", "kept"), [(2, True), (1, False)])
@@ -420,19 +427,19 @@ def test_health_cuts_the_slots_of_a_pass(make_system: Callable[..., System]) -> 
     """With health for one of three slots one task is handed out; when it recovers, the others are."""
     system = make_system(labourers={"resize": {"max_simultaneous_invocations": 3}})
     system.queue(5)
-    system.healthy_slots = 1
-    assert system.orchestrator.dispatch("resize").hints == 1
-    system.healthy_slots = None
-    assert system.orchestrator.dispatch("resize").hints == 2
+    system.health = 0.34
+    assert system.orchestrator.dispatch("resize") == 1
+    system.health = 1.0
+    assert system.orchestrator.dispatch("resize") == 2
 
 
 def test_a_labourer_that_is_held_back_goes_on_by_the_safety_net(system: System) -> None:
     """Its tasks stand by meanwhile, and the table is not read again and again; none is lost."""
     system.queue(3)
-    system.healthy_slots = 0
+    system.health = 0.0
     for _ in range(3):
-        assert system.tend().hints == 0
+        assert system.tend() == 0
     assert system.slots.look("resize").standby == 3
-    system.healthy_slots = None
-    assert system.tend().hints == 2
+    system.health = 1.0
+    assert system.tend() == 2
     assert system.ids() == ["task-001", "task-002"]

@@ -17,7 +17,7 @@ from sosw_celery.services import scavenger
 from sosw_celery.services.scavenger import CLOCKS_DIFFER_S, IDLE_LOOK_S
 from sosw_celery.stores.idle_mark import IdleMark
 from sosw_celery.stores.items import to_item
-from sosw_celery.stores.slots import Released
+from sosw_celery.stores.slots import Limits, Released
 from sosw_celery.stores.turns import Turns
 
 System = Any
@@ -125,7 +125,7 @@ def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
     system.attempts.fail(run.attempt, ValueError("broken"))
     system.task_table.write([dataclasses.replace(run.task, task_id="task-newer", greenfield=system.now, attempts=0)])
     system.dispatches.clear()
-    system.slots.begin_pass("resize", limit=2, lease_s=60)  # the pass that the failure asked for
+    system.slots.begin_pass("resize", limits=Limits(2), lease_s=60)  # the pass that the failure asked for
     system.now += 2
     system.scavenger.sweep("resize")
     assert system.dispatches == ["resize"]

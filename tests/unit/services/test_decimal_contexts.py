@@ -80,7 +80,7 @@ def test_the_life_of_a_task_is_the_same(system: System, context: decimal.Context
     system.job_of("job", 3)
     system.queue(3, job_id="job")
     with decimal.localcontext(context):
-        assert system.orchestrator.dispatch("resize").hints == 2
+        assert system.orchestrator.dispatch("resize") == 2
         first, second = system.begin_all()
         first.stats["pages"] = Decimal("1.234567890123")
         system.attempts.complete(first.attempt, first.outcome())

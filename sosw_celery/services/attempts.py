@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 from sosw_celery.clock import Clock, steady
@@ -350,13 +351,17 @@ class Attempts:
         return self._begun(attempt, task, asked_at, waits=waits)
 
     def _close(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Close the attempt with as much of its outcome as its row can take, without any of it if need be."""
+        complete = partial(self._task_table.complete, attempt, now=self._clock())
         try:
             try:
-                self._task_table.complete(attempt, now=self._clock(), outcome=outcome.attributes())
+                complete(outcome=outcome.attributes())
             except ContentRefused as refusal:
                 logger.warning("closed without stats and results: %s", refusal, extra={"holder": attempt.holder})
-                lighter = outcome.dropped(str(refusal))
-                self._task_table.complete(attempt, now=self._clock(), outcome=lighter.attributes())
+                try:
+                    complete(outcome=outcome.dropped(str(refusal)).attributes())
+                except ContentRefused:
+                    complete(outcome={}, is_full=True)
         except TransitionRefused as refused:
             logger.info("close refused: %s", refused)
 

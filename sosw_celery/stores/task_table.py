@@ -291,13 +291,19 @@ class TaskTable:
         self._observe(Action.INVOKED, (task,), now)
         return task
 
-    def complete(self, attempt: Attempt, *, now: Decimal, outcome: Mapping[str, Any]) -> None:
+    def complete(self, attempt: Attempt, *, now: Decimal, outcome: Mapping[str, Any], is_full: bool = False) -> None:
         """Close the attempt as completed with its stats and results (invoked -> completed).
+
+        Parameters:
+            is_full: The row has no room for anything: who claimed it gives way to when it was completed.
 
         Raises:
             TransitionRefused: Another attempt was made, or the task has left the table.
+            ContentRefused: The row has no room for it.
         """
         request = items.close_request(attempt, now, greenfield.queue_end(now), outcome, self.tables)
+        if is_full:
+            request["UpdateExpression"] += f" REMOVE {items.CLAIMED_BY}"
         with translated("UpdateItem"):
             try:
                 self.client.update_item(**request)

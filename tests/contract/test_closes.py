@@ -9,6 +9,7 @@ import fakeredis
 import pytest
 
 from sosw_celery.core.model import Attempt, Task
+from sosw_celery.errors import ContentRefused
 from sosw_celery.services.attempts import Attempts, Outcome, Run
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, WorkerAssistant, closing_message
@@ -106,6 +107,30 @@ def test_what_the_table_refuses_all_the_same_is_left_out(worker: Worker, action:
     else:
         assert row.desired_launch_time is not None
         assert row.extra["dropped_attributes"].startswith("result_text (")
+
+
+def test_a_row_without_room_for_a_word_is_completed_all_the_same(worker: Worker) -> None:
+    """Written by hand, so large that it can just be claimed: who claimed it gives way to when it was completed."""
+    runs: list[Run] = []
+
+    def is_claimed(payload_bytes: int) -> bool:
+        task_id = f"task-{payload_bytes}"
+        worker.queue(task_id, payload_bytes)
+        try:
+            runs.append(worker.begin(Attempt("resize", task_id, 1)))
+        except ContentRefused:
+            return False
+        return True
+
+    low, high = 409_000, 409_600
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_claimed(middle) else (low, middle)
+    run = max(runs, key=lambda run: len(run.task.payload))
+    worker.attempts.complete(run.attempt, run.outcome({"n": 1}))
+    row = worker.row(run.task.task_id)
+    assert (row.completed_at, row.extra) == (worker.now, {})
+    assert len(row.payload) == low
 
 
 def test_what_failed_attempts_leave_does_not_add_up(worker: Worker) -> None:

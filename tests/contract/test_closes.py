@@ -15,7 +15,7 @@ from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, WorkerAssistant, closing_message
 from sosw_celery.settings import greenfield_delta, load_settings
 from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.slots import Limits, Slots
 from sosw_celery.stores.tables import Tables, create_tables
 from sosw_celery.stores.task_table import TaskTable
 
@@ -32,7 +32,7 @@ class Worker:
         counters = JobTable(client, tables).counters_update
         self.task_table = TaskTable(client, tables, delta=greenfield_delta(settings), job_counters=counters, parallel=1)
         self.slots = Slots(fakeredis.FakeRedis())
-        self.slots.rebuild("resize", [], lease_s=60, settle_s=0)
+        self.slots.rebuild("resize", [], limits=Limits(1), lease_s=60, settle_s=0)
         self.attempts = Attempts(
             settings,
             self.task_table,
@@ -152,8 +152,8 @@ def test_a_line_goes_on_past_an_end_that_does_not_fit(worker: Worker) -> None:
     worker.queue("task-1", 300_000)
     worker.queue("task-2", 100)
     run = worker.begin(Attempt("resize", "task-1", 1))
-    worker.slots.confirm("resize", run.attempt.holder, limit=1, lease_s=60)
-    worker.slots.take("resize", [("task-2/1", worker.now)], limit=1, lease_s=60, standby=5)
+    worker.slots.confirm("resize", run.attempt.holder, lease_s=60)
+    worker.slots.take("resize", [("task-2/1", worker.now)], lease_s=60, standby=5)
     following = worker.attempts.go_on(run.attempt, Outcome(result={"text": "y" * 150_000}), lambda attempt: None)
     assert following is not None
     assert following.attempt == Attempt("resize", "task-2", 1)

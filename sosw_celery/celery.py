@@ -43,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
     # No message ends a worker.
     "worker_consumer": "sosw_celery.consumer:SturdyConsumer",
     "broker_connection_retry_on_startup": True,
+    # No answer of the broker does either: a Redis that was demoted answers so.
+    "broker_channel_error_retry": True,
     "result_expires": 86_400,
     "beat_scheduler": "sosw_celery.beat:SoswBeat",
 }

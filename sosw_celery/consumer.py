@@ -8,8 +8,10 @@ What is no message at all (an item of the queue in Redis that is not JSON) canno
 event loop, and is gone. The node then connects anew, as after a lost connection. Should the loop break for ever, then
 messages wait for an idle node, which `sosw-celery health` notices.
 
-A Redis that is demoted and lives on answers as a replica: it takes nothing, and lets go of who waits for a message. For
-Celery such an answer is the end of the worker; here it is a lost connection, and the next one finds the new primary.
+A Redis that is demoted and lives on answers as a replica: it takes nothing, and lets go of who waits for a message. With
+`broker_channel_error_retry`, a default of the app, Celery connects anew then, and finds the new primary. So such an
+answer is never passed over: a message whose acknowledgement was refused counts as one that is at work, and a node that
+counts enough of them takes no other.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 from celery.worker.consumer import Consumer
-from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 from sosw_celery.core.message import SYSTEM_HEADER, problem_of
 from sosw_celery.excerpt import excerpt
@@ -37,7 +38,7 @@ MOST_SYSTEMS = 20
 
 
 class LoopBroken(ConnectionError):
-    """The event loop of the consumer met what is not a message: something else, or an error of Redis."""
+    """The event loop of the consumer met something that is not a message."""
 
 
 class SturdyConsumer(Consumer):
@@ -47,7 +48,6 @@ class SturdyConsumer(Consumer):
         super().__init__(*args, **kwargs)
         consumer: Any = self
         self._known_systems: set[str] = set()
-        consumer.connection_errors = (*consumer.connection_errors, ReadOnlyError, MasterDownError)
         self._inner_loop: Callable[..., Any] = consumer.loop
         consumer.loop = self._guarded_loop
 
@@ -115,7 +115,8 @@ class SturdyConsumer(Consumer):
         queue = (message.delivery_info or {}).get("routing_key", "?")
         logger.error("message refused, on %s: %s", queue, problem)
         if not message.acknowledged:
-            message.reject_log_error(logger, self._errors_of_broker())
+            consumer: Any = self
+            message.reject_log_error(logger, consumer.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
     @staticmethod
@@ -128,9 +129,6 @@ class SturdyConsumer(Consumer):
     def _guarded_loop(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self._inner_loop(*args, **kwargs)
-        except ResponseError as error:
-            logger.warning("the broker answered with an error, connecting anew: %s", error)
-            raise LoopBroken(str(error)) from error
         except self._errors_of_broker():
             raise
         except Exception as error:  # noqa: BLE001  # a traceback would show the item that is no message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from sosw_celery import clock
 from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.local import RedisServer
+from tests.faults.injectors.tcp_proxy import TcpProxy
 from tests.integration.cluster import Cluster, most_at_once
-from tests.redis_lives import SnapshotRedis
+from tests.nursery import Nursery
+from tests.redis_lives import SnapshotRedis, demote, follow
 
 CAP = 2
 TASKS = 6
@@ -68,3 +72,30 @@ def test_nothing_starts_beside_a_claim_that_takes_its_time(make_cluster: Callabl
     assert services.attempts.begin(Hint(Attempt("note", "task1", 1))) is None
     assert services.orchestrator.dispatch("note") == 0
     assert services.slots.look("note").ready == "settling"
+
+
+@pytest.mark.slow
+def test_no_worker_ends_and_none_stands_still_when_the_broker_is_demoted_and_lives_on(
+    tmp_path: Path, nursery: Nursery, dynamodb_endpoint: str, table_prefix: str
+) -> None:
+    """Nodes wait for messages, and have some to acknowledge, at what is a replica now: they find the new primary."""
+    labourers = {"note": {"max_simultaneous_invocations": CAP, "duration": 60}}
+    short = {"lease_s": 4, "renew_s": 0.5, "settle_s": 1}
+    with ExitStack() as stack:
+        primary, replica = stack.enter_context(RedisServer()), stack.enter_context(RedisServer())
+        way = stack.enter_context(TcpProxy(primary.port))
+        follow(primary, replica)
+        url = f"redis://127.0.0.1:{way.port}/0"
+        cluster = Cluster(tmp_path, nursery, url, dynamodb_endpoint, table_prefix, labourers=labourers, **short)
+        stack.callback(cluster.stop)
+        nodes = [cluster.worker(), cluster.worker("note", "-c", str(CAP))]
+        cluster.beat()
+        groups = {f"g{number}": {"seconds": 1} for number in range(TASKS)}
+        jobs = [{"lambda_name": "note", "isolate_groups": True, "groups": groups, "job_id": name} for name in "ab"]
+        first = cluster.submit(jobs[0])
+        cluster.wait_for(lambda: len(cluster.spans()) >= CAP, 20, "all slots to be in use")
+        demote(primary, replica)
+        way.target = replica.port
+        assert cluster.ended(cluster.submit(jobs[1]), 60).completed == TASKS
+        assert cluster.ended(first, 60).completed == TASKS
+        assert [node.poll() for node in nodes] == [None, None]

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-import redis
 from celery import Celery
 from celery.worker.consumer import Consumer
 
@@ -61,32 +60,3 @@ def test_strangers_are_told_of_once_each(caplog: pytest.LogCaptureFixture) -> No
     told = [record.getMessage() for record in caplog.records]
     assert "those of 'stranger 0', and this is 'shop: sosw_tasks, sosw_jobs at eu-west-1'" in told[0]
     assert len(told) == len(set(told)) == MOST_SYSTEMS  # more are somebody's game
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        redis.ReadOnlyError("You can't write against a read only replica."),
-        redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
-    ],
-    ids=["asked to write", "waited"],
-)
-def test_a_broker_that_answers_as_a_replica_is_a_lost_connection(answer: redis.ResponseError) -> None:
-    """Celery connects anew, also when the loop met it in the midst of its work; its own consumer ends the worker."""
-    consumer = with_lost_connection(SturdyConsumer)
-    consumer.connection_errors = (redis.ConnectionError,)
-
-    def loop() -> None:
-        raise answer
-
-    consumer._inner_loop = loop
-    with pytest.raises(ConnectionError, match=str(answer)):
-        consumer._guarded_loop()
-
-
-def test_a_replica_that_is_met_at_the_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address leads to the new primary some seconds late: until then each connection finds the replica."""
-    monkeypatch.setattr(Consumer, "__init__", lambda self: setattr(self, "loop", None))
-    monkeypatch.setattr(Consumer, "connection_errors", (redis.ConnectionError,), raising=False)
-    consumer: Any = SturdyConsumer()
-    assert {redis.ConnectionError, redis.ReadOnlyError} < set(consumer.connection_errors)

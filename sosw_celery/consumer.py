@@ -8,10 +8,10 @@ What is no message at all (an item of the queue in Redis that is not JSON) canno
 event loop, and is gone. The node then connects anew, as after a lost connection. Should the loop break for ever, then
 messages wait for an idle node, which `sosw-celery health` notices.
 
-A Redis that is demoted and lives on answers as a replica: it takes nothing, and lets go of who waits for a message. With
-`broker_channel_error_retry`, a default of the app, Celery connects anew then, and finds the new primary. So such an
-answer is never passed over: a message whose acknowledgement was refused counts as one that is at work, and a node that
-counts enough of them takes no other.
+A Redis that is demoted and lives on answers as a replica: it takes nothing, and lets go of who waits for a message.
+With `broker_channel_error_retry`, a default of the app, Celery connects anew then, and finds the new primary. So such
+an answer is never passed over: a message whose acknowledgement was refused counts as one that is at work, and a node
+that counts enough of them takes no other.
 """
 
 from __future__ import annotations

@@ -24,6 +24,24 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- What most scripts ask of the state, read in one call. `ready_at` and `lease_ms` are nil while missing.
+local known
+local function read_state()
+  local fields = redis.call(
+    'HMGET', STATE, 'life', 'seen_at', 'lease_ms', 'ready_at', 'cap', 'interval_ms', 'burst', 'ahead_ms'
+  )
+  known = {
+    life = fields[1],
+    seen_at = tonumber(fields[2] or now - SEEN_EVERY_MS - 1),
+    lease_ms = fields[3] and tonumber(fields[3]) or nil,
+    ready_at = fields[4] and tonumber(fields[4]) or nil,
+    cap = tonumber(fields[5] or 0),
+    interval_ms = tonumber(fields[6] or 0),
+    burst = tonumber(fields[7] or 0),
+    ahead_ms = tonumber(fields[8] or 0),
+  }
+end
+
 -- What this server calls itself since it started, or '' where its user may not ask (or it is the twin of the tests).
 local function life_of_server()
   local info = redis.pcall('INFO', 'server')
@@ -48,8 +66,8 @@ end
 
 -- Has every lease last for so long at least, and what was left of the time to settle. Once: half a millisecond tells what
 -- was lengthened before; a lease that its node renews ends at a whole one again.
-local function lengthen(least_ms, seen_at)
-  local ready_at = tonumber(redis.call('HGET', STATE, 'ready_at') or 0)
+local function lengthen(least_ms)
+  local ready_at, seen_at = known.ready_at or 0, known.seen_at
   if ready_at > seen_at and ready_at % 1 == 0 then
     redis.call('HSET', STATE, 'ready_at', whole(now + ready_at - seen_at) .. '.5')
   end
@@ -73,18 +91,19 @@ end
 -- had the time to renew them. Where the clock went back, all times go back with it.
 local function enter()
   local life = life_of_server()
-  local known_life, seen_at, lease_ms = unpack(redis.call('HMGET', STATE, 'life', 'seen_at', 'lease_ms'))
-  if life ~= '' and known_life ~= life then
+  read_state()
+  if life ~= '' and known.life ~= life then
     redis.call('DEL', PENDING, RUNNING, STATE, STANDBY, CLOSING, WAITING)
     redis.call('HSET', STATE, 'life', life)
-    seen_at, lease_ms = false, false
+    read_state()
   end
-  seen_at = tonumber(seen_at or now - SEEN_EVERY_MS - 1)
-  local unseen_ms = now - seen_at
+  local unseen_ms = now - known.seen_at
   if unseen_ms < -CLOCK_WAVERS_MS then
     move_times(unseen_ms)
-  elseif lease_ms and unseen_ms > tonumber(lease_ms) / 2 then
-    lengthen(tonumber(lease_ms) / 2, seen_at)
+    read_state()
+  elseif known.lease_ms and unseen_ms > known.lease_ms / 2 then
+    lengthen(known.lease_ms / 2)
+    read_state()
   end
   if math.abs(unseen_ms) > SEEN_EVERY_MS then
     redis.call('HSET', STATE, 'seen_at', whole(now))
@@ -131,11 +150,10 @@ local function used()
 end
 
 local function readiness()
-  local ready_at = redis.call('HGET', STATE, 'ready_at')
-  if not ready_at then
+  if not known.ready_at then
     return 'missing'
   end
-  return tonumber(ready_at) > now and 'settling' or 'ready'
+  return known.ready_at > now and 'settling' or 'ready'
 end
 
 local function lives(key, holder)
@@ -163,7 +181,7 @@ end
 -- The rate in force over the whole cluster (GCRA): ms from one start to the next when they come evenly, how many may come at
 -- once after a pause, and for how many ms ahead hints are handed out and tokens promised. An interval of 0: no rate.
 local function rate()
-  return counter('interval_ms'), counter('burst'), counter('ahead_ms')
+  return known.interval_ms, known.burst, known.ahead_ms
 end
 
 -- The time at which the bucket would be full again. A debt larger than the present rate could make (the rate was raised) is
@@ -189,13 +207,17 @@ end
 -- Puts a configuration's cap and rate in force, unless it is that of a process which started no later than the one whose
 -- configuration is. A rate that is changed begins with an empty bucket.
 local function put_limits(cap, interval_ms, burst, ahead_ms, at)
-  if counter('cap') > 0 and tonumber(at) <= counter('limits_at') then
+  if known.cap > 0 and tonumber(at) <= counter('limits_at') then
     return
   end
   local before_ms, burst_before, ahead_before_ms = rate()
+  if before_ms == 0 then
+    redis.call('DEL', WAITING) -- who ended while there was no rate has not been taken out
+  end
   redis.call(
     'HSET', STATE, 'cap', cap, 'interval_ms', interval_ms, 'burst', burst, 'ahead_ms', ahead_ms, 'limits_at', at
   )
+  read_state()
   if before_ms > 0 and (before_ms ~= tonumber(interval_ms) or burst_before ~= tonumber(burst)) then
     empty_bucket(ahead_before_ms)
   end
@@ -203,7 +225,7 @@ end
 
 -- How many may run now, of the cap in force, where health leaves a labourer this share of it.
 local function limit_of(share)
-  return math.floor(counter('cap') * tonumber(share) + ROUNDING)
+  return math.floor(known.cap * tonumber(share) + ROUNDING)
 end
 
 -- How many more may get a slot now, beside so many pending and running ones. Where there is a rate, no more than tokens come
@@ -227,6 +249,13 @@ end
 
 local function has_lease(holder)
   return lives(PENDING, holder) or lives(RUNNING, holder)
+end
+
+-- Has a holder not wait for the rate any more.
+local function end_wait(holder)
+  if rate() > 0 then
+    redis.call('SREM', WAITING, holder)
+  end
 end
 
 -- Gives a holder a slot to run in, and has it wait for the rate where there is one. Returns whether there is, as 0 or 1.

@@ -13,7 +13,8 @@ end
 redis.call('HDEL', CLOSING, ARGV[2])
 redis.call('ZREM', PENDING, ARGV[3])
 run(ARGV[3], now + tonumber(ARGV[1]))
-redis.call('SREM', WAITING, ARGV[2], ARGV[3]) -- its body is through
+end_wait(ARGV[2])
+end_wait(ARGV[3]) -- its body is through
 redis.call('HINCRBY', STATE, 'lapses', 1)
 hand_back()
 return 1

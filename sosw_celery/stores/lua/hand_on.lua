@@ -39,7 +39,7 @@ if not next_holder then
 end
 redis.call('ZREM', PENDING, next_holder)
 local waits = run(next_holder, grants.lease_end)
-redis.call('SREM', WAITING, holder)
+end_wait(holder)
 redis.call('HDEL', CLOSING, holder)
 redis.call('HSET', CLOSING, next_holder, holder)
 local due = standby_is_low() or handed_back or is_stuck(grants)

@@ -17,7 +17,7 @@ return {
   standing_by(),
   limit_of(ARGV[1]),
   room(ARGV[1], pending, running),
-  counter('cap'),
-  redis.call('HGET', STATE, 'interval_ms') or '0',
+  known.cap,
+  tostring(known.interval_ms),
   counter('limits_at'),
 }

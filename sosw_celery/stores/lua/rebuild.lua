@@ -17,7 +17,7 @@ hand_back()
 redis.call('HSET', STATE, 'work_seq', whole(now)) -- a number that no pass from before the flush has seen
 put_limits(unpack(ARGV, 3, 7))
 if settle_ms > 0 then
-  empty_bucket(counter('ahead_ms')) -- nobody knows who has started, or was promised to
+  empty_bucket(known.ahead_ms) -- nobody knows who has started, or was promised to
 end
 redis.call('HSET', STATE, 'ready_at', whole(now + settle_ms), 'lease_ms', ARGV[1])
 return life_of_server() == '' and 2 or 1

@@ -13,7 +13,7 @@ local HANDED_OVER_AT_MOST = 10 -- the caller publishes them before it goes on
 local holder, archive_every = ARGV[3], tonumber(ARGV[4])
 
 redis.call('HDEL', CLOSING, holder)
-redis.call('SREM', WAITING, holder)
+end_wait(holder)
 local ran, waited = redis.call('ZREM', RUNNING, holder), redis.call('ZREM', PENDING, holder)
 if waited > 0 then
   hand_back() -- a grant that nobody took up

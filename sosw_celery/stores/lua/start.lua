@@ -28,8 +28,7 @@ if interval_ms > 0 then
     return answer('ask', math.max(LEAST_MS, wait - ahead_ms))
   end
   keep_bucket(tat + interval_ms)
-  redis.call('SREM', WAITING, ARGV[1])
+  end_wait(ARGV[1])
   return answer('start', wait)
 end
-redis.call('SREM', WAITING, ARGV[1])
 return answer('start', 0)

@@ -408,6 +408,7 @@ class Services:
             resume_job=lambda record, now: self.scheduler.resume(record, now),
             begin_due=lambda: self.scheduler.begin_due(),
             clock=self.shared_now,
+            own_clock=clock.now,
         )
 
     def shared_now(self) -> Decimal:

@@ -71,6 +71,7 @@ class Scavenger:
         ask: Has a labourer swept, thoroughly or not.
         resume_job: Has a Scheduler go on with a job if its own died; called with its item and the time.
         begin_due: Has Schedulers begin with jobs that waited for a time which has come.
+        clock, own_clock: The one that all share, and that of this node; by default the same.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Scavenger:
         resume_job: Callable[[JobRecord, Decimal], object],
         begin_due: Callable[[], object],
         clock: Clock,
+        own_clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -102,6 +104,7 @@ class Scavenger:
         self._resume_job = resume_job
         self._begin_due = begin_due
         self._clock = clock
+        self._own_clock = own_clock or clock
         self._monotonic = monotonic
         #: Labourer that is not configured -> when it was warned of.
         self._warned: dict[str, float] = {}
@@ -365,7 +368,8 @@ class Scavenger:
             return
         longest = labourer.ready_s + labourer.duration_s + labourer.cooldown_s
         delta = Decimal(self._settings.task_config.greenfield_invocation_delta)
-        age_s = float(EXACT.subtract(now, claimed_at(task.greenfield, delta)))
+        # By both clocks: each may have jumped.
+        age_s = float(EXACT.subtract(min(now, self._own_clock()), claimed_at(task.greenfield, delta)))
         if age_s > longest + CLOCKS_DIFFER_S and not labourer.through_assistant:
             self._attempts.fail(attempt, f"Expired: attempt {attempt.number} was not closed within {longest:g} s")
 

@@ -41,6 +41,8 @@ class System:
         self.asked: list[tuple[str, bool]] = []
         #: Jobs that a Scheduler was to go on with.
         self.resumed: list[str] = []
+        #: How fast the clock of Redis is.
+        self.shared_clock_off_s = 0
         self.monotonic = 0.0
         self.depth = 0
         self.broker_error: Exception | None = None
@@ -96,7 +98,8 @@ class System:
             ask=lambda labourer_id, thorough: self.asked.append((labourer_id, thorough)),
             resume_job=lambda record, now: self.resumed.append(record.job_id),
             begin_due=lambda: self.resumed.extend(self.job_table.due(self.now, 10)),
-            clock=lambda: self.now,
+            clock=lambda: self.now + self.shared_clock_off_s,
+            own_clock=lambda: self.now,
             monotonic=lambda: self.monotonic,
         )
 

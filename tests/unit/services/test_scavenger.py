@@ -118,6 +118,18 @@ def test_a_claim_of_a_node_with_a_wrong_clock_does_not_expire(make_system: Calla
     assert system.slots.look("resize").running == 1
 
 
+def test_nothing_expires_because_the_clock_of_redis_jumped(make_system: Callable[..., System]) -> None:
+    """An attempt that is ended for its age has to be old by the clock of the sweeping node, too."""
+    system = make_system(labourers={"resize": {"duration": 60, "cooldown": 30}})
+    running(system)
+    system.shared_clock_off_s = 10_000
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.task_table.find("task-001").where == "tasks"
+    system.now += 10_000
+    system.scavenger.sweep("resize", thorough=True)
+    assert system.task_table.find("task-001", ["resize"]).where == "retry"
+
+
 def test_due_retries_are_handed_out_before_newer_tasks(system: System) -> None:
     """A retry that is due goes to the head of the queue, and a dispatch is sent."""
     run, *_ = running(system, 2)

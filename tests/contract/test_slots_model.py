@@ -494,10 +494,10 @@ class SlotsMachine(RuleBasedStateMachine):
     def hand_again(self, data: st.DataObject) -> None:
         """The one that handed its slot on could not be closed."""
         following = data.draw(st.sampled_from(sorted(self.model.closing)))
-        holder = self.model.closing[following]
+        holder, used = self.model.closing[following], self.model.used
         answer = self.slots.hand_again(LABOURER, following, holder, lease_s=LEASE_S)
         assert answer == self.model.hand_again(following, holder)
-        assert self.model.used <= self.model.limit or not answer
+        assert self.model.used <= used  # a slot changes hands; the limit may lie below by now
 
     @precondition(lambda self: self.model.pending)
     @rule(data=st.data())
@@ -711,8 +711,9 @@ class SlotsMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("slots_redis", ["twin", "real, text"], indirect=True)
 def test_store_follows_the_model(slots_redis: redis.Redis) -> None:
     """In any order of events the store answers as the model of its rules, and leaves no queued row behind."""
-    options: dict[str, Any] = {"max_examples": 100, "stateful_step_count": 40, "deadline": None}
-    machine_settings = settings(**options, suppress_health_check=list(HealthCheck))
     is_real = not isinstance(slots_redis, fakeredis.FakeRedis)
+    # The twin reads a script anew for each call, which takes ten times as long as the real one's answer.
+    options: dict[str, Any] = {"max_examples": 100 if is_real else 15, "stateful_step_count": 40, "deadline": None}
+    machine_settings = settings(**options, suppress_health_check=list(HealthCheck))
     machine = type("SlotsMachineHere", (SlotsMachine,), {"client": slots_redis, "tells_its_life": is_real})
     run_state_machine_as_test(machine, settings=machine_settings)

@@ -13,6 +13,7 @@ import moto
 import pytest
 
 from sosw_celery.core.model import Hint, Task
+from sosw_celery.exact import EXACT
 from sosw_celery.services.attempts import Attempts, Run
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
@@ -98,7 +99,7 @@ class System:
             ask=lambda labourer_id, thorough: self.asked.append((labourer_id, thorough)),
             resume_job=lambda record, now: self.resumed.append(record.job_id),
             begin_due=lambda: self.resumed.extend(self.job_table.due(self.now, 10)),
-            clock=lambda: self.now + self.shared_clock_off_s,
+            clock=lambda: EXACT.add(self.now, self.shared_clock_off_s),
             own_clock=lambda: self.now,
             monotonic=lambda: self.monotonic,
         )

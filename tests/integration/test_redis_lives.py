@@ -13,10 +13,11 @@ import pytest
 from sosw_celery import clock
 from sosw_celery.core.model import Attempt, Hint, Task
 from sosw_celery.local import RedisServer
+from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
 from tests.integration.cluster import Cluster, most_at_once
 from tests.nursery import Nursery
-from tests.redis_lives import SnapshotRedis, demote, follow
+from tests.redis_lives import SnapshotRedis, WrongRedis, demote, follow
 
 CAP = 2
 TASKS = 6
@@ -51,6 +52,29 @@ def test_an_old_snapshot_breaks_no_cap_and_ends_no_attempt(
     assert cluster.ended(job, 90).completed == TASKS
     assert most_at_once(cluster.spans()) == CAP
     assert [task.attempts for task in cluster.closed("note")] == [1] * TASKS
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_AVAILABLE, reason="libfaketime is not made for this machine")
+def test_a_clock_that_jumps_breaks_no_cap_and_holds_no_slot(
+    make_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    """A minute ahead, ten minutes back: what runs runs on, nothing starts beside it, and the rest goes on."""
+    labourers = {"note": {"max_simultaneous_invocations": CAP, "duration": 60}}
+    with WrongRedis(tmp_path) as server:
+        cluster = make_cluster(slots_url=server.url, labourers=labourers, lease_s=6, renew_s=0.5, settle_s=2)
+        cluster.worker()
+        cluster.beat()
+        cluster.worker("note", "-c", "4")
+        groups = {f"g{number}": {"seconds": 2} for number in range(TASKS)}
+        job = cluster.submit({"lambda_name": "note", "isolate_groups": True, "groups": groups})
+        for begun, off_s in ((CAP, 60), (2 * CAP, -540)):
+            cluster.wait_for(lambda begun=begun: len(cluster.spans()) == begun, 30, f"{begun} to run")
+            server.set_clock(off_s)
+        assert cluster.ended(job, 60).completed == TASKS
+        assert most_at_once(cluster.spans()) == CAP
+        assert [task.attempts for task in cluster.closed("note")] == [1] * TASKS
+        cluster.stop()
 
 
 @pytest.mark.slow

@@ -138,11 +138,11 @@ def _forget_known_jobs(system: System) -> None:
     table: JobTable = system.services.job_table
     accept = table.accept
 
-    def accept_anew(job_id: str, *args: Any) -> bool:
+    def accept_anew(job_id: str, *args: Any, **options: Any) -> bool:
         name, client = table.tables.jobs, table.client
         for item in client.scan(TableName=name, ConsistentRead=True)["Items"]:
             client.delete_item(TableName=name, Key={"job_id": item["job_id"]})
-        return accept(job_id, *args)
+        return accept(job_id, *args, **options)
 
     table.accept = accept_anew  # type: ignore[assignment,method-assign]
 

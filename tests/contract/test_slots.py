@@ -346,6 +346,18 @@ def test_a_lease_that_nobody_renews_ends_after_a_jump(slots: Slots, slots_redis:
     assert slots.begin_sweep(LABOURER).lapses == 1
 
 
+def test_no_token_comes_due_because_the_clock_went_ahead(slots: Slots, slots_redis: redis.Redis) -> None:
+    """The bucket is as empty as before; then it fills by the new time."""
+    limited(slots, ONE_PER_HOUR)
+    assert run_one(slots, "a/1") == Start(True, 0)
+    jump(slots_redis, 7200)
+    assert 3590 < slots.start(LABOURER, "a/1").wait_s <= 3601
+    for _ in range(150):
+        jump(slots_redis, 25)
+        assert renew(slots, "a/1") == set()
+    assert slots.start(LABOURER, "a/1") == Start(True, 0)
+
+
 def test_time_that_passes_is_no_jump(slots: Slots, slots_redis: redis.Redis) -> None:
     """As long as somebody asks every half of a lease, leases end when they do."""
     confirm(slots, "a/1", lease_s=60)

@@ -82,13 +82,21 @@ local function lengthen(least_ms)
   end
 end
 
+-- Has the rate's bucket be as empty as it was so long ago: what came due meanwhile by a clock that went ahead did not.
+local function delay_tokens(by_ms)
+  local tat = redis.call('HGET', STATE, 'tat')
+  if tat then
+    redis.call('HSET', STATE, 'tat', string.format('%.3f', tonumber(tat) + by_ms))
+  end
+end
+
 -- Every script begins with this. It forgets what another life of the server has left: that may be an old snapshot, or what
 -- a replica knew that became the primary before it had heard of the last writes; leases that were granted since are not
 -- among it. Without them the store is missing, and nodes report what they run.
 --
 -- And it minds that clocks jump. Nodes that run something give a sign of life every few seconds: where nobody was seen for
 -- half a lease, the clock went ahead, or the server stood still, or nobody lives. Whichever it is, leases last until nodes
--- had the time to renew them. Where the clock went back, all times go back with it.
+-- had the time to renew them, and no token of the rate came due. Where the clock went back, all times go back with it.
 local function enter()
   local life = life_of_server()
   read_state()
@@ -103,6 +111,7 @@ local function enter()
     read_state()
   elseif known.lease_ms and unseen_ms > known.lease_ms / 2 then
     lengthen(known.lease_ms / 2)
+    delay_tokens(unseen_ms)
     read_state()
   end
   if math.abs(unseen_ms) > SEEN_EVERY_MS then

@@ -1,4 +1,4 @@
-"""Decides from a run's evidence whether the six promises were kept. Pure.
+"""Decides from a run's evidence whether the promises were kept. Pure.
 
 A run whose process died in it counts from its start to its last sign of life, which is a few milliseconds before its
 death: so whatever is reported as too many at once did run at once. The time in which a node stood still does not count.
@@ -12,11 +12,13 @@ import enum
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from sosw_celery.core.job_plan import task_id
-from tests.faults.evidence import Evidence, Job, Row, Run
+from tests.faults.evidence import Evidence, FaultRecord, Job, Row, Run
 from tests.faults.idling import Idling, idling_of
-from tests.faults.usage import Recovery, Usage, recovery_of, usage_of
+from tests.faults.rates import worst_span
+from tests.faults.usage import Recovery, Usage, low_for, recovery_of, usage_of
 
 __all__ = ["Finding", "Promise", "Verdict", "check"]
 
@@ -31,6 +33,16 @@ PATIENCE = 0.8
 MOST_IDLE, MOST_LAPSED = 0.1, 0.2
 #: Seconds in which slots have to be in full use again, besides those of two leases.
 RECOVERY_S = 30.0
+#: Seconds that may pass from the start that is counted to the first line of a body.
+START_S = 0.1
+#: Seconds that a body may live beyond its time limit, besides those in which its main process may have stood still or
+#: been cut off unnoticed; and how much less than its limit, when nothing went wrong.
+MOST_BEYOND_S, MOST_SHORT_S = 2.0, 0.1
+#: Seconds for which slots of a labourer may be in less than full use during a fault of another one's.
+MOST_LOW_S = 5.0
+#: Seconds after which a retry is due, or a lost task that was found is about to be: those of the longest backoff and of
+#: some sweeps.
+LATE_S = 10.0
 
 #: Where tasks can be that are not closed.
 PLACES = {"tasks": "queued", "claimed": "running or not archived", "retry": "waiting for a retry"}
@@ -38,7 +50,7 @@ FINAL_STATES = ("completed", "completed_with_dead")
 
 
 class Promise(enum.Enum):
-    """The six promises of docs/guarantees.md."""
+    """The six promises of docs/guarantees.md, and what `rate_limit` and `duration` of a labourer promise."""
 
     LOST = "nothing is lost"
     CLOSED = "closed exactly once"
@@ -46,6 +58,8 @@ class Promise(enum.Enum):
     IDLE = "a free slot does not idle"
     TWICE = "submitting twice is submitting once"
     BROKER = "the table is the truth, the broker is a hint"
+    RATE = "never more than the rate"
+    LIMIT = "no body outlives its time limit"
 
 
 @dataclass(frozen=True)
@@ -91,13 +105,17 @@ def check(evidence: Evidence) -> Verdict:
         labourer_id: usage_of(labourer_id, cap, spans[labourer_id], evidence)
         for labourer_id, cap in evidence.caps.items()
     }
-    idling = [idling_of(labourer_id, cap, evidence) for labourer_id, cap in evidence.caps.items()]
-    recoveries = [recovery_of(fault, usages.values(), evidence.faults) for fault in evidence.faults if fault.happened]
+    idling = [idling_of(labourer_id, evidence.caps[labourer_id], evidence) for labourer_id in sorted(evidence.steady)]
+    steady = [usages[labourer_id] for labourer_id in evidence.steady]
+    recoveries = [recovery_of(fault, steady, evidence.faults) for fault in evidence.faults if fault.happened]
     findings = [
         *_lost(evidence),
         *_closed(evidence),
         *_over_the_cap(evidence, usages, after_wake),
         *_idle(evidence, idling, recoveries),
+        *_not_spared(evidence, usages),
+        *_over_the_rate(evidence),
+        *_beyond_the_limit(evidence),
     ]
     return Verdict(
         findings=findings,
@@ -281,6 +299,85 @@ def _idle(evidence: Evidence, idling: Sequence[Idling], recoveries: Sequence[Rec
     for recovery in recoveries:
         if recovery.full_s is not None and recovery.full_s > limit_s:
             yield Finding(Promise.IDLE, f"slots in full use {recovery.full_s:.1f} s after {recovery.kind}")
+
+
+def _not_spared(evidence: Evidence, usages: Mapping[str, Usage]) -> Iterator[Finding]:
+    """Tell of labourers that noticed a fault which was another one's alone."""
+    for fault in evidence.faults:
+        if fault.spares is None or not fault.happened:
+            continue
+        labourer_id, until = fault.spares
+        low_s = low_for(usages[labourer_id], fault.at, until)
+        if low_s:
+            yield Finding(
+                Promise.IDLE, f"slots of {labourer_id} were not in full use for {low_s:.1f} s of {fault.kind}"
+            )
+        late = list(_seen_to_late(labourer_id, fault, evidence))
+        if late:
+            yield _finding(Promise.IDLE, f"of {labourer_id} were not tried again in time during {fault.kind}", late)
+
+
+def _seen_to_late(labourer_id: str, fault: FaultRecord, evidence: Evidence) -> Iterator[str]:
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(evidence.runs, key=lambda run: run.start):
+        if evidence.labourer_of.get(run.task_id) == labourer_id:
+            runs[run.task_id].append(run)
+    for name, of_task in runs.items():
+        for run, following in zip_longest(of_task, of_task[1:]):
+            # A process that died in a body may have taken its node with it: that is known when its lease has ended.
+            due_at = run.alive_at + (LATE_S if run.how else evidence.lease_s + LATE_S)
+            is_judged = run.how != "done" and run.number < evidence.max_attempts
+            is_judged = is_judged and fault.at <= run.alive_at and due_at <= fault.over
+            if is_judged and (following is None or following.start > due_at):
+                yield name
+
+
+# ---- how often they started, and for how long they ran
+
+
+def _over_the_rate(evidence: Evidence) -> Iterator[Finding]:
+    late_s = START_S + max([fault.lag_s for fault in evidence.faults], default=0.0)
+    for labourer_id, rate in evidence.rates.items():
+        starts = sorted(
+            run.start
+            for run in evidence.runs
+            if evidence.labourer_of.get(run.task_id) == labourer_id and not _stood_still_before(run, evidence)
+        )
+        span = worst_span(starts, rate, late_s)
+        if span is not None:
+            count, began_at = span.last - span.first + 1, starts[span.first]
+            what = f"{count} of {labourer_id} started in {starts[span.last] - began_at:.3f} s from {began_at:.3f} on"
+            yield Finding(Promise.RATE, f"{what}, its rate is {rate.per_s:g} in a second with a burst of {rate.burst}")
+
+
+def _stood_still_before(run: Run, evidence: Evidence) -> bool:
+    """Return whether its node stood still right before its first line: when its start was counted is not known."""
+    return any(
+        freeze.group == run.group and freeze.woken <= run.start < freeze.woken + MOST_AFTER_WAKE_S
+        for freeze in evidence.freezes
+    )
+
+
+def _beyond_the_limit(evidence: Evidence) -> Iterator[Finding]:
+    beyond, short = [], []
+    for run in evidence.runs:
+        limit_s = evidence.limits_s.get(evidence.labourer_of.get(run.task_id, ""))
+        if limit_s is None:
+            continue
+        stood_s = sum(
+            freeze.woken - freeze.at
+            for freeze in evidence.freezes
+            if freeze.group == run.group and run.start < freeze.woken and freeze.at < run.alive_at
+        )
+        lived_s = run.alive_at - run.start - stood_s
+        if lived_s > limit_s + PATIENCE * evidence.lease_s + MOST_BEYOND_S:
+            beyond.append(run.task_id)
+        if not run.how and run.alive_at < evidence.calm_until - MOST_AFTER_WAKE_S and lived_s < limit_s - MOST_SHORT_S:
+            short.append(run.task_id)
+    if beyond:
+        yield _finding(Promise.LIMIT, "ran on beyond their time limit", beyond)
+    if short:
+        yield _finding(Promise.LIMIT, "were ended before their time limit, and no fault yet", short)
 
 
 def _finding(promise: Promise, what: str, names: Sequence[str] | set[str]) -> Finding:

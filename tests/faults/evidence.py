@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Evidence", "FaultRecord", "Freeze", "Job", "JobItem", "Look", "Row", "Run"]
+__all__ = ["Evidence", "FaultRecord", "Freeze", "Job", "JobItem", "Look", "Rate", "Row", "Run"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,9 @@ class FaultRecord:
         over: When what it took away was back, as far as somebody outside had to bring it back: recovery counts from
             here. The instant of the kill for a process that was killed.
         loses_messages: The broker forgot what it had.
+        lag_s: How much later than usual the answers of Redis came meanwhile.
+        spares: A labourer that was to notice nothing of it, and until when its slots had to be in full use; its retries
+            and lost tasks were to be seen to until the end.
         happened: False when there was no occasion.
     """
 
@@ -124,6 +127,16 @@ class FaultRecord:
     loses_messages: bool = False
     happened: bool = True
     note: str = ""
+    lag_s: float = 0.0
+    spares: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often bodies of a labourer may start: in t seconds `burst` + `per_s` x t times."""
+
+    burst: int
+    per_s: float
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,8 @@ class Evidence:
     Parameters:
         caps: `max_simultaneous_invocations` of each labourer.
         lease_s: As configured.
+        steady: Labourers whose slots are to be in use all the time.
+        rates, limits_s: `rate_limit` and `duration` of the labourers that are judged by them.
         looks: Taken until the first fault.
         gave_up: The run was ended from outside because nothing went on.
     """
@@ -149,6 +164,9 @@ class Evidence:
     faults: Sequence[FaultRecord] = ()
     gave_up: bool = False
     labourer_of: Mapping[str, str] = field(default_factory=dict)
+    steady: frozenset[str] = frozenset()
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    limits_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def calm_until(self) -> float:

@@ -14,15 +14,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tests.faults.checker import LATE_S
 from tests.faults.evidence import FaultRecord, Freeze
 from tests.faults.gather import running_pids
+from tests.faults.injectors import suspend
 from tests.faults.injectors.aws_rules import Fault as AwsFault
 from tests.faults.injectors.aws_rules import Rule
 from tests.faults.injectors.clocks import IS_AVAILABLE as CLOCKS_CAN_BE_WRONG
-from tests.faults.injectors.clocks import wrong_clock
+from tests.faults.injectors.clocks import NOTICED_S, wrong_clock
 from tests.faults.injectors.messages import Messages, OldMessages
-from tests.faults.plan import CAPS, Fault, Kind, Profile
+from tests.faults.plan import CAPS, STEADY, Fault, Kind, Profile
 from tests.faults.system import Node, System, wait_for
 
 __all__ = ["KINDS", "inject"]
@@ -64,18 +67,30 @@ class Injection:
     chance: random.Random
     freezes: list[Freeze]
 
-    def pick(self, role: str) -> Node:
-        """Choose a process of a kind that lives; wait for one that is about to be restarted."""
-        wait_for(lambda: any(node.lives for node in self.system.of(role)), 30, f"a {role} that lives")
-        return self.chance.choice([node for node in self.system.of(role) if node.lives])
+    def pick(self, role: str, serves: str = "") -> Node:
+        """Choose a process of a kind that lives; wait for one that is about to be restarted.
+
+        Parameters:
+            serves: It takes messages of this queue.
+        """
+
+        def living() -> list[Node]:
+            return [node for node in self.system.of(role) if node.lives and (not serves or node.serves(serves))]
+
+        wait_for(living, 30, f"a {role} that lives")
+        return self.chance.choice(living())
 
     def restart_s(self) -> float:
         """Choose how long a supervisor takes."""
         return self.chance.uniform(*self.profile.restart_s)
 
-    def record(self, at: float, over: float | None = None, *, loses_messages: bool = False) -> FaultRecord:
-        """Return what happened."""
-        return FaultRecord(self.fault.kind, at, at if over is None else over, loses_messages)
+    def record(self, at: float, over: float | None = None, **details: Any) -> FaultRecord:
+        """Return what happened.
+
+        Parameters:
+            details: More of the record.
+        """
+        return FaultRecord(self.fault.kind, at, at if over is None else over, **details)
 
     def missed(self, why: str) -> FaultRecord:
         """Return that there was no occasion for it."""
@@ -141,6 +156,15 @@ def _carry_out(injection: Injection, role: str, order: dict[str, object]) -> tup
     return found["at"], found["group"]
 
 
+def workers_killed(injection: Injection) -> FaultRecord:
+    """Kill all worker nodes at once; their supervisors take their time."""
+    at = time.monotonic()
+    for node in injection.system.of("worker"):
+        if node.lives:
+            node.end(signal.SIGKILL, restart_s=injection.profile.outage_s / 2, group=True)
+    return injection.record(at)
+
+
 def child_killed(injection: Injection) -> FaultRecord:
     """Kill one process of a pool in which a body runs."""
     node = injection.pick("worker")
@@ -193,6 +217,29 @@ def frozen(*, main_only: bool) -> Inject:
     return freeze
 
 
+def suspended(injection: Injection) -> FaultRecord:
+    """Suspend the machine of a worker node for longer than its leases: its monotonic clock does not see that."""
+    node = injection.pick("worker", serves="long")
+    at, pid = time.monotonic(), node.pid
+    node.signal(signal.SIGSTOP, group=True)
+    time.sleep(injection.profile.freeze_s)
+    suspend.add(injection.system.points, node.name, time.monotonic() - at)
+    injection.freezes.append(Freeze(pid, at, time.monotonic()))
+    injection.system.nursery.signal(pid, signal.SIGCONT, group=True)
+    return injection.record(at)
+
+
+def cut_off(injection: Injection) -> FaultRecord:
+    """Have the network between one worker node and Redis swallow everything for longer than a lease."""
+    node, at = injection.pick("worker", serves="long"), time.monotonic()
+    assert node.way is not None
+    node.way.hang()
+    time.sleep(injection.profile.freeze_s)
+    node.way.heal()
+    node.way.cut()
+    return injection.record(at)
+
+
 def _wake(injection: Injection, group: int, at: float) -> None:
     time.sleep(max(0.0, at + injection.profile.freeze_s - time.monotonic()))
     injection.freezes.append(Freeze(group, at, time.monotonic()))
@@ -220,7 +267,7 @@ def redis_emptied(injection: Injection) -> FaultRecord:
     """Kill Redis; it is back, empty, after a moment."""
     with injection.system.taken["redis"]:
         at = time.monotonic()
-        injection.system.empty_redis(injection.chance.uniform(0.1, 1))
+        injection.system.restart_redis(injection.chance.uniform(0.1, 1), empty=True)
     return injection.record(at, time.monotonic(), loses_messages=True)
 
 
@@ -228,8 +275,66 @@ def redis_down(injection: Injection) -> FaultRecord:
     """Kill Redis; it is back, empty, after a long time."""
     with injection.system.taken["redis"]:
         at = time.monotonic()
-        injection.system.empty_redis(injection.profile.outage_s)
+        injection.system.restart_redis(injection.profile.outage_s, empty=True)
     return injection.record(at, time.monotonic(), loses_messages=True)
+
+
+def old_snapshot(injection: Injection) -> FaultRecord:
+    """Kill Redis; it is back after a moment with what it held some seconds ago, or longer ago than leases last."""
+    profile, chance = injection.profile, injection.chance
+    age_s = chance.choice((chance.uniform(0.5, profile.forgets_s), chance.uniform(1.1, 1.4) * profile.lease_s))
+    with injection.system.taken["redis"]:
+        injection.system.redis.keep()
+        time.sleep(age_s)
+        at = time.monotonic()
+        injection.system.restart_redis(chance.uniform(0.1, 1), empty=False)
+    return injection.record(at, time.monotonic(), loses_messages=True, note=f"{age_s:.1f} s old")
+
+
+def failed_over(*, lives_on: bool) -> Inject:
+    """Have the replica of Redis, which lost what was written last, take its place.
+
+    Parameters:
+        lives_on: The primary is the replica from then on, read-only, and keeps the connections that it has. Else it is
+            killed, and is back as the replica after a while.
+    """
+
+    def fail_over(injection: Injection) -> FaultRecord:
+        system = injection.system
+        with system.taken["redis"]:
+            primary, replica = system.redis, system.replica
+            assert replica is not None
+            replica.lead()
+            time.sleep(injection.chance.uniform(0.1, injection.profile.forgets_s))
+            at = time.monotonic()
+            if lives_on:
+                primary.follow(replica)
+                system.switch_redis()
+            else:
+                primary.kill()
+                system.switch_redis()
+            over = time.monotonic()
+            if not lives_on:
+                time.sleep(injection.restart_s())
+                primary.come_back(empty=True)
+                primary.follow(replica)
+        return injection.record(at, over, loses_messages=True)
+
+    return fail_over
+
+
+def clock_jumps(sign: int) -> Inject:
+    """Have the clock of Redis jump, and stay there."""
+
+    def jump(injection: Injection) -> FaultRecord:
+        at = time.monotonic()
+        clock = injection.system.redis.clock
+        assert clock is not None
+        clock.jump(sign * injection.profile.jump_s)
+        time.sleep(NOTICED_S)
+        return injection.record(at, time.monotonic())
+
+    return jump
 
 
 def stopped(server: str) -> Inject:
@@ -282,7 +387,7 @@ def slow(server: str) -> Inject:
         proxy.delay(to_server_s=there_s, to_client_s=back_s)
         time.sleep(injection.profile.outage_s)
         proxy.heal()
-        return injection.record(at, time.monotonic())
+        return injection.record(at, time.monotonic(), lag_s=back_s)
 
     return slow_down
 
@@ -361,7 +466,54 @@ def index_lags(injection: Injection) -> FaultRecord:
     return injection.record(at, time.monotonic())
 
 
+def throttling(share: float, **which: Any) -> list[Rule]:
+    """Return rules by which so much is refused, in both ways that DynamoDB has to say that it is too much.
+
+    Parameters:
+        which: The requests, as a rule has them.
+    """
+    return [Rule(AwsFault.THROTTLED, share / 2, **which), Rule(AwsFault.REQUEST_LIMIT, share / (2 - share), **which)]
+
+
+def fast_scheduler(injection: Injection) -> FaultRecord:
+    """Throttle the writes of a Scheduler beside another one, when the clock of one of the two is fast.
+
+    More often that of the other: it takes parts over while their owner waits to try again.
+    """
+    right, fast = injection.system.of("scheduler")
+    node = injection.chance.choices((right, fast), (3, 1))[0]
+    at = time.monotonic()
+    with injection.system.aws_rules(throttling(0.9, operations=WRITES_OF_ROWS, nodes=(node.name,))):
+        time.sleep(injection.profile.outage_s)
+    return injection.record(at, time.monotonic(), note=f"{node.name} throttled")
+
+
+def labourer_throttled(injection: Injection) -> FaultRecord:
+    """Throttle whatever names one labourer, for longer than a lease; in the midst of it nodes of another one die.
+
+    They die with their tasks, which have to be found as lost while the first labourer is still throttled.
+    """
+    system, profile = injection.system, injection.profile
+    throttled, spared = injection.chance.sample(sorted(STEADY), 2)
+    at = time.monotonic()
+    with system.aws_rules(throttling(1.0, labourer_id=throttled)):
+        time.sleep(profile.outage_s)
+        killed_at = time.monotonic()
+        doomed = [node for node in system.of("worker") if node.serves(spared) and not node.serves(throttled)]
+        for node in doomed:
+            node.end(signal.SIGKILL, restart_s=injection.restart_s(), group=True)
+        time.sleep(profile.lease_s + LATE_S + SEEN_S)
+    return injection.record(at, time.monotonic(), spares=(spared, killed_at))
+
+
 AWS = frozenset({"aws"})
+TWO_CLOCKS = AWS | {"clock", "fast scheduler"}
+#: The calls by which rows of a job are written.
+WRITES_OF_ROWS = ("BatchWriteItem", "BatchExecuteStatement", "PutItem")
+#: Seconds that the throttling of a labourer lasts beyond the time in which lost tasks of another one have to be found.
+SEEN_S = 3.0
+REPLICATED = frozenset({"proxy of redis", "replica"})
+REDIS_CLOCK = frozenset({"clock", "clock of redis"})
 TO_REDIS, TO_DYNAMODB = frozenset({"proxy of redis"}), frozenset({"proxy of dynamodb"})
 
 _ALL: dict[str, tuple[Kind, Inject]] = {
@@ -375,6 +527,7 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
             Kind("orchestrator killed at a point", 0.5, waits=True),
             struck("orchestrator", ORCHESTRATOR_POINTS, "kill all"),
         ),
+        (Kind("all worker nodes killed", 1.7), workers_killed),
         (Kind("worker child killed"), child_killed),
         (Kind("worker child killed at a point", 1.2, waits=True), struck("worker", WORKER_POINTS, "kill")),
         (Kind("worker node killed at a point", 1.2, waits=True), struck("worker", WORKER_POINTS, "kill all")),
@@ -384,8 +537,15 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
         (Kind("worker node frozen", 1.4), frozen(main_only=False)),
         (Kind("worker node frozen at a point", 1.4, waits=True), struck("worker", WORKER_POINTS, "freeze")),
         (Kind("worker main process frozen", 1.4), frozen(main_only=True)),
+        (Kind("worker node suspended", 2.6, outlived=True, needs=frozenset({"suspend"})), suspended),
+        (Kind("worker node cut off from Redis", 2.6, outlived=True, needs=frozenset({"ways of nodes"})), cut_off),
         (Kind("Redis emptied", 0.6), redis_emptied),
         (Kind("Redis down, then empty", 0.6, lasts=True), redis_down),
+        (Kind("Redis back with an old snapshot", 2.0), old_snapshot),
+        (Kind("Redis fail-over", 0.8, needs=REPLICATED), failed_over(lives_on=False)),
+        (Kind("Redis fail-over, the old primary lives on", 0.8, needs=REPLICATED), failed_over(lives_on=True)),
+        (Kind("clock of Redis jumps ahead", 0.6, needs=REDIS_CLOCK), clock_jumps(+1)),
+        (Kind("clock of Redis jumps back", 0.6, needs=REDIS_CLOCK), clock_jumps(-1)),
         (Kind("Redis stopped", 0.6, lasts=True), stopped("redis")),
         (Kind("Redis connections cut", 0.4, needs=TO_REDIS), cut("redis", (0.5, 1.5), times=3)),
         (Kind("Redis slow", 0.3, lasts=True, needs=TO_REDIS), slow("redis")),
@@ -419,6 +579,17 @@ _ALL: dict[str, tuple[Kind, Inject]] = {
         (Kind("DynamoDB conflicts", 0.3, lasts=True, needs=AWS), aws(AwsFault.CONFLICT, share=0.3)),
         (Kind("DynamoDB refused", 0.5, lasts=True, needs=AWS), aws(AwsFault.REFUSED, share=1.0)),
         (Kind("DynamoDB index lags", 0.4, lasts=True, needs=frozenset({"aws", "lag"})), index_lags),
+        (Kind("a labourer throttled", 2.0, lasts=True, needs=AWS), labourer_throttled),
+        (
+            Kind(
+                "a scheduler throttled beside a fast one",
+                lasts=True,
+                waits=True,
+                fresh=True,
+                needs=AWS | {"clock", "fast scheduler"},
+            ),
+            fast_scheduler,
+        ),
         (
             Kind("S3 errors", 0.2, lasts=True, waits=True, needs=frozenset({"aws", "s3"})),
             aws(AwsFault.ERROR_BEFORE, AwsFault.THROTTLED, share=0.4, service="s3"),

@@ -82,7 +82,7 @@ def _rows(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
 
 def _row(kind: str, outcomes: Sequence[Outcome]) -> Sequence[str]:
     alone = [outcome for outcome in outcomes if len(outcome.plan.faults) == 1]
-    others = (Promise.IDLE, Promise.TWICE, Promise.BROKER)
+    others = set(Promise) - {Promise.LOST, Promise.CLOSED, Promise.CAP}
     # With others at the same time a recovery is not this fault's own.
     recoveries = [recovery for outcome in alone for recovery in outcome.verdict.recoveries]
     first = [recovery.first_s for recovery in recoveries if recovery.first_s is not None]
@@ -92,7 +92,7 @@ def _row(kind: str, outcomes: Sequence[Outcome]) -> Sequence[str]:
         str(len(alone)),
         str(len(outcomes) - len(alone)),
         *(str(_broken(outcomes, promise)) for promise in (Promise.LOST, Promise.CLOSED, Promise.CAP)),
-        str(sum(bool(outcome.verdict.broken & set(others)) for outcome in outcomes)),
+        str(sum(bool(outcome.verdict.broken & others) for outcome in outcomes)),
         *_median_and_worst(first),
         *_median_and_worst(full),
     )

@@ -15,18 +15,18 @@ from typing import Any
 from sosw_celery.core.model import JobState
 from sosw_celery.errors import SoswError
 from tests.faults.checker import Verdict, check
-from tests.faults.evidence import Evidence, FaultRecord, Freeze
+from tests.faults.evidence import Evidence, FaultRecord, Freeze, Rate
 from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, runs_in, starts_in
 from tests.faults.kinds import inject
 from tests.faults.looks import keep_looking, looks_in
-from tests.faults.plan import CAPS, MAX_ATTEMPTS, Fault, JobPlan, Plan
+from tests.faults.plan import BURST, CAPS, MAX_ATTEMPTS, RATES, STEADY, Fault, JobPlan, Plan
 from tests.faults.system import System, wait_for
 from tests.nursery import Nursery
 
-__all__ = ["Outcome", "carry_out"]
+__all__ = ["PROCESSES", "Outcome", "carry_out"]
 
 #: How many of each kind of process there are.
-PROCESSES = {"scheduler": 2, "orchestrator": 2, "worker": 3, "beat": 2}
+PROCESSES = {"scheduler": 2, "orchestrator": 2, "worker": 5, "beat": 2}
 #: Starts of tasks after which work is well under way, and seconds after which nobody waits for them any more.
 UNDER_WAY_STARTS, UNDER_WAY_S = 25, 20.0
 POLL_S = 0.3
@@ -107,10 +107,19 @@ def carry_out(
     """
     began = time.monotonic()
     labourers = {name: {**LABOURER, "max_simultaneous_invocations": cap} for name, cap in CAPS.items()}
+    labourers["hang"]["duration"] = plan.profile.limit_s
+    for name, rate in RATES.items():
+        labourers[name] |= {"rate_limit": f"{rate}/s", "rate_burst": BURST}
     section = {"job_schema": {"chunkable_attrs": ["group", "value"]}, "labourers": labourers, **plan.profile.section}
     shutil.rmtree(directory, ignore_errors=True)
     # Points last: a process is struck before and after all that a call does, what is broken in it included.
-    system = System(directory, nursery, section, needs=plan.needs, imports=[*imports, "points"], seed=plan.seed)
+    system = System(
+        *(directory, nursery, section),
+        needs=plan.needs,
+        imports=[*imports, "points"],
+        seed=plan.seed,
+        clock_off_s=plan.profile.clock_off_s,
+    )
     with system:
         prepare(system)
         for role, count in processes.items():
@@ -160,6 +169,9 @@ def _watch(plan: Plan, system: System) -> tuple[Evidence, str, int]:
         faults=sorted(progress.faults, key=lambda fault: fault.at),
         gave_up=gave_up,
         labourer_of=labourers_of(jobs),
+        steady=STEADY,
+        rates={name: Rate(BURST, rate) for name, rate in RATES.items()},
+        limits_s={"hang": plan.profile.limit_s},
     )
     return evidence, "; ".join(problems), crashes
 

@@ -19,12 +19,14 @@ import boto3
 from celery import Celery
 
 from sosw_celery.errors import StoreUnavailable
-from sosw_celery.local import DynamoServer, RedisServer
+from sosw_celery.local import DynamoServer
 from sosw_celery.scheduler_task import SchedulerTask
 from sosw_celery.stores.tables import create_tables
 from sosw_celery.wiring import SCHEDULER, services_of
 from tests.faults.injectors.aws_rules import AwsFaults, Rule
+from tests.faults.injectors.clocks import ChangingClock, wrong_clock
 from tests.faults.injectors.lagging_index import LaggingIndexes
+from tests.faults.injectors.redis_server import Redis
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
 from tests.nursery import ROOT, Nursery
 
@@ -33,15 +35,19 @@ __all__ = ["ROLES", "Node", "System", "wait_for"]
 MODULES = Path(__file__).parent / "modules"
 
 #: What `celery` is called with for each kind of process: the first of it, the second, and so on. Nodes of one labourer
-#: keep lines, those of two have a message for each task; without any one of them there are processes for all slots.
+#: keep lines, those of two have a message for each task; without any one of the workers there are processes for all
+#: slots. Of three workers the first alone serves the last three labourers.
 ROLES: Mapping[str, Sequence[str]] = {
     "scheduler": ("worker -Q sosw_scheduler -P threads -c 2",),
     "orchestrator": ("worker -Q sosw_orchestrator,sosw_scavenger,sosw_worker_assistant -P threads -c 3",),
-    "worker": ("worker -Q note,count -c 7", "worker -Q note -c 5", "worker -Q count -c 2"),
+    "worker": (
+        *("worker -Q note,count,hang,long,paced -c 17", "worker -Q note -c 5", "worker -Q count -c 2"),
+        *("worker -Q hang -c 2", "worker -Q long,paced -c 8"),
+    ),
     "beat": ("beat",),
 }
 
-AWS_HOOK = "tests.faults.injectors.aws_hook"
+AWS_HOOK, SUSPEND = "tests.faults.injectors.aws_hook", "tests.faults.injectors.suspend"
 
 #: Seconds until a process that ended by itself is started again, and between two looks for such.
 RESTART_S, SUPERVISED_EVERY_S = 1.0, 0.1
@@ -72,6 +78,12 @@ class Node:
         #: Seconds until its supervisor starts it again.
         self.restart_s = RESTART_S
         self.log = Path()
+        #: Between it and Redis, where a fault needs that.
+        self.way: TcpProxy | None = None
+
+    def serves(self, queue: str) -> bool:
+        """Return whether it takes messages of a queue."""
+        return queue in self._command[-3].split(",") if self.role == "worker" else False
 
     def start(self) -> None:
         """Have it running: not ready yet."""
@@ -136,6 +148,7 @@ class System:
         needs: What has to be there for the run's faults, as in `Kind.needs`.
         imports: Modules that the processes under test import besides their labourers.
         seed: Of what the injectors draw by chance.
+        clock_off_s: How fast the clock of the second Scheduler is, where a fault needs that.
     """
 
     def __init__(
@@ -147,6 +160,7 @@ class System:
         needs: Collection[str] = (),
         imports: Sequence[str] = (),
         seed: int = 0,
+        clock_off_s: int = 0,
     ) -> None:
         self.directory = directory
         self.nursery = nursery
@@ -154,7 +168,10 @@ class System:
         self.points = directory / "points"
         for path in (self.history, self.points):
             path.mkdir(parents=True)
-        self.redis = RedisServer()
+        clock = ChangingClock(directory / "clock of redis") if "clock of redis" in needs else None
+        self.redis = Redis(directory / "redis", clock)
+        #: Follows it, where a fault needs that.
+        self.replica = Redis(directory / "replica", clock) if "replica" in needs else None
         self.dynamodb = DynamoServer()
         self.nodes: list[Node] = []
         self._section = dict(section)
@@ -163,6 +180,7 @@ class System:
         self._rules: list[Rule] = []
         self._rules_lock = threading.Lock()
         self._seed = seed
+        self._clock_off_s = clock_off_s
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         #: Held by who takes a server away, or cannot do without it.
@@ -176,6 +194,10 @@ class System:
         try:
             self._stack.callback(self.redis.stop)
             self.redis.start()
+            if self.replica is not None:
+                self._stack.callback(self.replica.stop)
+                self.replica.start()
+                self.replica.follow(self.redis)
             self._stack.callback(self.dynamodb.stop)
             self.dynamodb.start()
             self._configure()
@@ -196,11 +218,15 @@ class System:
         }
         if "s3" in self._needs:
             section |= {"s3_endpoint": self._s3_endpoint(), "queue_bucket": self._bucket()}
+        # Our own client goes its own way to Redis, so that what goes wrong on the others' does not hold the run up.
+        own_way = TcpProxy(self.redis.port) if self.replica is not None else None
+        self._own_way = self._stack.enter_context(own_way) if own_way is not None else None
+        own_url = _redis_url(own_way.port if own_way is not None else self.redis.port)
         # Without a result backend: each result that is let go of would look for its Redis for 20 s, also after the run.
-        self.app = Celery("client of the run", broker=self.redis.url, set_as_current=False)
+        self.app = Celery("client of the run", broker=own_url, set_as_current=False)
         # A client that is told to wait for a broker that is down would hold the run up.
         self.app.conf.broker_transport_options = {"socket_timeout": 2, "socket_connect_timeout": 2}
-        self.app.conf.sosw = {**section, "redis_url": self.redis.url}
+        self.app.conf.sosw = {**section, "redis_url": own_url}
         # A class of its own, because Celery binds classes to apps, and other runs have theirs.
         self.app.register_task(type("ClientsSchedulerTask", (SchedulerTask,), {})())
         self.services = services_of(self.app)
@@ -208,19 +234,23 @@ class System:
         self._stack.callback(self.app.close)
         self._stack.callback(self.services.redis.close)
         create_tables(self.services.dynamodb, self.services.tables)
-        redis_url = f"redis://{LOOPBACK}:{self._way_to('redis', self.redis.port)}/0"
+        self._redis_port = self._way_to("redis", self.redis.port)
         dynamodb = f"http://{LOOPBACK}:{self._way_to('dynamodb', self.dynamodb.port)}"
+        self._section = {**section, "dynamodb_endpoint": dynamodb}
         self.environment = {
             **os.environ,
             **self._aws_environment(),
             "PYTHONPATH": f"{MODULES}{os.pathsep}{ROOT}",
             "CELERY_CONFIG_MODULE": "faults_config",
-            "TEST_REDIS_URL": redis_url,
-            "TEST_SOSW": json.dumps({**section, "redis_url": redis_url, "dynamodb_endpoint": dynamodb}),
+            **self._environment_of_redis(self._redis_port),
             "TEST_IMPORTS": " ".join(self._imports),
             "TEST_HISTORY": str(self.history),
             "TEST_POINTS": str(self.points),
         }
+
+    def _environment_of_redis(self, port: int) -> Mapping[str, str]:
+        url = _redis_url(port)
+        return {"TEST_REDIS_URL": url, "TEST_SOSW": json.dumps({**self._section, "redis_url": url})}
 
     def _way_to(self, server: str, port: int) -> int:
         """Return the port at which the processes under test find a server."""
@@ -233,6 +263,8 @@ class System:
         if "lag" in self._needs:
             tables = [self.services.tables.tasks, self.services.tables.retry]
             self.lagging = self._stack.enter_context(LaggingIndexes(self.dynamodb.endpoint, tables, lag_s=0))
+        if "suspend" in self._needs:
+            self._imports.append(SUSPEND)
         if "aws" not in self._needs:
             return {}
         self._aws = AwsFaults(self.directory / "aws", self._seed)
@@ -271,7 +303,12 @@ class System:
         for _ in range(count):
             number = sum(node.role == role for node in self.nodes) + 1
             own = {"TEST_BEAT_FILE": str(self.directory / f"{role}{number}.schedule")}
+            if role == "scheduler" and number == 2 and "fast scheduler" in self._needs:
+                own |= wrong_clock(self._clock_off_s)
             node = Node(self, role, number, {**own, **environment})
+            if role == "worker" and "ways of nodes" in self._needs:
+                node.way = self._stack.enter_context(TcpProxy(self._redis_port))
+                node.environment |= self._environment_of_redis(node.way.port)
             node.start()
             self.nodes.append(node)
 
@@ -323,16 +360,19 @@ class System:
 
     # ---- servers
 
-    def empty_redis(self, down_s: float) -> None:
-        """Kill Redis and have it back after some seconds, with nothing in it, at the same port."""
-        port = self.redis.port
-        os.kill(self.redis.pid, signal.SIGKILL)
+    def restart_redis(self, down_s: float, *, empty: bool) -> None:
+        """Kill Redis and have it back after some seconds at the same port, with nothing in it or its last snapshot."""
+        self.redis.kill()
         time.sleep(down_s)
-        self.redis.stop()
-        self.redis.port = port
-        self.redis.start()
-        if self.redis.port != port:
-            raise RuntimeError(f"port {port} was taken while Redis was down")
+        self.redis.come_back(empty=empty)
+
+    def switch_redis(self) -> None:
+        """Have the primary and its replica change places: whoever connects from now on finds the new primary."""
+        assert self.replica is not None
+        assert self._own_way is not None
+        self.redis, self.replica = self.replica, self.redis
+        for way in (self.proxies["redis"], self._own_way):
+            way.target = self.redis.port
 
     # ---- jobs
 
@@ -346,6 +386,10 @@ class System:
             return False
 
         wait_for(accepted, timeout_s, f"job {job_id} to be accepted", poll_s=0.5)
+
+
+def _redis_url(port: int) -> str:
+    return f"redis://{LOOPBACK}:{port}/0"
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float, what: str, *, poll_s: float = POLL_S) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.job_plan import task_id
-from tests.faults.checker import Promise, check
-from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Look, Row, Run
+from tests.faults.checker import LATE_S, MOST_BEYOND_S, PATIENCE, Promise, check
+from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Look, Rate, Row, Run
 from tests.faults.idling import LEAST_LEASES, LEAST_LOOKS
 
 CAP = 2
@@ -44,6 +44,7 @@ def good(tasks: int = 100) -> Evidence:
         runs=runs,
         looks=looks,
         labourer_of=dict.fromkeys(names, "note"),
+        steady=frozenset({"note"}),
     )
 
 
@@ -290,3 +291,80 @@ def test_tasks_that_wait_for_a_lost_message_are_laid_to_the_broker() -> None:
     assert broken(replace(evidence, faults=[fault])) == {Promise.BROKER}
     claimed = with_row(evidence, 99, claimed=True)
     assert broken(replace(claimed, faults=[fault])) == {Promise.LOST}
+
+
+def test_more_starts_than_the_rate_allows_are_found() -> None:
+    """Two bodies that start every 0.1 s keep a rate of 20 with a burst of 2, and break one of 18."""
+    evidence = good()
+    assert not broken(replace(evidence, rates={"note": Rate(2, 20)}))
+    assert broken(replace(evidence, rates={"note": Rate(2, 18)})) == {Promise.RATE}
+
+
+def test_starts_of_a_node_that_stood_still_before_do_not_count() -> None:
+    """When they were counted is not known: a body that began right after its node was woken breaks no rate."""
+    evidence = replace(good(10), rates={"note": Rate(2, 20)})
+    late = [
+        replace(run, start=run.start + 0.08, group=8 if number == 4 else 7) for number, run in enumerate(evidence.runs)
+    ]
+    late[4] = replace(late[4], start=0.47, alive_at=0.48)
+    heap = replace(evidence, caps={"note": 9}, runs=[*late[:6], *(replace(run, start=0.48) for run in late[6:])])
+    assert Promise.RATE in broken(heap)
+    woken = [Freeze(run_group, 0.2, 0.45) for run_group in (7, 8)]
+    assert Promise.RATE not in broken(replace(heap, freezes=woken))
+
+
+def with_limit(limit_s: float, **changes: Any) -> Evidence:
+    """Return the evidence with a time limit, and one run that is different."""
+    evidence = good()
+    runs = list(evidence.runs)
+    runs[5] = replace(runs[5], **changes)
+    return replace(evidence, runs=runs, caps={"note": 9}, looks=(), limits_s={"note": limit_s})
+
+
+def test_a_body_that_outlives_its_time_limit_is_found() -> None:
+    """It may live as long as its node may be cut off unnoticed; the time in which that stood still does not count."""
+    longest_s = 1 + PATIENCE * good().lease_s + MOST_BEYOND_S
+    start = good().runs[5].start
+    assert not broken(with_limit(1, alive_at=start + longest_s - 0.1))
+    evidence = with_limit(1, alive_at=start + longest_s + 0.1)
+    assert broken(evidence) == {Promise.LIMIT}
+    assert not broken(replace(evidence, freezes=[Freeze(7, start + 0.1, start + 0.6)]))
+
+
+def test_a_body_that_is_ended_before_its_time_limit_is_found() -> None:
+    """One that died in its body too early broke it, unless it did so by itself: those are not of such a labourer."""
+    start = good().runs[5].start
+    late = {"number": 2, "how": "", "start": start}
+    dead = [with_limit(1.0, alive_at=start + lived_s, **late) for lived_s in (0.5, 0.95)]
+    assert [Promise.LIMIT in broken(evidence) for evidence in dead] == [True, False]
+    struck = replace(dead[0], faults=[FaultRecord("node killed", start + 0.4, start + 0.4)])
+    assert Promise.LIMIT not in broken(struck)
+
+
+def with_another_labourer(fault_s: float) -> Evidence:
+    """Return the evidence of a long run with a fault from 5 s on that another labourer had to notice nothing of."""
+    evidence = good(1000)
+    fault = FaultRecord("another one throttled", 5.0, 5.0 + fault_s, spares=("note", 5.0 + fault_s))
+    return replace(evidence, faults=[fault])
+
+
+def test_slots_of_a_labourer_that_another_ones_fault_empties_are_found() -> None:
+    """A labourer whose slots are not in use while another one is throttled was not spared."""
+    evidence = with_another_labourer(20.0)
+    assert not broken(evidence)
+    fewer = [run for number, run in enumerate(evidence.runs) if not (8 < run.start < 18 and number % 2)]
+    assert Promise.IDLE in broken(replace(evidence, runs=fewer))
+
+
+@pytest.mark.parametrize(("how", "due_s"), [("raised", LATE_S), ("", LATE_S + 1.0)])
+def test_retries_and_lost_tasks_that_another_ones_fault_holds_up_are_found(how: str, due_s: float) -> None:
+    """They are tried again in time while another labourer is throttled; a lost task is one when its lease has ended."""
+    evidence = replace(with_another_labourer(40.0), caps={"note": 3}, looks=())
+    number = 200
+    failed = replace(evidence.runs[number], how=how)
+    for again_s, expected in ((due_s - 1, False), (due_s + 1, True)):
+        at = failed.alive_at + again_s
+        second = replace(failed, name="second", number=2, start=at, alive_at=at + 0.01, how="done")
+        runs = [*evidence.runs[:number], failed, *evidence.runs[number + 1 :], second]
+        tried = with_row(replace(evidence, runs=runs), number, attempts=2, failed_attempts=1, run="second")
+        assert broken(tried) == ({Promise.IDLE} if expected else set())

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.kinds import KINDS
 from tests.faults.plan import SHORT, Fault, JobPlan, Plan, make_plan
 from tests.faults.report import line_of
-from tests.faults.run import carry_out
+from tests.faults.run import PROCESSES, carry_out
 from tests.nursery import Nursery
 
 #: Seeds, and what goes wrong in their runs.
@@ -19,10 +19,19 @@ RUNS = {
     3: ("worker node frozen", "messages doubled", "messages dropped"),
     4: ("rolling deploy, SIGTERM", "Redis connections cut", "DynamoDB connections cut"),
     5: ("DynamoDB errors after the write", "DynamoDB throttled", "S3 answers lost"),
-    6: ("Redis stopped", "orchestrator killed at a point", "worker child killed"),
+    6: ("Redis back with an old snapshot", "orchestrator killed at a point", "worker child killed"),
     7: ("DynamoDB stopped", "worker node killed at a point", "DynamoDB index lags"),
-    8: ("clock fast", "worker main process frozen", "clock slow"),
+    8: ("clock fast", "clock of Redis jumps ahead", "clock slow"),
+    9: (
+        "worker node suspended",
+        "Redis fail-over, the old primary lives on",
+        "a scheduler throttled beside a fast one",
+    ),
+    10: ("worker node cut off from Redis", "Redis fail-over", "all worker nodes killed"),
 }
+
+#: One worker serves all labourers, and two have one each.
+FEWER = {**PROCESSES, "worker": 3}
 
 
 @pytest.mark.slow
@@ -34,8 +43,9 @@ def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> N
     """Whatever goes wrong: nothing is lost, closed twice or over the cap, and slots are in use again."""
     available = {kind.name for kind in KINDS}
     plan = make_plan(seed, SHORT, KINDS, [name for name in RUNS[seed] if name in available])
-    outcome = carry_out(plan, nursery, tmp_path / "run")
+    outcome = carry_out(plan, nursery, tmp_path / "run", processes=FEWER)
     assert outcome.kept, line_of(outcome)
+    assert not outcome.crashes, line_of(outcome)
 
 
 @pytest.mark.slow

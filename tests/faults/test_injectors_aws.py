@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -80,6 +81,34 @@ def names(client: DynamoDBClient, tables: Tables) -> set[str]:
 def outcome(error: Exception) -> str:
     """Return what an error is called."""
     return error_code(error) if isinstance(error, ClientError) else type(error).__name__
+
+
+def test_a_labourer_is_struck_and_others_are_not(faults: AwsFaults, client: DynamoDBClient, tables: Tables) -> None:
+    """Requests that have it as a value, alone or with a status, go wrong; those of others and of no labourer do not."""
+    faults.set(Rule(Fault.THROTTLED, labourer_id="note"))
+    for value, is_struck in {"note": True, "note_1": True, "notes": False, "a note": False, "count": False}.items():
+        with pytest.raises(ClientError) if is_struck else contextlib.nullcontext():
+            client.put_item(TableName=tables.tasks, Item={"task_id": {"S": "a"}, "labourer_id": {"S": value}})
+        statement = {"Statement": f'SELECT * FROM "{tables.tasks}" WHERE task_id = ?', "Parameters": [{"S": value}]}
+        with pytest.raises(ClientError) if is_struck else contextlib.nullcontext():
+            client.execute_statement(**statement)
+    index = {"IndexName": "sosw_tasks_greenfield", "KeyConditionExpression": "labourer_id = :name"}
+    with pytest.raises(ClientError):
+        client.query(TableName=tables.tasks, **index, ExpressionAttributeValues={":name": {"S": "note"}})
+    put(client, tables, "note of no labourer")
+
+
+def test_a_process_is_struck_and_others_are_not(
+    faults: AwsFaults, client: DynamoDBClient, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules for some nodes strike their requests alone."""
+    faults.set(Rule(Fault.THROTTLED, nodes=("scheduler2",)))
+    put(client, tables, "a")
+    monkeypatch.setenv("TEST_NODE", "scheduler1")
+    put(client, tables, "b")
+    monkeypatch.setenv("TEST_NODE", "scheduler2")
+    with pytest.raises(ClientError):
+        put(client, tables, "c")
 
 
 @pytest.mark.parametrize(

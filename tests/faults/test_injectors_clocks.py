@@ -8,11 +8,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from tests.faults.injectors.clocks import IS_AVAILABLE, SHARED_MEMORY, clean_up, wrong_clock
+from tests.faults.injectors.clocks import IS_AVAILABLE, SHARED_MEMORY, ChangingClock, clean_up, wrong_clock
+from tests.faults.injectors.redis_server import Redis
 
 pytestmark = pytest.mark.skipif(not IS_AVAILABLE, reason="libfaketime's package is for Linux on x86-64 only")
 
@@ -118,3 +121,26 @@ def test_requests_are_signed_with_it_and_redis_has_its_own(off_s: int, dynamodb_
     assert signed_at - now == pytest.approx(off_s, abs=30)
     assert status == 200
     assert seconds == pytest.approx(now, abs=30)
+
+
+def test_the_clock_of_a_redis_jumps_while_it_runs(tmp_path: Path) -> None:
+    """Ahead and back: its time, that of its scripts and of its replica jump, and nothing is lost by it."""
+    clock = ChangingClock(tmp_path / "clock")
+    primary, replica = Redis(tmp_path / "primary", clock), Redis(tmp_path / "replica", clock)
+    with primary, replica, redis.from_url(primary.url) as client, redis.from_url(replica.url) as of_replica:
+        replica.follow(primary)
+        script = client.register_script("return redis.call('TIME')[1]")
+        client.set("kept", "yes")
+
+        def offs() -> list[float]:
+            return [seconds - time.time() for seconds in (client.time()[0], int(script()), of_replica.time()[0])]
+
+        for jump_s, expected in ((30, 30), (-60, -30)):
+            clock.jump(jump_s)
+            deadline = time.monotonic() + 20
+            while offs() != pytest.approx([expected] * 3, abs=2):
+                assert time.monotonic() < deadline, offs()
+                time.sleep(0.05)
+        assert client.get("kept") == b"yes"
+    clean_up()
+    assert not list(SHARED_MEMORY.glob(f"*faketime*_{primary.pid}"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.evidence import Evidence, FaultRecord
 
-__all__ = ["Recovery", "Usage", "recovery_of", "usage_of"]
+__all__ = ["Recovery", "Usage", "low_for", "recovery_of", "usage_of"]
 
 #: Seconds of a window, and between two of them.
 WINDOW_S, STEP_S = 2.0, 0.1
@@ -153,6 +153,17 @@ def _full_after(fault: FaultRecord, usage: Usage, until: float) -> float | None:
             return max(0.0, at - fault.over)
         at += STEP_S
     return None
+
+
+def low_for(usage: Usage, start: float, end: float) -> float:
+    """Return for how many seconds between two instants slots were in less than full use, by windows of `FULL_WINDOW_S`.
+
+    0 where it is not known how they are used as a rule.
+    """
+    end = min(end, usage.ends)
+    steps = range(int(max(0.0, end - start - FULL_WINDOW_S) / STEP_S))
+    low = [usage.mean(start + step * STEP_S, start + step * STEP_S + FULL_WINDOW_S) for step in steps]
+    return STEP_S * sum(mean < usage.usual * DIP for mean in low)
 
 
 def _windows(usage: Usage, start: float, end: float) -> Iterable[float]:

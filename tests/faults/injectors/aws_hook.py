@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,10 +94,17 @@ def strikes(rule: Rule, operation: str, request: AWSPreparedRequest, chance: ran
         (not rule.operations or operation in rule.operations)
         and operation in ONLY.get(rule.fault, {operation})
         and (not rule.header or rule.header in request.headers)
+        and (not rule.nodes or os.environ.get("TEST_NODE") in rule.nodes)
+        and (not rule.labourer_id or names(request, rule.labourer_id))
         and time.monotonic() < rule.until
         and chance.random() < rule.share
         and (rule.fault is not Fault.STALE or _has_twin(rule, request))
     )
+
+
+def names(request: AWSPreparedRequest, labourer_id: str) -> bool:
+    """Return whether a request has the labourer as a value, alone or with the status of its tasks."""
+    return re.search(rb'"S": ?"' + re.escape(labourer_id.encode()) + rb'(_\d)?"', _body(request)) is not None
 
 
 def strike(

@@ -51,6 +51,8 @@ class Rule:
         service: `dynamodb` or `s3`.
         operations: Names as in boto3's documents, `UpdateItem`; none means all of them.
         header: Only requests that carry this one: `If-None-Match`, as S3's conditional puts do.
+        labourer_id: Only requests that name this labourer, as those for its queue and its retries do.
+        nodes: Only requests of these processes, by their `TEST_NODE`, and of their children.
         until: The end of it, monotonic seconds.
         wait_s: What the caller waits before it learns of its fault.
         twins: With `STALE`, the table that answers in another one's place.
@@ -61,6 +63,8 @@ class Rule:
     service: str = "dynamodb"
     operations: tuple[str, ...] = ()
     header: str = ""
+    labourer_id: str = ""
+    nodes: tuple[str, ...] = ()
     until: float = float("inf")
     wait_s: float = 0.0
     twins: Mapping[str, str] = field(default_factory=dict)
@@ -167,4 +171,5 @@ class RulesInForce:
 
 
 def _rule_of(line: dict[str, Any]) -> Rule:
-    return Rule(**{**line, "fault": Fault(line["fault"]), "operations": tuple(line["operations"])})
+    texts = {name: tuple(line[name]) for name in ("operations", "nodes")}
+    return Rule(**{**line, **texts, "fault": Fault(line["fault"])})

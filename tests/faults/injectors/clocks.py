@@ -1,4 +1,4 @@
-"""Processes whose clock is wrong, by libfaketime: an environment for who is to live in another time.
+"""Processes whose clock is wrong, or jumps, by libfaketime: an environment for who is to live in another time.
 
 Everything in the process that asks what time it is gets the wrong answer, C code included. What measures spans
 (`time.monotonic`, sleeps, time-outs, timers) stays right, and so does whatever other processes do: Redis, the tables'
@@ -13,12 +13,14 @@ import platform
 import sys
 from pathlib import Path
 
-__all__ = ["IS_AVAILABLE", "clean_up", "wrong_clock"]
+__all__ = ["IS_AVAILABLE", "ChangingClock", "clean_up", "wrong_clock"]
 
 #: The package carries the library for these machines only.
 IS_AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
 
 SHARED_MEMORY = Path("/dev/shm")
+#: Seconds after which a process has noticed at the latest that its clock was changed.
+NOTICED_S = 1
 
 
 def wrong_clock(off_s: int) -> dict[str, str]:
@@ -34,6 +36,33 @@ def wrong_clock(off_s: int) -> dict[str, str]:
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
+
+
+class ChangingClock:
+    """A clock that can be changed while the process runs that has it; right at first.
+
+    Parameters:
+        file: Tells the process how wrong its clock is.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.off_s = 0.0
+        self.jump(0)
+        atexit.register(clean_up)
+        self.environment = {
+            "LD_PRELOAD": str(_library()),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_CACHE_DURATION": str(NOTICED_S),
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, by_s: float) -> None:
+        """Have the clock jump ahead, or back, `NOTICED_S` from now at the latest."""
+        self.off_s += by_s
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{self.off_s:+f}")
+        new.replace(self._file)
 
 
 def clean_up() -> None:

@@ -12,11 +12,12 @@ from typing import Any
 
 from sosw_celery import children, leases, lines
 from sosw_celery.core.job_plan import task_id
+from sosw_celery.core.rates import Rate
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.writing import PartWriter
-from sosw_celery.settings import Settings
+from sosw_celery.settings import Labourer, Settings
 from sosw_celery.stores import slots
 from sosw_celery.stores.slots import Slots
 from sosw_celery.stores.task_table import Moved, TaskTable
@@ -107,6 +108,21 @@ def nobody_watches_leases() -> None:
 def no_sweeps() -> None:
     """Let nobody look for lost attempts."""
     Scavenger._end_lost = lambda self, *args: None  # type: ignore[method-assign]
+
+
+def rates_forgotten() -> None:
+    """Let bodies start as often as slots allow."""
+    Rate.interval_s = property(lambda self: 1e-6)  # type: ignore[method-assign,assignment]
+
+
+def no_time_limits() -> None:
+    """Let bodies run for as long as they like."""
+    labourer = Settings.labourer
+
+    def unlimited(self: Settings, labourer_id: str) -> Labourer:
+        return dataclasses.replace(labourer(self, labourer_id), duration_s=3600)
+
+    Settings.labourer = unlimited  # type: ignore[method-assign]
 
 
 for name in os.environ.get("TEST_BROKEN", "").split():

@@ -81,6 +81,8 @@ def test_a_labourer_that_differs_between_both_places_is_refused() -> None:
         ({"lease_s": 4, "renew_s": 3}, "sosw.renew_s", "at most half of lease_s"),
         ({"safety_net_s": 4, "hint_lease_s": 6}, "sosw.safety_net_s", "at most half of hint_lease_s"),
         ({"settle_s": 1}, "sosw.settle_s", "more than renew_s"),
+        ({"labourers": {"a": {"rate_burst": 2}}}, "sosw.labourers.a.rate_burst", "a rate_limit beside it"),
+        ({"labourers": {"a": {"rate_limit": "1/s", "rate_burst": 0}}}, "sosw.labourers.a.rate_burst", "greater than"),
         ([], "sosw", "a dict of settings"),
     ],
 )
@@ -154,3 +156,10 @@ def test_settings_do_not_change() -> None:
     """Settings are values: nobody can change them under another's feet."""
     with pytest.raises(ValidationError):
         load_settings({}).max_attempts = 4  # type: ignore[misc]
+
+
+def test_a_labourer_may_state_its_burst() -> None:
+    """How many start at once after a pause; else it is what the rate gives in a tenth of a second."""
+    section = {"labourers": {"a": {"rate_limit": "100/s", "rate_burst": 3}, "b": {"rate_limit": "100/s"}}}
+    rates = [load_settings(section).labourer(name).rate for name in "ab"]
+    assert [rate.burst for rate in rates if rate] == [3, 10]

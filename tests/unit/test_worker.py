@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import Ignore
 
-from sosw_celery import Worker, app
-from sosw_celery.core.model import Task
+from sosw_celery import Worker, app, worker
+from sosw_celery.core.model import Attempt, Task
 from sosw_celery.errors import ConfigError, RetryLater
 from sosw_celery.registration import register_configured, worker_class
 from sosw_celery.runs import WorkerRun
+from sosw_celery.services.starts import Verdict
 from sosw_celery.settings import load_settings
 from sosw_celery.wiring import Services
 
@@ -244,3 +249,32 @@ def test_a_labourer_is_one_of_our_app_alone() -> None:
         assert "celery.chain" in theirs.tasks
         assert "ours-alone" not in theirs.tasks
     assert app.tasks["ours-alone"] is ours
+
+
+@pytest.mark.parametrize(
+    ("verdict", "raised"), [(Verdict.START, None), (Verdict.LOST, Ignore), (Verdict.STOPPED, RetryLater)]
+)
+def test_a_body_begins_only_with_its_token(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, raised: type[Exception] | None
+) -> None:
+    """One whose slot is gone is left alone; one whose node stops is tried again elsewhere."""
+    run = WorkerRun(Task("task", "count", greenfield=Decimal(1), created_at=Decimal(1), attempts=1), waits=True)
+    asked: list[str] = []
+
+    def wait(attempt: Attempt, is_stopping: Callable[[], bool]) -> Verdict:
+        asked.append(attempt.holder)
+        assert not is_stopping()
+        return verdict
+
+    monkeypatch.setattr(worker, "services_of", lambda _: SimpleNamespace(starts=SimpleNamespace(wait=wait)))
+
+    class Waits(Worker):
+        name = "waits"
+
+        def __call__(self, event: dict[str, Any]) -> None:
+            """Nothing."""
+
+    task = app.tasks["waits"]
+    with pytest.raises(raised) if raised else contextlib.nullcontext():
+        task._await_start(run)
+    assert asked == ["task/1"]

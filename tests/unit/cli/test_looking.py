@@ -282,3 +282,8 @@ def test_a_tasks_json_has_its_fields_and_its_parsed_payload(monkeypatch: pytest.
     shown = json.loads(CliRunner().invoke(sosw, ["task", "5a0d", "--json"]).stdout)
     assert (shown["state"], shown["table"], shown["payload"], shown["stat_images"]) == ("queued", "tasks", {"a": 1}, 2)
     assert shown["created_at"] == float(NOW - 5)
+
+
+def test_status_shows_the_cap_in_force() -> None:
+    """It may be another one than this process is configured with; while slots are missing that is all there is."""
+    assert [labourer_status(Services(cap=cap), "resize").cap for cap in (2, 0)] == [2, 4]  # type: ignore[arg-type]

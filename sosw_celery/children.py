@@ -113,10 +113,30 @@ def lay_to_rest(entry: Entry) -> str | None:
         kill(entry.pid)
         _wait_for_death(entry.pid, DEATH_S)
     # Its id is no other group's while one of it is left. Whoever is killed runs not one more line of its own.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(entry.pid, signal.SIGKILL)
+    if not _is_strangers(entry.pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(entry.pid, signal.SIGKILL)
     verdict = _verdicts.pop(entry.pid, None)
     return verdict.reason if verdict is not None and verdict.attempt == entry.attempt else None
+
+
+def _is_strangers(pid: int) -> bool:
+    """Return whether a process has this id that is no child of ours: it got it after ours was waited for."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return _exists(pid)
+    return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _wait_for_death(pid: int, timeout_s: float) -> None:

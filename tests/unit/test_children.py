@@ -181,6 +181,22 @@ def test_what_a_dead_process_left_behind_ends(board: Board, make: Callable[..., 
     wait_until(lambda: not child.subprocess_runs)
 
 
+def test_who_has_the_id_of_a_process_that_was_waited_for_is_left_alone(
+    board: Board, make: Callable[..., Child], tmp_path: Path
+) -> None:
+    """Ids come again, on some machines within minutes; whoever has it now leads a group of its own."""
+    make(Stage.RUNNING)
+    lives = "trap 'touch told; exit' TERM; touch ready; while :; do sleep 0.05; done"
+    command = ["sh", "-c", f'setsid sh -c "{lives}" >&- & echo $!']
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=tmp_path, check=True)
+    wait_until((tmp_path / "ready").exists)
+    stranger = int(done.stdout)
+    assert os.getpgid(stranger) == stranger
+    assert children.lay_to_rest(replace(only(board), pid=stranger)) is None
+    os.kill(stranger, signal.SIGTERM)
+    wait_until((tmp_path / "told").exists)
+
+
 @pytest.mark.parametrize(
     ("stage", "is_in_task", "is_told"),
     [

@@ -80,6 +80,12 @@ def groups_of(main_pid: int) -> list[int]:
     return found
 
 
+def _parent_of(pid: int) -> int | None:
+    """Return the parent of a process; None where there is no such process any more."""
+    stat = _text_of(Path(f"/proc/{pid}/stat"))
+    return int(stat.rpartition(")")[2].split()[1]) if stat else None
+
+
 def _text_of(path: Path) -> str:
     with contextlib.suppress(OSError):  # it has ended meanwhile
         return path.read_text()
@@ -249,6 +255,8 @@ class _Children:
             return _reached(os.kill, pid, number)
         groups = self._groups.setdefault(pid, {pid})
         groups.update(groups_of(pid))
+        # Its children end one by one while it runs, and their numbers come again. (An orphan is a child of ours.)
+        groups -= {one for one in groups if _parent_of(one) not in (None, pid, os.getpid())}
         reached = [_reached(os.killpg, one, number) for one in sorted(groups, key=lambda one: one != pid)]
         return any(reached)
 

@@ -17,6 +17,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from billiard import pool
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_task
 from celery.signals import worker_process_init
@@ -34,6 +35,8 @@ GRACE_S = 0.1
 #: Seconds within which a process that was killed is dead. The kernel takes milliseconds, unless it waits for a device.
 DEATH_S = 5.0
 LOOK_S = 0.005
+#: Seconds that a process which ends waits until its results have been read.
+LAST_RESULTS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ def lead_a_session(**_: object) -> None:
     if is_pool_process():
         with contextlib.suppress(PermissionError):  # it leads one already
             os.setsid()
+
+
+@worker_process_init.connect(weak=False)
+def leave_soon(**_: object) -> None:
+    """Have this process, when it ends, wait for a second at most until the main process has read its last results.
+
+    Of a task that it took up while the node began to shut down, the main process reads none (celery 5.7 forgets the job
+    in `AsynPool.flush`), and billiard 4.3 waits for that for 30 s: as long as Kubernetes gives a node to end. The task
+    itself is closed by then, in here.
+    """
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = int(
+        LAST_RESULTS_S / pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
+    )
 
 
 def take_soft_limits() -> None:

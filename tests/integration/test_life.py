@@ -12,6 +12,7 @@ import pytest
 
 from sosw_celery.core.model import JobState
 from tests.integration.cluster import Cluster, most_at_once
+from tests.nursery import Process, groups_of
 
 LABOURERS = {
     "note": {"max_simultaneous_invocations": 3, "duration": 3, "cooldown": 1, "retry_backoff": 0.1},
@@ -116,6 +117,27 @@ def test_a_warm_shutdown_ends_running_tasks_and_loses_none(cluster: Cluster) -> 
     assert cluster.ended(submitted).completed == 9
     assert {task.attempts for task in cluster.closed("note")} == {1}
     assert all(span.end is not None for span in cluster.spans())
+
+
+@pytest.mark.slow
+def test_a_warm_shutdown_does_not_wait_for_what_nobody_reads(cluster: Cluster) -> None:
+    """A process of the pool that took its task up during the shutdown ends with it, and the node with the process."""
+    node = cluster.worker("note", "-c", "1")
+    (child,) = set(groups_of(node.pid)) - {node.pid}
+    os.kill(child, signal.SIGSTOP)
+    submitted = cluster.submit(job("note", {"g": {"seconds": 0.1}}))
+    cluster.wait_for(lambda: "received" in cluster.log(node), 20, "the task to be on its way to the process")
+    node.send_signal(signal.SIGTERM)
+    cluster.wait_for(lambda: not _answers(cluster, node), 20, "the node to leave the broker")
+    os.kill(child, signal.SIGCONT)
+    node.wait(20)
+    cluster.worker("note", "-c", "1")
+    assert cluster.ended(submitted).completed == 1
+
+
+def _answers(cluster: Cluster, node: Process) -> bool:
+    name = node.arguments[node.arguments.index("-n") + 1]
+    return bool(cluster.app.control.ping([name], timeout=0.5))
 
 
 @pytest.mark.slow

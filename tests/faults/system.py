@@ -135,8 +135,16 @@ class Node:
         self.signal(number, group=group)
 
     def wait_restarted(self, starts: int, timeout_s: float) -> None:
-        """Wait until it was started more than so many times."""
-        wait_for(lambda: self.starts > starts, timeout_s, f"{self.name} to be started again")
+        """Wait until it was started more than so many times; a node of Celery that was not says in its log where it is.
+
+        Raises:
+            TimeoutError: It was not.
+        """
+        try:
+            wait_for(lambda: self.starts > starts, timeout_s, f"{self.name} to be started again")
+        except TimeoutError:
+            self.signal(signal.SIGUSR1)  # Celery writes the stacks of all threads of its main process
+            raise
 
 
 class System:

@@ -12,15 +12,22 @@ A Redis that is demoted and lives on answers as a replica: it takes nothing, and
 With `broker_channel_error_retry`, a default of the app, Celery connects anew then, and finds the new primary. So such
 an answer is never passed over: a message whose acknowledgement was refused counts as one that is at work, and a node
 that counts enough of them takes no other.
+
+So does a message whose task did not end, as Celery sees it: the result backend was away when its result was to be
+stored, and when the failure of that was. What this raises out of Celery's trace vanishes in a pool of threads
+(https://github.com/celery/celery/issues/5642). Here every run ends, by its error if need be.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import signals
+from billiard.einfo import ExceptionInfo
+from celery import signals, states
+from celery.app.trace import TraceInfo
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
@@ -39,6 +46,19 @@ MOST_SYSTEMS = 20
 
 class LoopBroken(ConnectionError):
     """The event loop of the consumer met something that is not a message."""
+
+
+def _to_its_end(trace: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a trace that raises nothing: what Celery's raises is returned as the end of a run that failed."""
+
+    @functools.wraps(trace)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return trace(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # Celery logs it, as the error of the task
+            return ExceptionInfo(), TraceInfo(states.FAILURE, error), 0.0, None
+
+    return traced
 
 
 class SturdyConsumer(Consumer):
@@ -74,6 +94,12 @@ class SturdyConsumer(Consumer):
                 self._refuse(message, type(error).__name__)
 
         return on_task_received
+
+    def update_strategies(self) -> None:
+        """Make for each task what takes up its messages, and what runs it in this very process, to its end."""
+        super().update_strategies()
+        for task in self.app.tasks.values():
+            task.__trace__ = _to_its_end(task.__trace__)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Let go of a lost connection, so that the next one can be made.

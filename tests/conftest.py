@@ -6,10 +6,12 @@ The servers are the ones of the local stack, so they end with the test run, what
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -28,6 +30,8 @@ from tests.nursery import Nursery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+TESTS = Path(__file__).parent
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -112,6 +116,19 @@ def _missing(engine: EngineMissing) -> None:
     if IN_CI:
         pytest.fail(str(engine))
     pytest.skip(str(engine))
+
+
+#: Folders of tests that start whole systems: most of a run's time is theirs.
+LONG = ("faults", "integration")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes long first, the folders of it mixed: no process has a system left when the others are through."""
+    order = {}
+    for folder, of_folder in itertools.groupby(items, lambda item: item.path.relative_to(TESTS).parts[0]):
+        together = list(of_folder)
+        order |= {item: (folder not in LONG, at / len(together)) for at, item in enumerate(together)}
+    items.sort(key=order.__getitem__)
 
 
 @pytest.fixture(scope="session")

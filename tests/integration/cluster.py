@@ -121,11 +121,11 @@ class Cluster:
 
     # ---- jobs
 
-    def submit(self, job: dict[str, Any], job_id: str | None = None) -> str:
+    def submit(self, job: dict[str, Any], job_id: str | None = None, *, ignore_result: bool = True) -> str:
         """Have a job accepted and scheduled, as `scheduler.delay(job)` does."""
         accepted = self.services.scheduler.submit(job, job_id or uuid.uuid4().hex)[0]
         envelope = {"sosw": {"job_id": accepted, "part": None}}
-        self.app.send_task("scheduler", [envelope], queue=QUEUES["scheduler"], ignore_result=True)
+        self.app.send_task("scheduler", [envelope], queue=QUEUES["scheduler"], ignore_result=ignore_result)
         return accepted
 
     def ended(self, job_id: str, timeout_s: float = 60) -> JobSummary:

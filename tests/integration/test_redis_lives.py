@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sosw_celery import clock
-from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.core.model import Attempt, Hint, JobState, Task
 from sosw_celery.local import RedisServer
 from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
@@ -123,3 +123,21 @@ def test_no_worker_ends_and_none_stands_still_when_the_broker_is_demoted_and_liv
         assert cluster.ended(cluster.submit(jobs[1]), 60).completed == TASKS
         assert cluster.ended(first, 60).completed == TASKS
         assert [node.poll() for node in nodes] == [None, None]
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_a_result_backend_that_is_away_takes_no_node_out_of_work(
+    make_cluster: Callable[..., Cluster], pool: str
+) -> None:
+    """A result that cannot be stored is lost; the next message is taken up all the same."""
+    cluster = make_cluster(labourers={"note": {"max_simultaneous_invocations": CAP}})
+    # It runs one task at a time: each has to end for the next one.
+    cluster.worker("sosw_scheduler", "-P", pool, "-c", "1", TEST_RESULT_BACKEND="redis://127.0.0.1:1/0")
+    jobs = [
+        cluster.submit({"lambda_name": "note", "groups": {f"g{number}": {}}}, ignore_result=False)
+        for number in range(3)
+    ]
+    records = cluster.services.job_table.record
+    cluster.wait_for(
+        lambda: all(records(job_id).state is JobState.SCHEDULED for job_id in jobs), 60, "all jobs to be scheduled"
+    )

@@ -180,7 +180,7 @@ def test_unreadable_modules_are_counted(library: Path) -> None:
 
 def test_the_tasks_of_the_jobs_add_up_to_the_plain_loop() -> None:
     """What the tasks leave behind adds up to exactly what a loop over the same files finds."""
-    jobs = build_jobs(120)
+    jobs = build_jobs(60)
 
     outcomes = [
         (job["lambda_name"], outcome_of(job["lambda_name"], payload)) for job in jobs for payload in tasks_of(job)
@@ -188,7 +188,7 @@ def test_the_tasks_of_the_jobs_add_up_to_the_plain_loop() -> None:
 
     totals = totals_of(outcomes)
     assert totals == plain_loop(jobs)
-    assert totals["code_census"]["modules"] == totals["import_census"]["modules"] == 120
+    assert totals["code_census"]["modules"] == totals["import_census"]["modules"] == 60
     assert totals["code_census"]["lines"] > 10_000
 
 
@@ -217,7 +217,7 @@ def test_a_package_is_isolated_batched_or_whole_by_its_size() -> None:
     assert {"isolate_modules", "max_modules_per_batch"} <= {name for flag in flags.values() for name in flag}
 
 
-@pytest.mark.parametrize("limit", [20, 40, 100])
+@pytest.mark.parametrize("limit", [20, 40])
 def test_totals_name_every_number_however_few_modules_there_are(limit: int) -> None:
     """What was not found even once is 0 in the totals of the loop and of the tasks alike, and the demo can show it."""
     jobs = build_jobs(limit)

@@ -52,6 +52,9 @@ AWS_HOOK, SUSPEND = "tests.faults.injectors.aws_hook", "tests.faults.injectors.s
 #: Seconds until a process that ended by itself is started again, and between two looks for such.
 RESTART_S, SUPERVISED_EVERY_S = 1.0, 0.1
 
+#: Has a process under test write the stacks of all its threads into its log.
+WHERE_ARE_YOU = signal.SIGUSR2
+
 POLL_S = 0.02
 READY_S = 30.0
 
@@ -135,7 +138,7 @@ class Node:
         self.signal(number, group=group)
 
     def wait_restarted(self, starts: int, timeout_s: float) -> None:
-        """Wait until it was started more than so many times; a node of Celery that was not says in its log where it is.
+        """Wait until it was started more than so many times; if not, its processes say in their log where they are.
 
         Raises:
             TimeoutError: It was not.
@@ -143,7 +146,7 @@ class Node:
         try:
             wait_for(lambda: self.starts > starts, timeout_s, f"{self.name} to be started again")
         except TimeoutError:
-            self.signal(signal.SIGUSR1)  # Celery writes the stacks of all threads of its main process
+            self.signal(WHERE_ARE_YOU, group=True)
             raise
 
 

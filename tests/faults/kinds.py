@@ -51,6 +51,8 @@ POINT_TIMEOUT_S = 8.0
 SHUTDOWN_S = 60.0
 #: Seconds between two losses of messages while these go on.
 LOSSES_EVERY_S = 0.5
+#: Copies of a queue's messages at a time: where nobody takes them meanwhile, workers are busy with them long after it.
+MOST_COPIES = 10
 
 
 @dataclass
@@ -429,7 +431,7 @@ def messages_doubled(injection: Injection) -> FaultRecord:
         at = time.monotonic()
         for _ in _for_a_while(injection):
             for queue in queues:
-                messages.duplicate(queue, 0.5)
+                messages.duplicate(queue, 0.5, at_most=MOST_COPIES)
                 old.deliver_again(queue, 5)
         return injection.record(at, time.monotonic())
 

@@ -299,22 +299,27 @@ def test_renew_pending(slots: Slots, slots_redis: redis.Redis) -> None:
 # A clock that jumps
 
 
+#: Fields of the state that are times by the server's clock.
+TIMES = (
+    "ready_at",
+    "limits_at",
+    "work_at",
+    "filled_at",
+    "filling_until",
+    "look_at",
+    "dispatch_until",
+    "tat",
+    "full_sweep_at",
+)
+
+
 def jump(client: redis.Redis, seconds: float) -> None:
     """Have the server's clock have jumped since the last call: all that it has kept is as much off, the other way."""
     for what in ("pending", "running"):
         for holder in client.zrange(key(what), 0, -1):
             client.zincrby(key(what), -seconds * 1000, holder)
     kept = client.hgetall(key("state"))
-    for field in (
-        "seen_at",
-        "ready_at",
-        "work_at",
-        "dispatch_until",
-        "tat",
-        "full_sweep_at",
-        "filling_until",
-        "limits_at",
-    ):
+    for field in ("seen_at", *TIMES):
         value = kept.get(field, kept.get(field.encode()))
         if value is not None:
             set_state(client, **{field: float(value) - seconds * 1000})
@@ -324,12 +329,14 @@ def jump(client: redis.Redis, seconds: float) -> None:
 def test_no_lease_ends_because_the_clock_went_ahead(slots: Slots, slots_redis: redis.Redis, seconds: int) -> None:
     """Who runs keeps its slot for half a lease, in which its node renews it; held leases are no exception."""
     for holder in ("a/1", "held/1"):
-        confirm(slots, holder, limit=3)
+        confirm(slots, holder, limit=4)
+    confirm(slots, "soon/1", limit=4, lease_s=20)
     slots.extend(LABOURER, "held/1", lease_s=300)
-    take(slots, 1, limit=3)
+    take(slots, 1, limit=4)
     jump(slots_redis, seconds)
-    assert confirm(slots, "b/1", limit=3) is Confirmation.FULL
-    assert (set(slots.holders(LABOURER)[0]), set(slots.holders(LABOURER)[1])) == ({"task1/1"}, {"a/1", "held/1"})
+    assert confirm(slots, "b/1", limit=4) is Confirmation.FULL
+    pending, running = slots.holders(LABOURER)
+    assert (set(pending), set(running)) == ({"task1/1"}, {"a/1", "held/1", "soon/1"})
     assert renew(slots, "a/1") == set()
     assert slots.holders(LABOURER)[1]["a/1"] > 55
     assert slots.begin_sweep(LABOURER).lapses == 0
@@ -403,6 +410,29 @@ def test_nothing_is_held_longer_because_the_clock_went_back(
     assert (slots.begin_sweep(LABOURER).seconds_since_full_sweep or 0) < 2
     marker = slots_redis.hget(key("state"), "dispatch_until")
     assert marker is None
+
+
+def test_everything_that_was_to_come_comes_in_its_time_although_the_clock_went_back(
+    slots: Slots, slots_redis: redis.Redis
+) -> None:
+    """Each time that is kept is as far from now as it was: nobody waits for the ten minutes to pass again."""
+    now = round(time.time() * 1000)
+    times = {name: now + 1000 * number for number, name in enumerate(TIMES)}
+    set_state(slots_redis, **times, seen_at=now)
+    jump(slots_redis, -600)
+    slots.look(LABOURER)
+    kept = slots_redis.hmget(key("state"), TIMES)
+    assert {name: abs(float(at or 0) - times[name]) < 60_000 for name, at in zip(TIMES, kept, strict=True)} == (
+        dict.fromkeys(TIMES, True)
+    )
+
+
+def test_the_first_who_asks_after_the_clock_went_back_is_answered_as_ever(
+    slots: Slots, slots_redis: redis.Redis
+) -> None:
+    """A hint that is taken up at that moment is not dropped."""
+    jump(slots_redis, -600)
+    assert confirm(slots, "a/1") is Confirmation.TAKEN
 
 
 def test_a_store_settles_no_longer_because_the_clock_went_back(missing: Slots, slots_redis: redis.Redis) -> None:
@@ -746,7 +776,7 @@ def test_nothing_is_handed_over_unless_ready(slots: Slots, slots_redis: redis.Re
 # The rate
 
 
-def limited(slots: Slots, rate: Rate, at: float = 1.0, ahead_s: float = 6.0) -> None:
+def limited(slots: Slots, rate: Rate | None, at: float = 1.0, ahead_s: float = 6.0) -> None:
     """Have a process start that is configured with this rate."""
     slots.begin_pass(LABOURER, limits=Limits(CAP, rate, ahead_s, at), lease_s=6, share=0.0)
 
@@ -807,6 +837,17 @@ def test_hints_are_handed_out_for_tokens_that_come_due(slots: Slots, slots_redis
     assert begin(slots).granted == ("task15/1",)
 
 
+def test_who_has_a_slot_and_no_token_yet_keeps_it_from_others(slots: Slots) -> None:
+    """As many have slots as may start before long: one that waits for its token is counted until it starts or ends."""
+    limited(slots, ONE_PER_HOUR)
+    assert confirm(slots, "a/1") is Confirmation.TAKEN
+    assert confirm(slots, "b/1") is Confirmation.FULL
+    assert take(slots, 1).holders == []
+    assert slots.look(LABOURER).free == 0
+    release(slots, "a/1")
+    assert confirm(slots, "b/1") is Confirmation.TAKEN
+
+
 def test_a_slot_is_not_handed_on_before_a_token_is_in_sight(slots: Slots, slots_redis: redis.Redis) -> None:
     """Who stands by would hold it and wait; and a release asks for no pass that could do nothing either."""
     limited(slots, ONE_PER_HOUR)
@@ -830,6 +871,28 @@ def test_what_waits_for_its_token_and_ends_is_not_counted(slots: Slots, slots_re
         elif holder == "released/1":
             release(slots, holder)
     assert slots.start(LABOURER, "handed/1").is_granted
+
+
+def test_who_hands_its_slot_on_before_its_start_holds_no_token_back(slots: Slots) -> None:
+    """The token is for who runs in the slot after it; nor does one of the two count when the slot is given back."""
+    limited(slots, Rate(1, 3600, at_once=2))
+    take(slots, 1, 2, limit=1, standby=1)
+    confirm(slots, "task1/1", limit=1)
+    assert slots.hand_on(LABOURER, "task1/1", lease_s=60, share=share(1)).granted == ("task2/1",)
+    assert confirm(slots, "a/1") is Confirmation.TAKEN
+    assert confirm(slots, "b/1") is Confirmation.FULL
+    assert slots.hand_again(LABOURER, "task2/1", "task1/1", lease_s=60)
+    assert confirm(slots, "b/1") is Confirmation.TAKEN
+
+
+def test_who_ended_while_there_was_no_rate_holds_no_token_back(slots: Slots) -> None:
+    """A rate that is stated again begins with those who run, not with those who waited for the one before."""
+    limited(slots, ONE_PER_HOUR, at=1)
+    confirm(slots, "a/1")
+    limited(slots, None, at=2)
+    release(slots, "a/1")
+    limited(slots, ONE_PER_HOUR, at=3)
+    assert run_one(slots, "b/1") == Start(True, 0)
 
 
 def test_a_token_out_of_sight_is_not_promised(slots: Slots) -> None:
@@ -872,6 +935,16 @@ def test_a_raised_rate_forgives_the_old_debt(slots: Slots, slots_redis: redis.Re
     assert full_at - time.time() <= 6.2
 
 
+def test_a_rate_that_was_lifted_leaves_no_debt_to_the_next_one(slots: Slots) -> None:
+    """Between two rates there may be none: what the first one had promised for later holds nobody back by then."""
+    limited(slots, ONE_PER_HOUR, at=1)
+    run_one(slots, "a/1")
+    limited(slots, None, at=2)
+    confirm(slots, "b/1")
+    limited(slots, Rate(50), at=3)
+    assert slots.start(LABOURER, "b/1").wait_s <= 6.2
+
+
 def test_a_changed_rate_begins_with_an_empty_bucket(slots: Slots) -> None:
     """What the old rate has promised and what the new one gives do not add up to a burst."""
     limited(slots, Rate(10, at_once=5), at=1)
@@ -880,6 +953,17 @@ def test_a_changed_rate_begins_with_an_empty_bucket(slots: Slots) -> None:
     confirm(slots, "f/1")
     limited(slots, Rate(1, at_once=5), at=2)
     assert slots.start(LABOURER, "f/1").wait_s > 0.5
+
+
+def test_a_changed_rate_begins_when_all_is_over_that_was_promised(slots: Slots) -> None:
+    """Starts that are promised by the old rate and starts by the new one do not come at the same time."""
+    limited(slots, Rate(1, 2), at=1)
+    promised = [run_one(slots, f"{name}/1").wait_s for name in "abc"]
+    confirm(slots, "d/1")
+    limited(slots, Rate(1), at=2, ahead_s=30)
+    start = slots.start(LABOURER, "d/1")
+    assert start.is_granted
+    assert start.wait_s > max(promised)
 
 
 def test_no_token_is_there_after_a_loss(missing: Slots, slots_redis: redis.Redis) -> None:

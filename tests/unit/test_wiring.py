@@ -51,6 +51,18 @@ def test_without_redis_the_time_is_that_of_the_node() -> None:
     assert before <= services.shared_now() <= clock.now()
 
 
+def test_rows_of_new_tasks_are_sent_once_and_given_up_in_time() -> None:
+    """Nothing of them is on its way when somebody else may take the part, or when they are sent again."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}, "part_lease_s": 20, "aws_region": "eu-west-1"}
+    services = services_of(app)
+    for table in (services.task_table, services.hasty_task_table):
+        config = table.new_rows.client.meta.config
+        assert config.retries["total_max_attempts"] == 1
+        assert config.read_timeout == services.settings.row_timeout_s == 2
+        assert table.new_rows._held_back_s == services.settings.part_margin_s == 4
+
+
 def test_a_message_carries_no_time_limit() -> None:
     """Celery would count it from the message, and free the slot while the process still dies.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sosw_celery import clock
 from sosw_celery.errors import StoreUnavailable, TransitionRefused
-from sosw_celery.services.writing import Lease
+from sosw_celery.services.writing import Lease, PartWriter
+from sosw_celery.stores.dynamo import _guard_sending
 
 LEASE_S = 0.3
 
@@ -94,3 +97,39 @@ def test_an_answer_that_comes_late_does_not_lengthen_a_lease() -> None:
     now[0] += LEASE_S / 2
     with pytest.raises(TransitionRefused):
         held.check()
+
+
+def writer(held: Lease, task_table: Any = None) -> PartWriter:
+    """Return what writes rows under the lease; of its surroundings there is only the table."""
+    nothing: Any = None
+    names = ("labourer_id", "arn", "job_table", "announce", "clock", "lease_clock", "steady")
+    part: Any = SimpleNamespace(next_row=0, batch_rows=0, claims=1)
+    return PartWriter(part, held, task_table=task_table, lease_s=LEASE_S, **dict.fromkeys(names, nothing))
+
+
+def test_rows_leave_only_while_the_lease_holds() -> None:
+    """It is asked for when they are about to be sent, also if it held when they were made ready."""
+    held = lease(Renewals(), lambda: 5.0)
+
+    class Table:
+        def write(self, tasks: Any) -> None:
+            held.give_up()
+            _guard_sending(SimpleNamespace(body=b""))  # as every client does before it sends a request
+
+    with writer(held, Table()) as written, pytest.raises(TransitionRefused):
+        written._send([])
+
+
+def test_a_writer_that_is_interrupted_has_no_further_row_sent() -> None:
+    """Rows that wait to be sent again do not keep its process; one that ends in good order has sent all of its own."""
+    for interruption in (None, KeyboardInterrupt()):
+        held = lease(Renewals(), lambda: 5.0)
+        try:
+            with writer(held):
+                if interruption is not None:
+                    raise interruption
+        except KeyboardInterrupt:
+            with pytest.raises(TransitionRefused):
+                held.check()
+        else:
+            held.check()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 from urllib3.util import Timeout
 
-from sosw_celery.errors import StoreUnavailable
+from sosw_celery.errors import StoreUnavailable, TransitionRefused
 from sosw_celery.stores import dynamo
 from sosw_celery.stores.connections import POOLS, Answer, CheckedBody
 
@@ -261,6 +261,16 @@ def test_an_answer_that_does_not_come_is_a_time_out(server: Scripted) -> None:
     assert [number for number, _ in server.requests] == [1, 2]
 
 
+def test_an_answer_is_waited_for_as_long_as_is_stated(server: Scripted) -> None:
+    """And no longer where it may take longer to connect."""
+    server.answers = [OK]
+    pool = pool_to(server)
+    ask(pool)
+    kept = pool.pool.get_nowait()
+    assert kept.sock.gettimeout() == READ_S
+    kept.close()
+
+
 def test_what_was_given_up_is_not_delivered_later() -> None:
     """A server that reads again after the client has given up gets a reset, and never the rest of the request."""
     size = 20_000_000  # more than the kernel takes from the one and keeps for the other
@@ -290,9 +300,17 @@ def test_a_checked_body_is_asked_for_when_the_connection_stands(server: Scripted
     """What the check raises comes through, and not a byte of the request has left."""
     server.answers = [OK]
     pool = pool_to(server)
+    connect, happened = pool._connect, []
+
+    def connected(connection: Any) -> None:
+        connect(connection)
+        happened.append("connected")
+
+    pool._connect = connected
     may_go = [True, False]
 
     def check() -> None:
+        happened.append("checked")
         if not may_go.pop(0):
             raise StoreUnavailable("dynamodb", "write", "too late")
 
@@ -300,7 +318,24 @@ def test_a_checked_body_is_asked_for_when_the_connection_stands(server: Scripted
     assert isinstance(answer, Answer)
     with pytest.raises(StoreUnavailable):
         ask(pool, CheckedBody(b"{}", check))
+    assert happened == ["connected", "checked"] * 2
     assert len(server.requests) == 1
+
+
+def test_a_checked_body_that_goes_urllib3s_way_may_be_kept_back(server: Scripted) -> None:
+    """What the check raises comes through, and the request breaks off before its body."""
+    server.answers = [OK, OK]
+    pool = pool_to(server)
+
+    def too_late() -> None:
+        raise StoreUnavailable("dynamodb", "write", "too late")
+
+    with pytest.raises(StoreUnavailable):
+        ask(pool, CheckedBody(b"{}", too_late), **{"X-Name": "\u00e9"})
+    answer = ask(pool, CheckedBody(b"{}", lambda: None), **{"X-Name": "\u00e9"})
+    assert not isinstance(answer, Answer)
+    assert content(answer) == b"{}"
+    assert [number for number, request in server.requests if request.endswith(b"{}")] == [2]
 
 
 def test_an_interrupted_request_leaves_no_answer_behind(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,6 +449,21 @@ def test_a_client_tells_a_server_that_it_does_not_trust_nothing(
         put(encrypted, "https")
     assert isinstance(caught.value.__cause__, SSLError)
     assert encrypted.requests == []
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_client_asks_once_more_whether_a_request_may_go(server: Scripted) -> None:
+    """When its connection stands, which may have taken longer than what allows the request has left."""
+    asked: list[bool] = []
+
+    def check() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise TransitionRefused("t", "write", "a lease that ran out")
+
+    with dynamo.sent_only_if(check), pytest.raises(TransitionRefused):
+        put(server, "http")
+    assert server.requests == []
 
 
 @pytest.mark.usefixtures("credentials")

@@ -28,17 +28,20 @@ def troubles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Troubles]:
 
 def test_a_process_ends_when_all_that_it_takes_up_fails(troubles: Troubles, caplog: pytest.LogCaptureFixture) -> None:
     """After five failures in a row, in one line that says by what; not after four, and not when one succeeded."""
-    for _ in range(MOST_IN_A_ROW - 1):
+    troubles.note(ArithmeticError("prec"))
+    first_at = troubles.since
+    assert first_at is not None
+    for _ in range(MOST_IN_A_ROW - 2):
         troubles.note(ArithmeticError("prec"))
         troubles.end_if_broken()
-    assert troubles.in_a_row == MOST_IN_A_ROW - 1
-    assert troubles.since is not None
+    assert (troubles.in_a_row, troubles.since) == (MOST_IN_A_ROW - 1, first_at)
     troubles.clear()
     assert (troubles.in_a_row, troubles.since) == (0, None)
     for _ in range(MOST_IN_A_ROW):
         troubles.note(ArithmeticError("prec"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         troubles.end_if_broken()
+    assert ended.value.code == 1
     assert caplog.messages == ["process ends: it failed 5 times in a row, the last time by ArithmeticError"]
     assert troubles.in_a_row == MOST_IN_A_ROW  # until something gets on
 

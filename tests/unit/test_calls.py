@@ -32,7 +32,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """An app of its own with two labourers and a plain task, tables on moto and a broker in memory."""
     app = Celery("of-this-test", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.sosw = {
-        "labourers": {"resize": {}, "count": {}},
+        "labourers": {"resize": {}, "count": {}, "elsewhere": {}},
         "queue_bucket": f"file://{tmp_path}",
         "aws_region": "eu-west-1",
     }
@@ -55,7 +55,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
         services.__dict__["redis"] = fakeredis.FakeRedis()
         create_tables(services.dynamodb, services.tables)
         monkeypatch.setattr(Services, "_announce", lambda *_: None)
-        for queue in ("sosw_scheduler", "resize", "celery"):
+        for queue in ("sosw_scheduler", "resize", "elsewhere", "unlisted", "celery"):
             messages(app, queue)  # of the tests before: the broker is the process'
         yield app
         app.close()
@@ -194,6 +194,7 @@ def test_options_that_say_nothing_are_no_matter(app: Celery) -> None:
         lambda a, b, plain: (group(plain.s(), a.si(EVENT)) | plain.s()).apply_async(),
         lambda a, b, plain: a.si(EVENT).link(b.s()),
         lambda a, b, plain: a.si(EVENT).clone().link_error(b.s()),
+        lambda a, b, plain: a.s().partial((EVENT,)).link(b.s()),
         lambda a, b, plain: a.s(EVENT).on_error(b.s()),
         lambda a, b, plain: a.apply_async((EVENT,), link=b.s()),
     ],
@@ -344,9 +345,17 @@ def test_a_message_stays_where_it_is_while_the_scheduler_cannot_be_told(
 def test_a_message_by_name_goes_to_the_queue_of_its_labourer(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """A labourer's to its own, configured or registered; the system's to theirs; others to where Celery sends them."""
     monkeypatch.setattr("sosw_celery.routes.app", app)
+
+    @app.task(base=Worker, name="unlisted", shared=False)
+    def unlisted(event: dict[str, Any]) -> None: ...
+
     app.send_task("resize", [EVENT], task_id="a")
     app.send_task("scheduler", [JOB], task_id="b")
     app.send_task("plain", task_id="c")
+    app.send_task("elsewhere", [EVENT], task_id="d")  # its code is not in this process
+    app.send_task("unlisted", [EVENT], task_id="e")  # it has no entry in the configuration
     assert [message_id for _, message_id, _, _ in messages(app, "resize")] == ["a"]
     assert [message_id for _, message_id, _, _ in messages(app, QUEUES["scheduler"])] == ["b"]
     assert [message_id for _, message_id, _, _ in messages(app, "celery")] == ["c"]
+    assert [message_id for _, message_id, _, _ in messages(app, "elsewhere")] == ["d"]
+    assert [message_id for _, message_id, _, _ in messages(app, "unlisted")] == ["e"]

@@ -24,7 +24,7 @@ from sosw_celery.cli.health import _row
 from sosw_celery.core.job_plan import Envelope
 from sosw_celery.core.liveness import Pulse
 from sosw_celery.core.model import DEPTH, Attempt, Hint, Task
-from sosw_celery.core.names import QUEUES, SCHEDULER
+from sosw_celery.core.names import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
 from sosw_celery.core.siblings import Sibling
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.worker_assistant import COMPLETED, WorkerAssistant, closing_message
@@ -162,11 +162,17 @@ DOORS = {
         shown,
         {
             "queues": ("resize@host", "", "1/4", 12, "0 s ago", "stopping"),
+            "capacity": ("resize@host", "resize", "1/?", 12, "0 s ago", "stopping"),
             "busy": ("resize@host", "resize", "?/4", 12, "0 s ago", "stopping"),
             "accepted": ("resize@host", "resize", "1/4", "?", "0 s ago", "stopping"),
             "is_stopping": ("resize@host", "resize", "1/4", 12, "0 s ago", "-"),
             "problems": SEEN,
         },
+    ),
+    "queues that a node serves": Door(
+        {**NOTE, "is_stopping": False, "heartbeat_s": 2.0},
+        lambda note: list(NodeNote("resize@host", 0.0, note).serves),
+        {"queues": [], "is_stopping": ["resize"], "heartbeat_s": ["resize"]},
     ),
 }
 
@@ -187,12 +193,18 @@ def test_an_optional_key_that_is_missing_has_its_default(door: str, key: str) ->
     assert read({name: value for name, value in written.items() if name != key}) == defaults[key]
 
 
+#: Of the tasks of the system: the arguments that each message has, whichever version sent it.
+NEEDED: dict[str, tuple[Any, ...]] = {DISPATCH: ("resize",), SWEEP: ("resize",), WORKER_ASSISTANT: ({},)}
+
+
 @pytest.mark.parametrize("name", [name for name in QUEUES if name != SCHEDULER])
-def test_a_message_of_the_system_may_say_more(name: str) -> None:
+def test_a_message_of_the_system_may_say_more_and_less(name: str) -> None:
     """In keyword arguments; that of the Scheduler has its one argument, and is strict with users."""
     assert tasks.__all__
-    parameters = inspect.signature(app.tasks[name].run).parameters.values()
+    signature = inspect.signature(app.tasks[name].run)
+    parameters = signature.parameters.values()
     assert [one.kind for one in parameters][-1] is inspect.Parameter.VAR_KEYWORD
+    signature.bind(*NEEDED.get(name, ()), **UNKNOWN)
 
 
 # ---- rows and items

@@ -22,6 +22,7 @@ from sosw_celery.settings import load_settings
         ("unix:///run/r.sock?db=1", "unix:///run/r.sock?db=1"),
         ("redis+socket:///run/r.sock", "unix:///run/r.sock"),
         ("redis+socket://u:p@/run/r.sock?virtual_host=2", "unix://u:p@/run/r.sock?db=2"),
+        ("redis+socket:///run/r.sock?virtual_host=/2", "unix:///run/r.sock?db=2"),
     ],
 )
 def test_spellings_of_redis_py_and_of_celery_are_understood(stated: str, asked: str) -> None:
@@ -42,10 +43,13 @@ def test_spellings_of_redis_py_and_of_celery_are_understood(stated: str, asked: 
         ("redis://h:6379/0\n", "without blanks around it"),
         ("redis://h:port/0", "a port of digits"),
         ("redis://h:65536/0", "a port of digits"),
+        ("redis://h:0/0", "a port of digits"),
         ("redis://:can/ary@h:6379/0", "percent-encoded, got 'redis://:***@h:6379/0'"),
         ("redis://:can#ary@h:6379/0", "percent-encoded, got 'redis://:***@h:6379/0'"),
         ("redis://h/slots", "the number of a database behind the last '/'"),
+        ("redis://h/\u00b2", "the number of a database behind the last '/'"),
         ("redis://h/0?db=slots", "the number of a database as db"),
+        ("redis://h/0?db=", "the number of a database as db"),
         ("redis://h/0?ssl_cert_reqs=none", "redis-py takes"),
         ("redis://h/0?timeout=5", "unexpected keyword argument 'timeout'"),
         ("redis://h/0?socket_timeout=soon", "Invalid value for 'socket_timeout'"),

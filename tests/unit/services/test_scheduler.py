@@ -952,13 +952,16 @@ def test_nothing_of_a_job_starts_before_its_time(world: World) -> None:
 @pytest.mark.parametrize(("own", "shared"), [(30, 0), (0, 30)])
 def test_a_clock_that_is_fast_has_no_job_start_early(world: World, own: int, shared: int) -> None:
     """It is the time when this node's clock and the one of all nodes say so."""
-    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    true_now = [NOW]
+    world.scheduler().submit(JOB, "j1", not_before=NOW + 20)
+    world.now = NOW + own
+    world.lease_clock = LeaseClock(lambda: world.now, lambda: true_now[0] + shared)
     scheduler = world.scheduler()
-    scheduler.submit(JOB, "j1", not_before=NOW + 20)
     assert scheduler.begin_due() == 0
     assert scheduler.run(Envelope("j1")).tasks is None
+    true_now[0] += 20
     world.now += 20
-    world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
+    world.lease_clock = LeaseClock(lambda: world.now, lambda: true_now[0] + shared)
     assert world.scheduler().run(Envelope("j1")).tasks == 6
 
 

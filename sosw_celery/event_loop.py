@@ -22,7 +22,16 @@ from typing import Any, TypeGuard
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["Given", "is_coroutine_function", "is_running", "run_here", "runs_to_its_end", "unrun", "yields"]
+__all__ = [
+    "Given",
+    "is_coroutine",
+    "is_coroutine_function",
+    "is_running",
+    "run_here",
+    "runs_to_its_end",
+    "unrun",
+    "yields",
+]
 
 AnyCoroutine = Coroutine[Any, Any, Any]
 
@@ -57,6 +66,11 @@ def is_running() -> bool:
     return True
 
 
+def is_coroutine(value: object) -> bool:
+    """Return whether a value is a coroutine: its type is asked, since a value may raise when it is."""
+    return issubclass(type(value), Coroutine)
+
+
 def is_coroutine_function(call: Callable[..., Any]) -> bool:
     """Return whether a call begins a coroutine, also behind decorators that tell what they wrap."""
     return inspect.iscoroutinefunction(inspect.unwrap(call))
@@ -89,7 +103,7 @@ def run_here(answer: Any) -> Any:
     Raises:
         RuntimeError: A coroutine that was handed out in it was never awaited, so what it is there for was not done.
     """
-    if not inspect.iscoroutine(answer):
+    if not is_coroutine(answer):
         return answer
     if is_running():
         handed_out = _handed_out.get(None)
@@ -101,9 +115,10 @@ def run_here(answer: Any) -> Any:
 
 def unrun(returned: object) -> str | None:
     """Return why a body with this result has not done all of its work, and let go of the result; None if it has."""
-    if not isinstance(returned, LAZY):
+    if not issubclass(type(returned), LAZY):
         return None
-    if isinstance(returned, (Coroutine, Generator)):
+    if issubclass(type(returned), (Coroutine, Generator)):
+        assert isinstance(returned, (Coroutine, Generator))
         returned.close()
     kind = type(returned).__name__
     return f"NotRun: the body returned a {kind}, which nobody runs: await it in an `async def`, or use it up"
@@ -186,7 +201,7 @@ async def _whole(body: _Body) -> Any:
     handed_out: list[AnyCoroutine] = []
     _handed_out.set(handed_out)
     returned = await body
-    while inspect.isawaitable(returned):  # return super().__call__(event)
+    while issubclass(type(returned), Awaitable):  # return super().__call__(event)
         returned = await returned
     for coroutine in filter(_is_new, handed_out):
         coroutine.close()

@@ -77,7 +77,7 @@ def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_
     run = run_of(sender.request)
     if run is not None and run.raised is not None and not terminate_handler_fired():
         _end_failed(sender, run.raised)
-    elif run is not None and isinstance(retval, (Ignore, Reject)):
+    elif run is not None and issubclass(type(retval), (Ignore, Reject)):
         _end_failed(sender, retval)
     if state is None:  # what it raised ends the process, whose main process ends the attempt then
         here.close(closing.LIMIT_S)

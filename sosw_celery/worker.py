@@ -25,17 +25,19 @@ before the first of them: nothing is connected at import, and nothing that is co
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
 import logging
 import math
 import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # the stubs are older
 from celery import Task
 from celery.exceptions import Ignore, Reject
 from celery.utils.saferepr import saferepr
@@ -75,6 +77,9 @@ logger = logging.getLogger(__name__)
 BODY = ("__call__", "run")
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
+#: Marks what `as_body` made.
+IS_BODY = "_sosw_is_body"
+
 #: Objects are made one after the other, also with threads.
 _making = threading.RLock()
 
@@ -84,6 +89,9 @@ def as_body(call: Callable[..., Any]) -> Callable[..., Any]:
 
     Celery makes a text of what a body returned before it tells of its success, and takes the task for failed where that
     raises: for a number of thousands of digits, or a dict that cannot be read.
+
+    A process that the body has forked ends where the body does. It would go on as a process of the pool else, which
+    closes the task, and takes others, beside the one that is it.
     """
 
     @functools.wraps(call)
@@ -93,10 +101,25 @@ def as_body(call: Callable[..., Any]) -> Callable[..., Any]:
         if run is None or run.is_in_body:  # called directly, or by super()
             return call(self, *args, **kwargs)
         run.is_in_body = True
-        with run.noting_what_is_raised():
-            return _shown(call(self, *args, **kwargs), self.resultrepr_maxsize)
+        pid = os.getpid()
+        try:
+            with run.noting_what_is_raised():
+                return _shown(call(self, *args, **kwargs), self.resultrepr_maxsize)
+        finally:
+            if os.getpid() != pid:
+                _end_forked(run)
 
+    vars(run_body)[IS_BODY] = True
     return run_body
+
+
+def _end_forked(run: WorkerRun) -> NoReturn:
+    if run.raised is not None:
+        logger.error("a process that the body forked ended: %s", describe(run.raised))
+    with contextlib.suppress(Exception):  # they may be closed
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(int(run.raised is not None))
 
 
 def _shown(returned: Any, length: int) -> Any:
@@ -105,7 +128,8 @@ def _shown(returned: Any, length: int) -> Any:
         return None
     try:
         saferepr(returned, length)
-    except Exception:  # noqa: BLE001  # whatever it raises when it is asked what it holds
+        isinstance(returned, Exception)  # as Celery asks it
+    except (Exception, SystemExit):  # noqa: BLE001  # whatever it raises when it is asked what it holds
         return storable(returned)
     return returned
 
@@ -140,11 +164,11 @@ class Worker(Processor, CeleryTask):
         # Celery keeps what belongs to a task on its class: a subclass of a labourer needs its own.
         cls.__bound__ = False
         own = vars(cls)
-        if "__call__" in own:
-            cls.__call__ = as_body(own["__call__"])  # type: ignore[method-assign]
-        if event_loop.is_coroutine_function(cls.__call__):
-            cls.__call__ = event_loop.runs_to_its_end(cls.__call__)  # type: ignore[method-assign]
-            cls._is_awaited = True
+        is_coroutine = event_loop.is_coroutine_function(cls.__call__)
+        cls._is_awaited |= is_coroutine
+        if not hasattr(cls.__call__, IS_BODY):
+            call = event_loop.runs_to_its_end(cls.__call__) if is_coroutine else cls.__call__
+            cls.__call__ = as_body(call)  # type: ignore[method-assign]
         if own.get("_decorated") or own.get("name"):
             _check(cls)
         if own.get("_decorated"):
@@ -231,7 +255,7 @@ class Worker(Processor, CeleryTask):
         if type(self).__call__ is not Worker.__call__:
             run.stats["processor_calls"] += 1
         returned = self.run(event, **others)
-        if inspect.iscoroutine(returned) and event_loop.is_coroutine_function(self.run):
+        if event_loop.is_coroutine(returned) and event_loop.is_coroutine_function(self.run):
             return event_loop.run_here(returned)
         return event_loop.Given(returned) if self._is_awaited and event_loop.is_running() else returned
 
@@ -525,6 +549,13 @@ class Worker(Processor, CeleryTask):
 
         Clients' stats are among them where the process has one run at a time; with threads they belong to no one run.
         """
+        was_told_to_end = terminate_handler_fired()
+        outcome = self._outcome_of(run, returned)
+        if terminate_handler_fired() and not was_told_to_end:  # it was taken for an error of a value
+            raise SystemExit
+        return outcome
+
+    def _outcome_of(self, run: WorkerRun, returned: object) -> Outcome:
         if self._only_run is not run:
             return run.outcome(returned)
         try:

@@ -18,6 +18,7 @@ A value that takes for ever to be read (an `__iter__` that never returns) takes 
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -57,8 +58,9 @@ CONTAINER_BYTES, ELEMENT_BYTES = 3, 1
 #: numpy's letters for its types of booleans and whole numbers, and of fractions.
 NUMPY_WHOLE, NUMPY_FLOAT = ("b", "i", "u"), "f"
 
-#: What a value may raise that is asked what it is, and which is about the process, not about the value.
-NOT_OF_THE_VALUE = (KeyboardInterrupt, SystemExit)
+#: What a value may raise that is asked what it is, and which is about the process, not about the value. (A `SystemExit`
+#: may be either. Whoever ends a process by one asks whether that is so.)
+NOT_OF_THE_VALUE = KeyboardInterrupt
 
 
 class TooLarge(Exception):
@@ -100,7 +102,9 @@ def entries(value: object, otherwise: str) -> dict[Any, Any]:
     """Return the entries of a mapping; of what is none, or cannot be read as one, one entry of this name. Total."""
     try:
         if isinstance(value, Mapping):
-            return dict(value.items())
+            # Each takes a byte at least, so there is room for no more.
+            pairs = list(itertools.islice(value.items(), MOST_BYTES))
+            return dict(pairs) if len(pairs) < MOST_BYTES else {otherwise: value}
     except NOT_OF_THE_VALUE:
         raise
     except BaseException:  # noqa: BLE001  # whatever reading it raises: it is an entry as a whole
@@ -183,7 +187,7 @@ class _Walk:
         """
         try:
             return self._made(value, depth)
-        except (TooLarge, *NOT_OF_THE_VALUE):
+        except (TooLarge, NOT_OF_THE_VALUE):
             raise
         except BaseException as problem:  # noqa: BLE001  # whatever the value raises when it is asked what it holds
             return self._text(f"<{type_name(value)} that cannot be read: {type_name(problem)}>")
@@ -196,8 +200,8 @@ class _Walk:
             if str.__len__(value) > self.room:  # before a gigabyte is looked at
                 raise TooLarge
             return self._text(sayable(value))
-        if isinstance(value, (bytes, bytearray)):
-            plain = b"".join((value,))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            plain = value.tobytes() if isinstance(value, memoryview) else b"".join((value,))
             self.spend(len(plain))
             return plain
         if isinstance(value, (int, float, Decimal)):

@@ -122,11 +122,11 @@ class Outcome:
 def _attributes(stats: Mapping[Any, Any], result: Mapping[Any, Any], room: int) -> dict[str, Any]:
     kept, size = _sized(stats, "stat_")
     if size > room:
-        return {DROPPED: f"{size} bytes of stats, and the results, exceed the {room} that the row has left"}
+        return {DROPPED: f"{_said(size)} bytes of stats, and the results, exceed the {room} that the row has left"}
     room -= size
     found, size = _sized(result, "result_")
     if size > room:
-        return kept | {DROPPED: f"{size} bytes of results exceed the {room} that the row has left"}
+        return kept | {DROPPED: f"{_said(size)} bytes of results exceed the {room} that the row has left"}
     return kept | found
 
 
@@ -135,8 +135,12 @@ def _sized(found: Mapping[Any, Any], prefix: str) -> tuple[dict[str, Any], int]:
     try:
         made, left = storable_entries(found, prefix, LOOKED_AT_BYTES)
     except TooLarge:
-        return {}, LOOKED_AT_BYTES
+        return {}, LOOKED_AT_BYTES + 1
     return made, LOOKED_AT_BYTES - left
+
+
+def _said(size: int) -> str:
+    return str(size) if size <= LOOKED_AT_BYTES else f"more than {LOOKED_AT_BYTES}"
 
 
 def room_beside(task: Task) -> int:

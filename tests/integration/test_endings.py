@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_every_end_is_written_as_it_was(make_cluster: Callable[..., Cluster], th
     cluster.environment["TEST_IMPORTS"] = "ending_labourers"
     cluster.worker()
     cluster.beat()
-    cluster.worker("end", "-c", "3")
+    node = cluster.worker("end", "-c", "3")
     groups: dict[str, Any] = {manner: {"manner": manner} for manner in (*ERRORS, *RESULTS)}
     job = {"lambda_name": "end", "isolate_groups": True, "groups": groups}
     summary = cluster.ended(cluster.submit(job))
@@ -55,7 +56,25 @@ def test_every_end_is_written_as_it_was(make_cluster: Callable[..., Cluster], th
         "unreadable": {"result_value": "<Unreadable that cannot be read: RuntimeError>"},
         "unreadable dict": {"result_a": 1},
         "set": {"result_names": {"a", "b"}},
+        "classless": {"result_value": "<Classless that cannot be read: RuntimeError>"},
+        "leaving": {"result_text": "<Leaving without a text: SystemExit>"},
+        "forked": {"result_forked": 1},
     }
+    # What a body forked is no process of the pool, and no other one was lost.
+    own = children_of(node.pid)
+    assert len(own) == 3
+    assert [child for process in own for child in children_of(process) if runs(child)] == []
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for children in found for child in children]
+
+
+def runs(pid: int) -> bool:
+    """Return whether a process has not ended; one that nobody waited for has no program any more."""
+    return Path(f"/proc/{pid}/exe").exists()
 
 
 def _manner(payload: str) -> str:

@@ -65,6 +65,21 @@ class UnreadableDict(dict[str, Any]):
         raise RuntimeError("unreadable")
 
 
+class Classless:
+    """A result that raises when it is asked what it is, as a proxy of nothing does."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("of no class")
+
+
+class Leaving:
+    """A result whose text ends the process."""
+
+    def __str__(self) -> str:
+        sys.exit("no text")
+
+
 def circle() -> list[Any]:
     """Return a list that holds itself."""
     found: list[Any] = []
@@ -79,6 +94,9 @@ RESULTS: Mapping[str, Any] = {
     "unreadable": Unreadable(),
     "unreadable dict": UnreadableDict(a=1),
     "set": {"names": {"a", "b"}},
+    "classless": Classless(),
+    "leaving": {"text": Leaving()},
+    "forked": {"forked": 1},
 }
 
 
@@ -104,6 +122,8 @@ class End(Worker):
         self.stats["runs"] += 1
         if event["attempts"] > 1 or manner in RESULTS:
             self.stats[("of", "any", "key")] += 1
+            if manner == "forked":
+                os.fork()  # both return
             super().__call__(event)
             return RESULTS.get(manner)
         if manner == "exit":

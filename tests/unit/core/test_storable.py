@@ -9,6 +9,7 @@ import decimal
 import enum
 import fractions
 import ipaddress
+import itertools
 import json
 import math
 import uuid
@@ -310,11 +311,34 @@ def test_what_comes_out_has_nothing_in_common_with_the_value() -> None:
     assert found == {"a": [1, {"b": {2}}], "c": b"x"}
 
 
-def test_the_end_of_the_process_is_no_matter_of_a_value() -> None:
-    """A signal that comes while a value is asked for its text ends the process as it would anywhere."""
-    for error in (KeyboardInterrupt(), SystemExit(1)):
-        with pytest.raises(type(error)):
-            storable([Raising(error)])
+def test_an_interrupt_is_no_matter_of_a_value() -> None:
+    """Ctrl-C while a value is asked for its text ends the process as it would anywhere; a value that exits does not."""
+    with pytest.raises(KeyboardInterrupt):
+        storable([Raising(KeyboardInterrupt())])
+    (found,) = storable([Raising(SystemExit(1))])
+    assert found.startswith("<Raising")
+    assert found.endswith(": SystemExit>")
+
+
+def test_a_mapping_without_an_end_is_one_entry_as_a_whole() -> None:
+    """It is not read for ever, neither as entries nor as a value: no table has room for it."""
+    endless = EndlessDict()
+    assert entries(endless, "value")["value"] is endless
+    assert storable(endless) == "<EndlessDict of more than 1000000 bytes>"
+
+
+@pytest.mark.parametrize("value", [memoryview(b"abc"), memoryview(b"aXbXcX")[::2]])
+def test_a_view_of_bytes_is_bytes(value: memoryview) -> None:
+    """Not the text that says where it is."""
+    assert storable(value) == b"abc"
+
+
+class EndlessDict(dict[Any, Any]):
+    """Has always one entry more."""
+
+    def items(self) -> Any:
+        """Yield numbers."""
+        return ((number, number) for number in itertools.count())
 
 
 def test_entries_say_how_much_room_they_leave() -> None:

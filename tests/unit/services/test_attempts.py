@@ -106,6 +106,8 @@ def test_results_too_large_for_a_row_do_not_stop_the_close() -> None:
     """The attempt closes all the same, and the row says what was dropped."""
     attributes = Outcome(result={"text": "x" * 300_000}).attributes()
     assert attributes == {"result_dropped": "300011 bytes of results exceed the 200000 that the row has left"}
+    far = Outcome(result={"text": "x" * 5_000_000}).attributes()
+    assert far["result_dropped"] == "more than 1000000 bytes of results exceed the 200000 that the row has left"
     assert Outcome({"n": 1}, {"text": "x" * 300_000}).attributes().keys() == {"stat_n", "result_dropped"}
     assert Outcome({"n": "x" * 300_000}, {"text": "x"}).attributes().keys() == {"result_dropped"}
 

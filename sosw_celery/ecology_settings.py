@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sosw_celery.core.health import COEFFICIENTS, EcoStatus, Feelings, Metric, parse_feelings, parse_operator
+from sosw_celery.core.http_address import http_address
 from sosw_celery.core.suggest import did_you_mean
 from sosw_celery.errors import ConfigError
 
@@ -71,6 +72,11 @@ class EcologyConfig(_Section):
     fallback_status: int = Field(4, ge=0, le=4)
     #: For an engine other than AWS's own: `http://127.0.0.1:5000`.
     cloudwatch_endpoint: str | None = None
+
+    @field_validator("cloudwatch_endpoint")
+    @classmethod
+    def _engine_has_an_address(cls, value: str | None) -> str | None:
+        return value if value is None else http_address(value)
 
     def metric(self, key: str, name: str, stated: HealthMetric) -> Metric:
         """Return a labourer's metric with every value stated.

@@ -25,6 +25,7 @@ from sosw_celery.core import pasted
 from sosw_celery.core.chunking import parse_levels
 from sosw_celery.core.greenfield import LONGEST_AHEAD_S
 from sosw_celery.core.health import EcoStatus, Metric
+from sosw_celery.core.http_address import http_address
 from sosw_celery.core.masking import masked
 from sosw_celery.core.names import UNRESERVED, is_reserved
 from sosw_celery.core.rates import Rate, parse_rate
@@ -346,6 +347,11 @@ class Settings(_Section):
         except (ValueError, TypeError, redis.RedisError) as problem:
             raise ValueError(f"an address whose options redis-py takes ({problem})") from problem
         return address
+
+    @field_validator("dynamodb_endpoint", "s3_endpoint")
+    @classmethod
+    def _engine_has_an_address(cls, value: str | None) -> str | None:
+        return value if value is None else http_address(value)
 
     @field_validator("queue_bucket")
     @classmethod

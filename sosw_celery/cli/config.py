@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["CommandGroup", "celery_settings", "config"]
 
 #: Settings of Celery that are shown even if the configuration does not state them.
+NO_SECTION = "there is no section `sosw`: every setting of it has its default"
+NOT_TRIED = "the code that it names (imports, workers) is not tried: a worker does that at its start"
 ALWAYS_SHOWN = ("broker_url", "result_backend", "imports", "timezone", "broker_transport_options")
 
 
@@ -67,6 +69,8 @@ def check(file: Path | None, as_json: bool) -> None:
         print_json({"file": _name_of(file), "ok": not report.wrong, **_as_lists(report)})
     else:
         _print_for_people(_name_of(file), report)
+        if file is None:
+            click.echo(f"\n{NO_SECTION if not _active_section() else NOT_TRIED}", err=True)
     if report.wrong:
         raise click.exceptions.Exit(ExitCode.FAILURE)
 

@@ -93,6 +93,8 @@ def code_of(error: BaseException) -> ExitCode:
         return error.code
     if isinstance(error, StoreError) and (error.code in CONFIGURED_WRONG or _is_unknown_host(error)):
         return ExitCode.CONFIG
+    if _is_of_celerys_settings(error):
+        return ExitCode.CONFIG
     codes = (
         (InvalidJob, ExitCode.INVALID_JOB),
         (ConfigError, ExitCode.CONFIG),
@@ -117,7 +119,7 @@ def line_of(error: BaseException, addresses: Mapping[str, str] | None = None) ->
         address = (addresses or {}).get(error.store, "")
         where = f", asked at {address}" if address else ""
         text = f"{error}{where}{_cure(error)}"
-    elif type(error).__module__.startswith("sosw_celery."):
+    elif type(error).__module__.startswith("sosw_celery.") or _is_of_celerys_settings(error):
         text = str(error)
     else:
         text = f"{type(error).__name__}: {error} (the traceback is shown with --debug)"
@@ -133,6 +135,11 @@ def _cure(error: StoreError) -> str:
     if isinstance(error, StoreUnavailable) and error.code in NOBODY_THERE:
         return ": is it running? `sosw-celery up` starts the servers on this machine"
     return ""
+
+
+def _is_of_celerys_settings(error: BaseException) -> bool:
+    # By its name: this is imported for `celery --help` as well, and Celery's own exceptions take long to import.
+    return (type(error).__module__, type(error).__name__) == ("celery.exceptions", "ImproperlyConfigured")
 
 
 def _is_unknown_host(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, number, print_fields, print_json
-from sosw_celery.cli.runtime import data_option, services_at
+from sosw_celery.cli.runtime import data_option, given_id, services_at
 from sosw_celery.core.model import JobSummary
 
 __all__ = ["job", "job_fields", "time_text"]
@@ -49,7 +49,7 @@ def time_text(seconds: Decimal | None) -> str:
 @click.command(
     cls=Command, examples=["sosw-celery job nightly-2026-02-01", "sosw-celery job JOB_ID --json | jq .state"]
 )
-@click.argument("job_id")
+@click.argument("job_id", callback=given_id)
 @data_option
 @json_option
 def job(job_id: str, data: Path, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from sosw_celery.stack_place import DATA_DIR, DATA_VARIABLE
 if TYPE_CHECKING:
     from sosw_celery.wiring import Services
 
-__all__ = ["config_module", "data_option", "end_on_sigterm", "load_services", "services_at"]
+__all__ = ["config_module", "data_option", "end_on_sigterm", "given_id", "load_services", "services_at"]
 
 CONFIG_MODULE = "CELERY_CONFIG_MODULE"
 
@@ -32,6 +32,13 @@ data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     envvar=DATA_VARIABLE,
     help="Directory of `sosw-celery up`; its servers are used while it runs.",
 )
+
+
+def given_id(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Return the id that was given: an empty one is a variable of the shell that is not set."""
+    if not value:
+        raise click.BadParameter("expected an id, got ''")
+    return value
 
 
 def load_services() -> Services:

@@ -25,8 +25,8 @@ __all__ = ["tables"]
         "sosw-celery tables --terraform --no-deletion-protection --no-point-in-time-recovery",
     ],
 )
-@click.option("--cloudformation", "shape", flag_value="cloudformation", help="Print a CloudFormation template.")
-@click.option("--terraform", "shape", flag_value="terraform", help="Print Terraform in JSON, for a file NAME.tf.json.")
+@click.option("--cloudformation", "as_cloudformation", is_flag=True, help="Print a CloudFormation template.")
+@click.option("--terraform", "as_terraform", is_flag=True, help="Print Terraform in JSON, for a file NAME.tf.json.")
 @click.option(
     "--point-in-time-recovery/--no-point-in-time-recovery",
     default=True,
@@ -40,16 +40,24 @@ __all__ = ["tables"]
     help="Have the deletion of a table refused.",
 )
 @json_option
-def tables(shape: str | None, point_in_time_recovery: bool, deletion_protection: bool, as_json: bool) -> None:
+def tables(
+    as_cloudformation: bool,
+    as_terraform: bool,
+    point_in_time_recovery: bool,
+    deletion_protection: bool,
+    as_json: bool,
+) -> None:
     """Print the tables of the configuration: a list, or code that makes them with on-demand billing.
 
     They are the same that `sosw-celery init` makes; point-in-time recovery and deletion protection come on top.
     """
+    if as_cloudformation and as_terraform:
+        raise click.UsageError("--cloudformation or --terraform, not both")
     found = definitions(Tables.from_settings(load_services().settings))
     protection = Protection(point_in_time_recovery, deletion_protection)
-    if shape == "cloudformation":
+    if as_cloudformation:
         print_json(cloudformation(found, protection))
-    elif shape == "terraform":
+    elif as_terraform:
         print_json(terraform(found, protection))
     elif as_json:
         print_json(found)

@@ -16,7 +16,7 @@ from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.job import time_text
 from sosw_celery.cli.output import json_option, print_fields, print_json, print_table
-from sosw_celery.cli.runtime import data_option, services_at
+from sosw_celery.cli.runtime import data_option, given_id, services_at
 from sosw_celery.core import greenfield
 from sosw_celery.core.history import Event
 from sosw_celery.errors import StoreError
@@ -109,7 +109,7 @@ def _text(value: Any) -> Any:
         "sosw-celery task TASK_ID --json | jq .payload",
     ],
 )
-@click.argument("task_id")
+@click.argument("task_id", callback=given_id)
 @data_option
 @json_option
 def task(task_id: str, data: Path, as_json: bool) -> None:

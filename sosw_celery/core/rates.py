@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sosw_celery.excerpt import excerpt
-
 __all__ = ["Rate", "parse_rate"]
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -55,9 +53,9 @@ def parse_rate(text: str | float) -> Rate:
         ValueError: It is none of these, or not above 0; the text says what is expected.
     """
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-        raise ValueError(f"expected {EXPECTED}, got {excerpt(text)}")
+        raise ValueError(EXPECTED)
     number, slash, unit = str(text).strip().partition("/")
     try:
         return Rate(float(number), UNITS_S[unit] if slash else 1.0)
     except (KeyError, ValueError):
-        raise ValueError(f"expected {EXPECTED}, got {excerpt(text)}") from None
+        raise ValueError(EXPECTED) from None

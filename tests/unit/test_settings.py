@@ -57,6 +57,9 @@ def test_a_labourer_that_differs_between_both_places_is_refused() -> None:
         ({"labourers": {"r": {"max_simultaneous_invocations": 0}}}, "labourers.r.max_simultaneous_invocations", "1"),
         ({"labourers": {"r": {"duraton": 3}}}, "labourers.r.duraton", "did you mean 'duration'"),
         ({"labourers": {"r": {"rate_limit": "fast"}}}, "labourers.r.rate_limit", "a rate above 0"),
+        ({"dynamodb_endpoint": "localhost:8000"}, "sosw.dynamodb_endpoint", "an address with its scheme"),
+        ({"s3_endpoint": "minio"}, "sosw.s3_endpoint", "an address with its scheme"),
+        ({"ecology_config": {"cloudwatch_endpoint": ":5000"}}, "cloudwatch_endpoint", "an address with its scheme"),
         ({"labourers": {"a b": {}}}, "sosw.labourers", "names of letters"),
         (
             {"labourers": {"scheduler": {}}},

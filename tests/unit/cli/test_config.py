@@ -117,6 +117,18 @@ def test_check_without_a_file_checks_what_is_in_effect(tmp_path: Path) -> None:
     assert missing.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [("sosw = {'labourers': {'resize': {}}}", "code that it names"), ("SOSW = {}", "there is no section `sosw`")],
+)
+def test_check_says_what_it_does_not_try(tmp_path: Path, stated: str, said: str) -> None:
+    """Nothing wrong is no word about modules that only a worker loads, or about a section that is not there."""
+    (tmp_path / "celeryconfig.py").write_text(stated)
+    done = run_in(tmp_path, "config", "check")
+    assert done.returncode == ExitCode.OK
+    assert said in done.stderr
+
+
 def test_check_looks_at_each_scheduled_job(tmp_path: Path) -> None:
     """What would be refused when its time comes is wrong now, by the periods of the file's own directory too."""
     (tmp_path / "my_periods.py").write_text("def days(match, today):\n    return ['2026-01-01']\n")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import click
 import pytest
+from celery.exceptions import ImproperlyConfigured
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import COMMANDS, Command, sosw
@@ -32,6 +33,7 @@ ENDS = [
     (TaskNotFound("5a0d"), ExitCode.NOT_FOUND),
     (StoreUnavailable("redis", "look", "TimeoutError"), ExitCode.UNAVAILABLE),
     (StoreError("dynamodb", "Query", "ValidationException"), ExitCode.FAILURE),
+    (ImproperlyConfigured("Cannot mix new and old setting keys"), ExitCode.CONFIG),
     (CommandFailed("2 of 9 tasks are dead", ExitCode.DEAD_TASKS), ExitCode.DEAD_TASKS),
     (SoswError("something else of ours"), ExitCode.FAILURE),
 ]
@@ -126,6 +128,21 @@ def test_an_interrupt_is_silent(fail: Fail, interrupt: BaseException, code: Exit
     """Whoever presses Ctrl-C knows that; the code tells programs."""
     result = fail(interrupt)
     assert (result.exit_code, result.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("command", ["job", "task"])
+def test_an_empty_id_is_a_wrong_command_line(command: str) -> None:
+    """A variable of the shell was not set: no store is asked."""
+    result = CliRunner().invoke(sosw, [command, ""])
+    assert result.exit_code == ExitCode.USAGE
+    assert "expected an id, got ''" in result.output
+
+
+def test_tables_come_in_one_shape() -> None:
+    """Of two that are asked for none would be silently left out."""
+    result = CliRunner().invoke(sosw, ["tables", "--cloudformation", "--terraform"])
+    assert result.exit_code == ExitCode.USAGE
+    assert "not both" in result.output
 
 
 def test_an_error_of_many_lines_is_one_line(fail: Fail) -> None:

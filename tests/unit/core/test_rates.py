@@ -39,10 +39,11 @@ def test_notation(text: str | float, interval_s: float) -> None:
     ],
 )
 def test_bad_text(text: Any) -> None:
-    """Anything else is a ValueError that shows what is expected and what was found."""
-    with pytest.raises(ValueError, match=r"expected a rate above 0 as '10/s', '100/m', '1000/h'.*, got ") as raised:
+    """Anything else is a ValueError that says what is expected; who asks says what was found."""
+    with pytest.raises(
+        ValueError, match=r"^a rate above 0 as '10/s', '100/m', '1000/h', or a plain number per second$"
+    ):
         parse_rate(text)
-    assert repr(text) in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 
-# Most tests wait for processes that they start, so some more run at once than there are cores.
-TEST_PROCESSES ?= 4
+# Most tests wait for processes that they start, so a few more run at once than there are cores.
+TEST_PROCESSES ?= 3
 
 # Of `make faults`: how many runs, the seed of the first one, how many at a time; MARKDOWN=FILE takes the table.
 RUNS ?= 20
@@ -30,10 +30,10 @@ help: ## Show this list
 demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
 	$(BIN)/sosw-celery demo
 
-test: $(ENGINES) ## Run the tests: units, contracts of the stores, whole systems under faults (8 minutes)
+test: $(ENGINES) ## Run the tests: units, contracts of the stores, a whole system for each feature (7 minutes)
 	$(BIN)/python -m pytest tests --ignore tests/acceptance --numprocesses $(TEST_PROCESSES) --dist load --maxschedchunk 1
 
-acceptance: $(ENGINES) ## Run the commands as a user's shell does, in directories without the checkout
+acceptance: $(ENGINES) ## Run the commands as a user's shell does, and short fault runs of whole systems (6 minutes)
 	$(BIN)/python -m pytest tests/acceptance --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise

@@ -6,6 +6,7 @@ The servers are the ones of the local stack, so they end with the test run, what
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import os
 import threading
@@ -129,6 +130,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         together = list(of_folder)
         order |= {item: (folder not in LONG, at / len(together)) for at, item in enumerate(together)}
     items.sort(key=order.__getitem__)
+
+
+@pytest.fixture
+def _nothing_left_for_other_tests() -> Iterator[None]:
+    """Have what a whole system has left warned of in its own test, which says what may be: it turns up anywhere else."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

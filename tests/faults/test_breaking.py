@@ -18,7 +18,7 @@ from tests.faults.system import System
 from tests.nursery import Nursery
 
 pytestmark = [
-    *(pytest.mark.slow, pytest.mark.timeout(180)),
+    *(pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("_nothing_left_for_other_tests")),
     # Of what Celery has in the process of the test when Redis goes away.
     pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -12,6 +12,12 @@ from tests.faults.report import line_of
 from tests.faults.run import PROCESSES, carry_out
 from tests.nursery import Nursery
 
+pytestmark = [
+    *(pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.usefixtures("_nothing_left_for_other_tests")),
+    # Of what Celery has in the process of the test when Redis goes away.
+    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
 #: Seeds, and what goes wrong in their runs.
 RUNS = {
     1: ("worker node killed", "scheduler killed at a point", "beat killed"),
@@ -34,10 +40,6 @@ RUNS = {
 FEWER = {**PROCESSES, "worker": 3}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(200)
-# Of what Celery has in the process of the test when Redis goes away.
-@pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", RUNS, ids=lambda seed: " + ".join(RUNS[seed]))
 def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> None:
     """Whatever goes wrong: nothing is lost, closed twice or over the cap, and slots are in use again."""
@@ -48,8 +50,6 @@ def test_every_promise_is_kept(nursery: Nursery, tmp_path: Path, seed: int) -> N
     assert not outcome.crashes, line_of(outcome)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("place", ["after TaskTable.claim", "before Worker._make_ready"])
 def test_a_node_that_stands_still_between_claim_and_body_begins_no_body(
     nursery: Nursery, tmp_path: Path, place: str

@@ -134,7 +134,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def _nothing_left_for_other_tests() -> Iterator[None]:
-    """Have what a whole system has left warned of in its own test, which says what may be: it turns up anywhere else."""
+    """Have what a system has left warned of in its own test, which says what may be: it turns up anywhere else."""
     yield
     gc.collect()
 

@@ -915,7 +915,8 @@ def test_starts_over_time(slots: Slots) -> None:
     limited(slots, rate)
     begin_at = time.monotonic()
     starts: list[float] = []
-    while time.monotonic() < begin_at + 0.5:
+    # On a fast machine not for all of that time: nobody is promised a start that is many seconds ahead.
+    while time.monotonic() < begin_at + 0.5 and len(starts) < 400:
         holder = f"{len(starts)}/1"
         starts.append(run_one(slots, holder).wait_s + time.monotonic())
         release(slots, holder)

@@ -101,7 +101,7 @@ def test_a_node_that_died_shows_as_a_problem_of_the_cluster(lonely: Desk, addres
     command = ("celery", "-A", "sosw_celery", "worker", "--pool", "threads", "-c", "1", "-Q", "work", "-n", "doomed@h")
     process = lonely.start(*command, log=log, **addresses)
     try:
-        await_(lambda: lonely.sosw("health", "--all", **addresses).returncode == ExitCode.OK, log.read_text)
+        await_(lambda: "doomed@h" in lonely.sosw("health", "--all", **addresses).stdout, log.read_text)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -137,7 +137,9 @@ def test_a_warm_shutdown_does_not_wait_for_what_nobody_reads(cluster: Cluster) -
 
 def _answers(cluster: Cluster, node: Process) -> bool:
     name = node.arguments[node.arguments.index("-n") + 1]
-    return bool(cluster.app.control.ping([name], timeout=0.5))
+    # Over a connection of its own: those of kombu's pools are shared, and other tests have the server close them.
+    with cluster.app.connection_for_write() as connection:
+        return bool(cluster.app.control.ping([name], timeout=0.5, connection=connection))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
+from types import CoroutineType, GeneratorType
 from typing import Any, TypeGuard
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -68,7 +69,7 @@ def is_running() -> bool:
 
 def is_coroutine(value: object) -> bool:
     """Return whether a value is a coroutine: its type is asked, since a value may raise when it is."""
-    return issubclass(type(value), Coroutine)
+    return issubclass(type(value), CoroutineType)
 
 
 def is_coroutine_function(call: Callable[..., Any]) -> bool:
@@ -117,8 +118,7 @@ def unrun(returned: object) -> str | None:
     """Return why a body with this result has not done all of its work, and let go of the result; None if it has."""
     if not issubclass(type(returned), LAZY):
         return None
-    if issubclass(type(returned), (Coroutine, Generator)):
-        assert isinstance(returned, (Coroutine, Generator))
+    if isinstance(returned, (Coroutine, Generator)):
         returned.close()
     kind = type(returned).__name__
     return f"NotRun: the body returned a {kind}, which nobody runs: await it in an `async def`, or use it up"
@@ -201,7 +201,8 @@ async def _whole(body: _Body) -> Any:
     handed_out: list[AnyCoroutine] = []
     _handed_out.set(handed_out)
     returned = await body
-    while issubclass(type(returned), Awaitable):  # return super().__call__(event)
+    # return super().__call__(event)
+    while issubclass(type(returned), (Awaitable, GeneratorType)) and inspect.isawaitable(returned):
         returned = await returned
     for coroutine in filter(_is_new, handed_out):
         coroutine.close()

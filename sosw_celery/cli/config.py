@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandGroup", "celery_settings", "config"]
 
-#: Settings of Celery that are shown even if the configuration does not state them.
+#: What is said below a check of the configuration in effect.
 NO_SECTION = "there is no section `sosw`: every setting of it has its default"
 NOT_TRIED = "the code that it names (imports, workers) is not tried: a worker does that at its start"
+#: Settings of Celery that are shown even if the configuration does not state them.
 ALWAYS_SHOWN = ("broker_url", "result_backend", "imports", "timezone", "broker_transport_options")
 
 
@@ -70,7 +71,8 @@ def check(file: Path | None, as_json: bool) -> None:
     else:
         _print_for_people(_name_of(file), report)
         if file is None:
-            click.echo(f"\n{NO_SECTION if not _active_section() else NOT_TRIED}", err=True)
+            is_stated = report.understood or report.ignored or report.wrong
+            click.echo(f"\n{NOT_TRIED if is_stated else NO_SECTION}", err=True)
     if report.wrong:
         raise click.exceptions.Exit(ExitCode.FAILURE)
 

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from tests import signals
 
-__all__ = ["Nursery", "Process", "groups_of", "signal_node"]
+__all__ = ["Nursery", "Process", "children_of", "groups_of", "signal_node"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,12 +72,15 @@ KILLED_S = 20.0
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started, and that nobody waited for yet."""
+    texts = [_text_of(path) for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for text in texts for child in text.split()]
+
+
 def groups_of(main_pid: int) -> list[int]:
     """Return the process groups of a worker node: that of its main process, and those that its children lead."""
-    found = [main_pid]
-    for path in Path(f"/proc/{main_pid}/task").glob("*/children"):
-        found += [child for child in map(int, _text_of(path).split()) if _leads(child)]
-    return found
+    return [main_pid, *filter(_leads, children_of(main_pid))]
 
 
 def _parent_of(pid: int) -> int | None:

@@ -11,6 +11,7 @@ import pytest
 from sosw_celery.core.model import JobState
 from tests.integration.cluster import Cluster
 from tests.integration.modules.ending_labourers import RESULTS
+from tests.nursery import children_of
 
 #: What stands on the row after the first attempt that ended in this manner.
 ERRORS = {
@@ -64,12 +65,6 @@ def test_every_end_is_written_as_it_was(make_cluster: Callable[..., Cluster], th
     own = children_of(node.pid)
     assert len(own) == 3
     assert [child for process in own for child in children_of(process) if runs(child)] == []
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for children in found for child in children]
 
 
 def runs(pid: int) -> bool:

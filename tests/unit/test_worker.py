@@ -278,3 +278,22 @@ def test_a_body_begins_only_with_its_token(
     with pytest.raises(raised) if raised else contextlib.nullcontext():
         task._await_start(run)
     assert asked == ["task/1"]
+
+
+@pytest.mark.parametrize(("told", "ends"), [((False, False), False), ((True, True), False), ((False, True), True)])
+def test_a_process_that_is_told_to_end_while_values_are_read_ends(
+    monkeypatch: pytest.MonkeyPatch, told: tuple[bool, bool], ends: bool
+) -> None:
+    """What its signal raised was taken for an error of a value; one that was told before closes its attempt."""
+    answers = iter(told)
+    monkeypatch.setattr(worker, "terminate_handler_fired", lambda: next(answers))
+
+    class Told(Worker):
+        name = "told"
+
+        def __call__(self, event: dict[str, Any]) -> None:
+            """Nothing."""
+
+    run = WorkerRun(Task("task", "told", greenfield=Decimal(1), created_at=Decimal(1), attempts=1))
+    with pytest.raises(SystemExit) if ends else contextlib.nullcontext():
+        assert app.tasks["told"].outcome_of(run, {"a": 1}).attributes() == {"result_a": 1}

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.figures import Figure, main
 from benchmarks.life import STAGES, Life
 from benchmarks.system import Servers
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 
 FULL = {"tasks": 2000, "few_tasks": 100, "queued": 20_000}
 QUICK = {"tasks": 500, "few_tasks": 50, "queued": 1000}

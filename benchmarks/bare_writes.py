@@ -16,10 +16,10 @@ from celery import Celery
 
 from benchmarks.system import LABOURER, Servers, System
 from sosw_celery import clock
-from sosw_celery.core.model import Attempt, Task
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.task_table import TaskTable
-from sosw_celery.wiring import Services
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.wiring.container import Services
 
 __all__ = ["drain_bare"]
 

@@ -13,13 +13,13 @@ from celery import Celery
 
 from benchmarks.system import table_names
 from sosw_celery import clock
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.core.model import Hint
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.core.tasks.model import Hint
 from sosw_celery.services.attempts import Attempts, Run
 from sosw_celery.services.orchestrator import Orchestrator
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.tables import create_tables
-from sosw_celery.wiring import Services
+from sosw_celery.stores.dynamodb.tables import create_tables
+from sosw_celery.wiring.container import Services
 
 __all__ = ["STAGES", "Life"]
 

@@ -24,9 +24,9 @@ from benchmarks.aws_cost import Meter
 from benchmarks.figures import Figure, main, median, tell
 from benchmarks.life import Life
 from benchmarks.system import Servers
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.stores import items
-from sosw_celery.wiring import Services
+from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.wiring.container import Services
 
 FULL = {"rows": 10_000, "rounds": 7}
 QUICK = {"rows": 500, "rounds": 1}
@@ -100,7 +100,7 @@ def _timed(work: Callable[[], object], rows: int) -> Speed:
 def _rows_of(services: Services, job_id: str) -> list[dict[str, Any]]:
     """Return the rows of a job as they stand in the table, with other ids: the same items for the bare loops."""
     table = services.tables.tasks
-    later = items.number(Decimal(int(time.time()) + 10))
+    later = task_rows.number(Decimal(int(time.time()) + 10))
     return [
         {**item, "task_id": {"S": item["task_id"]["S"][::-1]}, "greenfield": later, "job_id": {"S": "bare"}}
         for page in services.dynamodb.get_paginator("scan").paginate(TableName=table)
@@ -116,7 +116,7 @@ def _write_bare(write: Callable[[Services, Any], None], services: Services, rows
 
 
 def _insert(services: Services, rows: list[dict[str, Any]]) -> None:
-    statements: Any = [items.insert_statement(row, services.tables) for row in rows]
+    statements: Any = [task_rows.insert_statement(row, services.tables) for row in rows]
     answers = services.dynamodb.batch_execute_statement(Statements=statements)["Responses"]
     assert not any("Error" in answer for answer in answers), answers
 

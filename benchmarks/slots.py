@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from benchmarks.figures import Figure, main, median, percentile, tell
 from benchmarks.spans import Span
 from benchmarks.system import LABOURER, Servers, System
-from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.redis.slots import Slots
 
 FULL = {"tasks": 1000, "long_tasks": 150, "rounds": 5}
 QUICK = {"tasks": 100, "long_tasks": 60, "rounds": 1}

@@ -25,13 +25,13 @@ from benchmarks.spans import DIRECTORY_VARIABLE, Spans
 from benchmarks.usage import Usage, usage_of
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, essentials, labourer_node
 from sosw_celery.cli.up import ESSENTIALS_CONCURRENCY
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.core.model import JobState
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import DynamoServer, RedisServer
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.broker import own_keys
-from sosw_celery.stores.tables import create_tables
-from sosw_celery.wiring import Services
+from sosw_celery.stores.dynamodb.tables import create_tables
+from sosw_celery.wiring.broker import own_keys
+from sosw_celery.wiring.container import Services
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sosw_celery.celery import app
     from sosw_celery.errors import InvalidJob, RetryLater, SoswError
-    from sosw_celery.lambda_globals import LambdaGlobals, get_lambda_handler
-    from sosw_celery.own_scheduler import Scheduler
-    from sosw_celery.processor import Processor
-    from sosw_celery.tasks import scheduler
-    from sosw_celery.worker import Worker
+    from sosw_celery.labourer.processor import Processor
+    from sosw_celery.labourer.worker import Worker
+    from sosw_celery.sosw_compat.lambda_globals import LambdaGlobals, get_lambda_handler
+    from sosw_celery.system.own_scheduler import Scheduler
+    from sosw_celery.system.tasks import scheduler
 
 __all__ = [
     "InvalidJob",
@@ -35,15 +35,15 @@ __all__ = [
 
 _HOMES = {
     "app": "sosw_celery.celery",
-    "scheduler": "sosw_celery.tasks",
-    "Scheduler": "sosw_celery.own_scheduler",
-    "Processor": "sosw_celery.processor",
-    "Worker": "sosw_celery.worker",
+    "scheduler": "sosw_celery.system.tasks",
+    "Scheduler": "sosw_celery.system.own_scheduler",
+    "Processor": "sosw_celery.labourer.processor",
+    "Worker": "sosw_celery.labourer.worker",
     "InvalidJob": "sosw_celery.errors",
     "RetryLater": "sosw_celery.errors",
     "SoswError": "sosw_celery.errors",
-    "LambdaGlobals": "sosw_celery.lambda_globals",
-    "get_lambda_handler": "sosw_celery.lambda_globals",
+    "LambdaGlobals": "sosw_celery.sosw_compat.lambda_globals",
+    "get_lambda_handler": "sosw_celery.sosw_compat.lambda_globals",
 }
 
 

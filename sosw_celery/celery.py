@@ -18,12 +18,12 @@ from celery.app.utils import bugreport
 from celery.result import AsyncResult
 from celery.signals import import_modules
 
-from sosw_celery.core.masking import masked, secrets_in
-from sosw_celery.core.message import SYSTEM_HEADER
-from sosw_celery.core.names import check_labourer_name
-from sosw_celery.log_privacy import shown_arguments
-from sosw_celery.stores.broker import own_keys
-from sosw_celery.wiring import settings_of
+from sosw_celery.celery_fixes.log_privacy import shown_arguments
+from sosw_celery.config.masking import masked, secrets_in
+from sosw_celery.core.celery_message import SYSTEM_HEADER
+from sosw_celery.names import check_labourer_name
+from sosw_celery.wiring.broker import own_keys
+from sosw_celery.wiring.container import settings_of
 
 __all__ = ["SoswCelery", "app"]
 
@@ -39,14 +39,14 @@ DEFAULTS: dict[str, Any] = {
     "result_serializer": "json",
     "accept_content": ["json"],
     "task_ignore_result": True,
-    "task_routes": ["sosw_celery.routes:route"],
+    "task_routes": ["sosw_celery.system.routes:route"],
     # No message ends a worker.
-    "worker_consumer": "sosw_celery.consumer:SturdyConsumer",
+    "worker_consumer": "sosw_celery.celery_fixes.consumer:SturdyConsumer",
     "broker_connection_retry_on_startup": True,
     # No answer of the broker does either: a Redis that was demoted answers so.
     "broker_channel_error_retry": True,
     "result_expires": 86_400,
-    "beat_scheduler": "sosw_celery.beat:SoswBeat",
+    "beat_scheduler": "sosw_celery.system.beat:SoswBeat",
 }
 
 
@@ -60,7 +60,7 @@ ADDRESSES = {
 class SoswCelery(Celery):
     """A Celery app that reads its configuration by our loader, and whose messages keep to themselves what they say."""
 
-    loader_cls = "sosw_celery.loading:Loader"
+    loader_cls = "sosw_celery.system.loading:Loader"
 
     def on_init(self) -> None:
         """Have our defaults laid under what the configuration states, when it is read."""
@@ -125,14 +125,14 @@ def _keys_of_its_own(stated: Mapping[str, Any]) -> dict[str, Any]:
 
 def _import_tasks(**_: object) -> None:
     """Make this process one of ours, not one of a program that only sends."""
-    importlib.import_module("sosw_celery.log_privacy").keep_private()
-    importlib.import_module("sosw_celery.remote").mask_replies()
-    importlib.import_module("sosw_celery.tasks")
-    importlib.import_module("sosw_celery.registration").register_configured(app)
+    importlib.import_module("sosw_celery.celery_fixes.log_privacy").keep_private()
+    importlib.import_module("sosw_celery.system.remote").mask_replies()
+    importlib.import_module("sosw_celery.system.tasks")
+    importlib.import_module("sosw_celery.system.registration").register_configured(app)
 
 
 def _sign_messages(sender: Celery, **_: object) -> None:
-    importlib.import_module("sosw_celery.signing").sign_messages(sender)
+    importlib.import_module("sosw_celery.celery_fixes.signing").sign_messages(sender)
 
 
 # Importing this changes nothing for the other apps of a program: what `current_app` is, what Django's threads fall back

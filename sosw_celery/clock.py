@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from sosw_celery.exact import EXACT
+from sosw_celery.core.exact import EXACT
 
 __all__ = ["Clock", "now", "steady"]
 

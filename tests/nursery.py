@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 #: What every process under test imports, as far as it reads no configuration while it is imported. Nothing that makes
 #: memory for a node's processes to share, as `leases` does: all nodes would share it.
 COMMON = (
-    "sosw_celery.wiring",
+    "sosw_celery.wiring.container",
     "celery.app.log",
     "celery.apps.beat",
     "celery.apps.worker",
@@ -58,7 +58,9 @@ COMMON = (
 )
 
 #: Such modules.
-OF_ONE_NODE = frozenset({"sosw_celery.board", "sosw_celery.leases", "sosw_celery.scheduler_task"})
+OF_ONE_NODE = frozenset(
+    {"sosw_celery.labourer.pool_memory", "sosw_celery.node.lease_keeper", "sosw_celery.system.scheduler_task"}
+)
 
 #: Seconds within which the children of a process have ended after it.
 GROUP_ENDS_S = 5.0

@@ -48,7 +48,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def sections() -> dict[str, type[BaseModel]]:
     """Return every section of the settings by its dotted place, outermost first, each class once."""
-    from sosw_celery.settings import Settings
+    from sosw_celery.config.settings import Settings
 
     found: dict[str, type[BaseModel]] = {}
     _add_section("sosw", Settings, found)

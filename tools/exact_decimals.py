@@ -1,6 +1,6 @@
 """A plugin of mypy: no operator of decimals in `sosw_celery`, because it would follow the thread's context.
 
-The context is whoever's code ran last in the thread; see `sosw_celery/exact.py`. Comparisons are exact whatever it
+The context is whoever's code ran last in the thread; see `sosw_celery/core/exact.py`. Comparisons are exact whatever it
 says, but with a float.
 """
 
@@ -41,7 +41,7 @@ class ExactDecimals(Plugin):
 def _tell(context: MethodContext) -> Type:
     api = context.api
     if isinstance(api, TypeChecker) and PACKAGE in PurePath(api.path).parts:
-        api.fail("Follows the thread's decimal context: use sosw_celery.exact.EXACT", context.context)
+        api.fail("Follows the thread's decimal context: use sosw_celery.core.exact.EXACT", context.context)
     return context.default_return_type
 
 

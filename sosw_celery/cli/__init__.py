@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from sosw_celery.cli.exits import DEBUG, ExitCode, one_exit
-from sosw_celery.core.suggest import did_you_mean
+from sosw_celery.text import did_you_mean
 
 __all__ = ["main", "sosw"]
 

@@ -17,11 +17,11 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.output import json_option, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
-from sosw_celery.core.liveness import Pulse, Verdict, judge
-from sosw_celery.stores.pulse_files import DIRECTORY, PulseFiles, is_there
+from sosw_celery.core.node_liveness import Pulse, Verdict, judge
+from sosw_celery.stores.files.heartbeat_files import DIRECTORY, PulseFiles, is_there
 
 if TYPE_CHECKING:
-    from sosw_celery.stores.nodes import NodeNote
+    from sosw_celery.stores.redis.node_registry import NodeNote
 
 __all__ = ["full_name", "health"]
 

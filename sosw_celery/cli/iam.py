@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import click
 
 from sosw_celery.cli import Command
+from sosw_celery.cli.aws.policies import ABOUT, ROLES, Resource, partition_of, policy, table_resources
 from sosw_celery.cli.output import print_json
 from sosw_celery.cli.runtime import load_services
-from sosw_celery.core.policies import ABOUT, ROLES, Resource, partition_of, policy, table_resources
-from sosw_celery.ecology_settings import CLOUDWATCH
-from sosw_celery.settings import Settings
-from sosw_celery.stores.tables import Tables, definitions
+from sosw_celery.config.health import CLOUDWATCH
+from sosw_celery.config.settings import Settings
+from sosw_celery.stores.dynamodb.tables import Tables, definitions
 
 __all__ = ["iam", "resources_of"]
 

@@ -14,11 +14,11 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, print_json
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.dynamo import error_code
-from sosw_celery.stores.tables import create_tables, definitions
+from sosw_celery.stores.dynamodb.client import error_code
+from sosw_celery.stores.dynamodb.tables import create_tables, definitions
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["Made", "init", "make_places"]
 

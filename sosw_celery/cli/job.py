@@ -12,7 +12,7 @@ import click
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, number, print_fields, print_json
 from sosw_celery.cli.runtime import data_option, given_id, services_at
-from sosw_celery.core.model import JobSummary
+from sosw_celery.core.tasks.model import JobSummary
 
 __all__ = ["job", "job_fields", "time_text"]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sosw_celery.exact import EXACT
+from sosw_celery.core.exact import EXACT
 
 __all__ = ["console", "duration", "json_option", "number", "print_fields", "print_hanging", "print_json", "print_table"]
 

@@ -10,8 +10,8 @@ import click
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, number, print_fields, print_json
 from sosw_celery.cli.runtime import load_services
+from sosw_celery.config.settings import Settings
 from sosw_celery.services.preview import SAMPLE, Chunker, Preview, preview_of
-from sosw_celery.settings import Settings
 
 __all__ = ["job_argument", "preview", "read_job"]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sosw_celery.cli.exits import ADDRESSES, CommandFailed, ExitCode, Terminated
-from sosw_celery.core.masking import masked
-from sosw_celery.stack_place import DATA_DIR, DATA_VARIABLE
+from sosw_celery.config.masking import masked
+from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["config_module", "data_option", "end_on_sigterm", "given_id", "load_services", "services_at"]
 
@@ -51,7 +51,7 @@ def load_services() -> Services:
         ConfigError: There is no configuration, it cannot be read, or a setting is wrong.
     """
     app = importlib.import_module("sosw_celery.celery").app
-    services: Services = importlib.import_module("sosw_celery.wiring").services_of(app)
+    services: Services = importlib.import_module("sosw_celery.wiring.container").services_of(app)
     return services
 
 

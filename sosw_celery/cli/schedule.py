@@ -21,12 +21,12 @@ from sosw_celery.cli.output import console, duration, json_option, number, print
 from sosw_celery.cli.preview import job_argument, read_job
 from sosw_celery.cli.runtime import data_option, end_on_sigterm, services_at
 from sosw_celery.cli.status import not_served
-from sosw_celery.core.model import JobState, JobSummary
+from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.errors import StoreError
 from sosw_celery.services.preview import Chunker
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["ENDED", "schedule", "submit", "wait_for"]
 
@@ -48,7 +48,7 @@ def submit(job: dict[str, Any]) -> str:
     Raises:
         StoreUnavailable: Whether it was accepted is not known; submit it again with the same `job_id`.
     """
-    scheduler = importlib.import_module("sosw_celery.tasks").scheduler
+    scheduler = importlib.import_module("sosw_celery.system.tasks").scheduler
     message_id = str(uuid.uuid4())
     scheduler.apply_async(args=(job,), task_id=message_id, ignore_result=True)
     return str(job.get("job_id", message_id))

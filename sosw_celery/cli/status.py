@@ -15,20 +15,20 @@ from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import duration, json_option, number, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
-from sosw_celery.core.durations import eta_s
 from sosw_celery.core.health import allowed
-from sosw_celery.core.model import JobSummary
 from sosw_celery.core.schedules import instant
-from sosw_celery.core.suggest import did_you_mean
+from sosw_celery.core.tasks.durations import eta_s
+from sosw_celery.core.tasks.model import JobSummary
 from sosw_celery.errors import ItemCorrupt, JobNotFound
 from sosw_celery.services.scheduled_jobs import LastTick, last_tick
 from sosw_celery.services.strays import stray_jobs
-from sosw_celery.stores.nodes import NodeNote
-from sosw_celery.stores.slots import Readiness
-from sosw_celery.wiring import QUEUES
+from sosw_celery.stores.redis.node_registry import NodeNote
+from sosw_celery.stores.redis.slots import Readiness
+from sosw_celery.text import did_you_mean
+from sosw_celery.wiring.container import QUEUES
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["COUNT_LIMIT", "LabourerStatus", "labourer_status", "not_served", "open_jobs", "status"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from sosw_celery.cli import Command
+from sosw_celery.cli.aws.table_templates import Protection, cloudformation, terraform
 from sosw_celery.cli.output import json_option, print_json, print_table
 from sosw_celery.cli.runtime import load_services
-from sosw_celery.core.infrastructure import Protection, cloudformation, terraform
-from sosw_celery.stores.tables import Tables, definitions
+from sosw_celery.stores.dynamodb.tables import Tables, definitions
 
 __all__ = ["tables"]
 

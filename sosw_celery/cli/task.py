@@ -17,15 +17,15 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.job import time_text
 from sosw_celery.cli.output import json_option, print_fields, print_json, print_table
 from sosw_celery.cli.runtime import data_option, given_id, services_at
-from sosw_celery.core import greenfield
-from sosw_celery.core.history import Event
+from sosw_celery.config.settings import greenfield_delta
+from sosw_celery.core.exact import EXACT
+from sosw_celery.core.tasks import greenfield
+from sosw_celery.core.tasks.history import Event
 from sosw_celery.errors import StoreError
-from sosw_celery.exact import EXACT
-from sosw_celery.settings import greenfield_delta
-from sosw_celery.stores.task_table import Found
+from sosw_celery.stores.dynamodb.task_table import Found
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["history_of", "history_rows", "state_of", "task", "task_fields"]
 

@@ -25,11 +25,9 @@ from datetime import date
 from itertools import chain
 from typing import Any
 
-from sosw_celery.core.event import NAME_KEYS, check_labourer, extract_job, labourer_name_from
-from sosw_celery.core.notes import MAX_NOTES, Note
-from sosw_celery.core.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, check_json, check_payload_size, payload_text
-from sosw_celery.core.periods import DAY_FLAGS, DEFAULT_PERIODS, JobDates, Periods, has_dates, job_dates
-from sosw_celery.core.schema import (
+from sosw_celery.core.jobs.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, check_json, check_payload_size, payload_text
+from sosw_celery.core.jobs.periods import DAY_FLAGS, DEFAULT_PERIODS, JobDates, Periods, has_dates, job_dates
+from sosw_celery.core.jobs.schema import (
     Level,
     choose_schema,
     get_index_from_list,
@@ -38,9 +36,11 @@ from sosw_celery.core.schema import (
     plural,
     single_or_plural,
 )
-from sosw_celery.core.tree import Tree, is_plain
+from sosw_celery.core.jobs.submission import NAME_KEYS, check_labourer, extract_job, labourer_name_from
+from sosw_celery.core.jobs.tree import Tree, is_plain
+from sosw_celery.core.jobs.warnings import MAX_NOTES, Note
 from sosw_celery.errors import InvalidJob
-from sosw_celery.excerpt import excerpt
+from sosw_celery.text import excerpt
 
 __all__ = [
     "MAX_DEPTH",

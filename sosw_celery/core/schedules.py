@@ -27,8 +27,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from sosw_celery.core.exact import EXACT
 from sosw_celery.errors import ConfigError
-from sosw_celery.exact import EXACT
 
 __all__ = ["Crontab", "Interval", "Schedule", "instant", "parse_schedule", "tick_job_id"]
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from sosw_celery.local.servers import LOOPBACK, DynamoServer, RedisServer, Server, is_running
-from sosw_celery.stack_place import DATA_VARIABLE, STATE_FILE
+from sosw_celery.local.stack_place import DATA_VARIABLE, STATE_FILE
 
 __all__ = ["LocalStack", "environment_of"]
 

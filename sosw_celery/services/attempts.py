@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sosw_celery.clock import Clock, steady
-from sosw_celery.core.model import Attempt, Hint, Task
-from sosw_celery.core.retrying import Dead, Retry, decide
-from sosw_celery.core.storable import TooLarge, entries, storable_entries, text_of, type_name
+from sosw_celery.config.settings import Settings
+from sosw_celery.core.tasks.model import Attempt, Hint, Task
+from sosw_celery.core.tasks.retrying import Dead, Retry, decide
+from sosw_celery.core.tasks.storable import TooLarge, entries, storable_entries, text_of, type_name
 from sosw_celery.errors import ContentRefused, RetryLater, StoreError, StoreUnavailable, TransitionRefused
-from sosw_celery.settings import Settings
-from sosw_celery.stores.slots import Confirmation, Released, Slots
-from sosw_celery.stores.task_table import Failure, TaskTable
+from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
+from sosw_celery.stores.redis.slots import Confirmation, Released, Slots
 
 __all__ = ["Attempts", "Outcome", "Run", "describe"]
 

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from sosw_celery.config.settings import Settings
 from sosw_celery.core.health import EcoStatus, Metric, Reading, is_due, is_lasting, judge, settle, worst
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.settings import Settings
-from sosw_celery.stores.metrics import Source, number
-from sosw_celery.stores.readings import Readings
+from sosw_celery.stores.aws.metric_sources import Source, number
+from sosw_celery.stores.redis.metric_cache import Readings
 
 __all__ = ["Ecology", "Health", "MetricHealth"]
 

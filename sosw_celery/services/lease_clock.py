@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from sosw_celery import clock
 from sosw_celery.clock import Clock
+from sosw_celery.core.exact import EXACT
 from sosw_celery.errors import StoreError
-from sosw_celery.exact import EXACT
 
 __all__ = ["LeaseClock"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
-from sosw_celery.core.model import Attempt, Hint, Task
+from sosw_celery.config.settings import Settings
+from sosw_celery.core.isolation import each_by_itself
+from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.errors import StoreError
-from sosw_celery.isolation import each_by_itself
-from sosw_celery.settings import Settings
-from sosw_celery.stores.slots import Granted, Limits, PassView, Slots, Usage
-from sosw_celery.stores.task_table import TaskTable
-from sosw_celery.stores.turns import Turns
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.redis.slots import Granted, Limits, PassView, Slots, Usage
+from sosw_celery.stores.redis.turns import Turns
 
 __all__ = ["Orchestrator"]
 

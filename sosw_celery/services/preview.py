@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from sosw_celery.config.settings import Settings
 from sosw_celery.core.chunking import check_labourer, check_payload_size, payload_text
 from sosw_celery.errors import InvalidJob
 from sosw_celery.services.scheduler import scheduler_class
-from sosw_celery.settings import Settings
 
 __all__ = ["SAMPLE", "Chunker", "Preview", "preview_of"]
 

@@ -18,18 +18,18 @@ from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
-from sosw_celery.core.greenfield import claimed_at
-from sosw_celery.core.model import Task
+from sosw_celery.config.settings import Labourer, Settings
+from sosw_celery.core.exact import EXACT
+from sosw_celery.core.isolation import each_by_itself
+from sosw_celery.core.tasks.greenfield import claimed_at
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreUnavailable
-from sosw_celery.exact import EXACT
-from sosw_celery.isolation import each_by_itself
 from sosw_celery.services.attempts import Attempts
-from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores.idle_mark import IdleMark
-from sosw_celery.stores.job_table import RUNNING, SCHEDULING, JobRecord, JobTable
-from sosw_celery.stores.slots import Slots, SweepView
-from sosw_celery.stores.task_table import TaskTable
-from sosw_celery.stores.turns import Turn, Turns
+from sosw_celery.stores.dynamodb.job_table import RUNNING, SCHEDULING, JobRecord, JobTable
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.slots import Slots, SweepView
+from sosw_celery.stores.redis.turns import Turn, Turns
 
 __all__ = ["Scavenger"]
 

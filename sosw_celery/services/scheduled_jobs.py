@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from sosw_celery.core.job_plan import check_job_id
-from sosw_celery.core.model import JobSummary
+from sosw_celery.config.settings import Settings
+from sosw_celery.core.jobs.plan import check_job_id
+from sosw_celery.core.places import reason_of
 from sosw_celery.core.schedules import Schedule, parse_schedule, tick_job_id
+from sosw_celery.core.tasks.model import JobSummary
 from sosw_celery.errors import ConfigError, JobNotFound
-from sosw_celery.places import reason_of
 from sosw_celery.services.preview import Chunker
-from sosw_celery.settings import Settings
 
 __all__ = ["LastTick", "last_tick", "plan_of", "problem_of"]
 

@@ -26,12 +26,15 @@ from typing import Any
 
 from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
+from sosw_celery.config.settings import Settings
 from sosw_celery.core import chunking
-from sosw_celery.core.history import Observer, nobody
-from sosw_celery.core.job_plan import Envelope, check_job_id, encode_row, file_name, file_names
-from sosw_celery.core.model import JobState, JobSummary
-from sosw_celery.core.payload import check_payload_size, payload_text
-from sosw_celery.core.siblings import next_depth
+from sosw_celery.core.exact import EXACT
+from sosw_celery.core.jobs.payload import check_payload_size, payload_text
+from sosw_celery.core.jobs.plan import Envelope, check_job_id, encode_row, file_name, file_names
+from sosw_celery.core.places import found_at
+from sosw_celery.core.tasks.history import Observer, nobody
+from sosw_celery.core.tasks.model import JobState, JobSummary
+from sosw_celery.core.tasks.siblings import next_depth
 from sosw_celery.errors import (
     ConfigError,
     InvalidJob,
@@ -40,15 +43,12 @@ from sosw_celery.errors import (
     StoreError,
     TransitionRefused,
 )
-from sosw_celery.exact import EXACT
-from sosw_celery.places import found_at
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.lease_clock import LeaseClock
-from sosw_celery.services.writing import Lease, PartWriter
-from sosw_celery.settings import Settings
-from sosw_celery.stores.job_table import JobRecord, JobTable, Part
-from sosw_celery.stores.queue_file import QueueFiles, pop_rows, read_rows
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.services.part_writer import Lease, PartWriter
+from sosw_celery.stores.dynamodb.job_table import JobRecord, JobTable, Part
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.files.queue_files import QueueFiles, pop_rows, read_rows
 
 __all__ = ["Scheduler", "scheduler_class"]
 

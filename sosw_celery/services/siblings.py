@@ -7,11 +7,11 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from sosw_celery.clock import Clock
-from sosw_celery.core import greenfield
-from sosw_celery.core.model import Attempt, Task
-from sosw_celery.core.siblings import DEPTH, PARENT, Sibling
-from sosw_celery.settings import Settings
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.config.settings import Settings
+from sosw_celery.core.tasks import greenfield
+from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.core.tasks.siblings import DEPTH, PARENT, Sibling
+from sosw_celery.stores.dynamodb.task_table import TaskTable
 
 __all__ = ["Siblings"]
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 from sosw_celery.clock import steady
-from sosw_celery.core.model import Attempt
+from sosw_celery.core.tasks.model import Attempt
 from sosw_celery.errors import StoreUnavailable
-from sosw_celery.stores.slots import Slots
+from sosw_celery.stores.redis.slots import Slots
 
 __all__ = ["Starts", "Verdict"]
 

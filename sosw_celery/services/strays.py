@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
 
 __all__ = ["stray_jobs"]
 

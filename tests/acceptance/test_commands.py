@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sosw_celery.cli.exits import ExitCode
-from sosw_celery.core.job_plan import task_id
+from sosw_celery.core.jobs.plan import task_id
 from tests.acceptance.shell import Desk, await_, descendants, kill, lives
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from sosw_celery.cli.exits import ExitCode
-from sosw_celery.core.job_plan import task_id
+from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.local.servers import RedisServer
 from tests.acceptance.shell import Shell, await_, descendants, kill
 

@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis
 
-from sosw_celery.stores.slots import Limits, Slots
+from sosw_celery.stores.redis.slots import Limits, Slots
 from tests.contract.shares import CAP
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sosw_celery.celery import SoswCelery
-from sosw_celery.stores.broker import messages_on, own_keys
+from sosw_celery.wiring.broker import messages_on, own_keys
 
 
 def system(redis_url: str, prefix: str | None, **stated: Any) -> SoswCelery:

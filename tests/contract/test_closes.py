@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import fakeredis
 import pytest
 
-from sosw_celery.core.model import Attempt, Task
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.errors import ContentRefused
 from sosw_celery.services.attempts import Attempts, Outcome, Run
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, WorkerAssistant, closing_message
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.slots import Limits, Slots
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.redis.slots import Limits, Slots
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

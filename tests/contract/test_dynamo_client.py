@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sosw_celery.errors import ConfigError
-from sosw_celery.stores.dynamo_client import DynamoDbClient
+from sosw_celery.sosw_compat.dynamo_client import DynamoDbClient
 
 CONFIG: dict[str, Any] = {
     "row_mapper": {

@@ -9,8 +9,8 @@ import pytest
 import redis
 from celery import Celery
 
-from sosw_celery.loading import Loader
 from sosw_celery.local import RedisServer
+from sosw_celery.system.loading import Loader
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
 from tests.redis_lives import demote, follow
 

@@ -10,13 +10,13 @@ import boto3
 import moto
 import pytest
 
-from sosw_celery.core.model import Task
-from sosw_celery.core.retrying import Retry
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.tasks.model import Task
+from sosw_celery.core.tasks.retrying import Retry
 from sosw_celery.errors import InvalidJob
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import Failure, TaskTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 
 NOW = Decimal("1795392000.000001")
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import Attempt, Task
-from sosw_celery.core.retrying import Dead, Retry
+from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.core.tasks.retrying import Dead, Retry
 from sosw_celery.errors import StoreUnavailable
-from sosw_celery.stores import items
-from sosw_celery.stores.item_size import DROPPED, MOST_BYTES, size_of
-from sosw_celery.stores.job_table import SCHEDULING, JobTable
-from sosw_celery.stores.outbox import EVERYBODY, Outbox
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import Failure, TaskTable
+from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, Outbox
+from sosw_celery.stores.dynamodb.item_size import DROPPED, MOST_BYTES, size_of
+from sosw_celery.stores.dynamodb.job_table import SCHEDULING, JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 
 NOW = Decimal("1795392000.000001")
 DELTA = Decimal(31_557_600)
@@ -95,7 +95,7 @@ def running(table: TaskTable) -> list[Task]:
 
 def test_the_size_of_an_item_is_the_engines(table: TaskTable) -> None:
     """What counts as too large here is what the engine refuses, to within a few bytes."""
-    row = items.to_item(make(1), table.tables)
+    row = task_rows.to_item(make(1), table.tables)
     row["payload"] = {"S": "x" * (MOST_BYTES - size_of(row) + 2)}
     assert size_of(row) == MOST_BYTES
     table.client.put_item(TableName=table.tables.tasks, Item=row)
@@ -126,7 +126,7 @@ def test_a_completed_row_that_is_nearly_too_large_is_archived_with_all_others(ta
 def test_a_large_result_gives_way_to_the_payload(table: TaskTable) -> None:
     """A payload can be tried again, so it is left out last, even where it is the largest."""
     task = make(1, payload="x" * 300_000, completed_at=NOW, extra={"result_table": "y" * 110_000})
-    row = items.archive_row(task, NOW, status=0, tables=table.tables)
+    row = task_rows.archive_row(task, NOW, status=0, tables=table.tables)
     assert len(row["payload"]["S"]) == 300_000
     assert "result_table (110012 bytes)" in row[DROPPED]["S"]
 
@@ -165,7 +165,7 @@ def test_a_task_whose_results_leave_no_room_for_its_retry_waits_without_them(tab
 def test_a_task_that_cannot_wait_is_dead(table: TaskTable) -> None:
     """A payload that leaves no room for the time of its retry: nobody of ours writes such a one."""
     task = make(1)
-    row = items.to_item(task, table.tables)
+    row = task_rows.to_item(task, table.tables)
     row["payload"] = {"S": "x" * (MOST_BYTES - size_of(row) - 100)}
     table.client.put_item(TableName=table.tables.tasks, Item=row)
     attempt = table.claim(task.next_attempt, now=NOW, node="n").current_attempt
@@ -194,7 +194,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_whatever_it_holds(
     table.client.put_item(
         TableName=table.tables.jobs, Item={"job_id": {"S": "broken"}, "completed": {"S": "x"}, "dead": {"S": "x"}}
     )
-    row = items.to_item(make(1), table.tables) | {name: attribute, "job_id": {"S": job_id}}
+    row = task_rows.to_item(make(1), table.tables) | {name: attribute, "job_id": {"S": job_id}}
     row["note"] = {"S": "x" * max(0, MOST_BYTES - size_of(row) - 30)}
     table.client.put_item(TableName=table.tables.tasks, Item=row)
     table.write([make(2)])
@@ -210,7 +210,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_whatever_it_holds(
 def test_the_longest_id_does_not_keep_a_task_from_being_dead(table: TaskTable, outbox: Outbox) -> None:
     """The word about it is cut; others are told of as they are."""
     long_id = "t" * 2048
-    row = items.to_item(replace(make(1), task_id=long_id), table.tables) | {"attempts": {"S": "many"}}
+    row = task_rows.to_item(replace(make(1), task_id=long_id), table.tables) | {"attempts": {"S": "many"}}
     table.client.put_item(TableName=table.tables.tasks, Item=row)
     assert table.queued(LABOURER, now=NOW, start=None, limit=5) == []
     assert row_of(table, table.tables.closed, task_id=long_id)["labourer_id_task_status"] == {"S": "resize_0"}
@@ -229,7 +229,7 @@ def test_a_retry_that_is_due_never_is_set_aside_and_the_others_come_back(table: 
     """A row whose due time is beyond all times, which was stored once, stops nobody."""
     for number in (1, 2):
         table.fail(claimed(table, make(number)), Retry(10 * number), FAILURE, now=NOW)
-    absurd = items.to_item(make(3), table.tables) | {"desired_launch_time": {"N": due}}
+    absurd = task_rows.to_item(make(3), table.tables) | {"desired_launch_time": {"N": due}}
     table.client.put_item(TableName=table.tables.retry, Item=absurd)
     waiting, next_due = table.due(LABOURER, now=NOW + 10, limit=9)
     assert ([task.task_id for task in waiting], next_due) == (["task-0001"], NOW + 20)
@@ -246,7 +246,7 @@ def test_a_retry_that_is_due_never_is_set_aside_and_the_others_come_back(table: 
 def test_an_unreadable_retry_that_is_due_first_stops_nobody(table: TaskTable) -> None:
     """It is set aside, and the one behind it is found in the same look."""
     table.fail(claimed(table, make(1)), Retry(10), FAILURE, now=NOW)
-    corrupt = items.to_item(replace(make(2), desired_launch_time=NOW), table.tables) | {"attempts": {"S": "many"}}
+    corrupt = task_rows.to_item(replace(make(2), desired_launch_time=NOW), table.tables) | {"attempts": {"S": "many"}}
     table.client.put_item(TableName=table.tables.retry, Item=corrupt)
     assert [task.task_id for task in table.due(LABOURER, now=NOW + 10, limit=9)[0]] == ["task-0001"]
     assert row_of(table, table.tables.closed, task_id="task-0002")["attempts"] == {"S": "many"}
@@ -256,7 +256,7 @@ def test_a_row_that_cannot_be_set_aside_for_now_stops_nobody(
     table: TaskTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It stays for the next look; what is behind it is handed out."""
-    row = items.to_item(make(1), table.tables) | {"attempts": {"S": "many"}}
+    row = task_rows.to_item(make(1), table.tables) | {"attempts": {"S": "many"}}
     table.client.put_item(TableName=table.tables.tasks, Item=row)
     table.write([make(2)])
 
@@ -275,7 +275,7 @@ def test_all_due_retries_are_read_however_large_they_are(table: TaskTable) -> No
     """Sixty of 100 KB are six pages of 1 MB; the next one that is due is told as well."""
     for number in range(1, 62):
         waiting = replace(make(number, payload="x" * 100_000), attempts=1, desired_launch_time=NOW + number)
-        table.client.put_item(TableName=table.tables.retry, Item=items.to_item(waiting, table.tables))
+        table.client.put_item(TableName=table.tables.retry, Item=task_rows.to_item(waiting, table.tables))
     due, next_due = table.due(LABOURER, now=NOW + 60, limit=200)
     assert [task.task_id for task in due] == [make(number).task_id for number in range(1, 61)]
     assert next_due == NOW + 61
@@ -320,7 +320,7 @@ def test_retries_keep_the_order_in_which_they_fall_due_over_all_batches(table: T
 
 def test_a_retry_that_says_by_no_number_that_it_was_never_attempted_comes_back(table: TaskTable) -> None:
     """Somebody else wrote it; it is in the others' way no more."""
-    row = items.to_item(replace(make(1), desired_launch_time=NOW), table.tables)
+    row = task_rows.to_item(replace(make(1), desired_launch_time=NOW), table.tables)
     del row["attempts"]
     table.client.put_item(TableName=table.tables.retry, Item=row)
     due, _ = table.due(LABOURER, now=NOW, limit=9)
@@ -358,7 +358,7 @@ def test_a_retry_that_fails_stops_no_other_one(table: TaskTable, monkeypatch: py
 
 def test_a_completed_row_without_a_number_of_attempts_is_archived(table: TaskTable) -> None:
     """Somebody else wrote it; it would be read by every sweep for ever."""
-    row = items.to_item(replace(make(1), greenfield=NOW + DELTA, completed_at=NOW), table.tables)
+    row = task_rows.to_item(replace(make(1), greenfield=NOW + DELTA, completed_at=NOW), table.tables)
     del row["attempts"]
     table.client.put_item(TableName=table.tables.tasks, Item=row)
     assert table.archive(running(table), now=NOW) == 1
@@ -368,7 +368,7 @@ def test_a_completed_row_without_a_number_of_attempts_is_archived(table: TaskTab
 def test_closed_rows_that_cannot_be_read_are_left_out(table: TaskTable) -> None:
     """A look at what was closed ends at none of them."""
     for number in (1, 2, 3):
-        row = items.archive_row(make(number), NOW + number, status=0, tables=table.tables)
+        row = task_rows.archive_row(make(number), NOW + number, status=0, tables=table.tables)
         if number == 2:
             row["attempts"] = {"S": "many"}
         table.client.put_item(TableName=table.tables.closed, Item=row)

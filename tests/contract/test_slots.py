@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from sosw_celery.core.rates import Rate
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.slots import (
+from sosw_celery.stores.redis.slots import (
     Confirmation,
     Confirmed,
     Granted,

@@ -12,8 +12,8 @@ import redis
 
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.local import RedisServer
-from sosw_celery.stores.redis_client import connect
-from sosw_celery.stores.slots import Confirmation, Limits, Slots
+from sosw_celery.stores.redis.client import connect
+from sosw_celery.stores.redis.slots import Confirmation, Limits, Slots
 from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
 from tests.redis_lives import SnapshotRedis, WrongRedis, demote, follow

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from sosw_celery.core.rates import Rate
-from sosw_celery.stores.slots import Confirmation, Limits, Released, Slots
+from sosw_celery.stores.redis.slots import Confirmation, Limits, Released, Slots
 from tests.contract.shares import CAP, share
 
 LABOURER = "resize"

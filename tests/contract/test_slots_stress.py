@@ -20,7 +20,7 @@ from itertools import accumulate, groupby
 import pytest
 import redis
 
-from sosw_celery.stores.slots import Confirmation, Limits, Slots, Usage
+from sosw_celery.stores.redis.slots import Confirmation, Limits, Slots, Usage
 
 LABOURER = "resize"
 LEASE_S = 0.2

@@ -13,13 +13,13 @@ import moto
 import pytest
 from botocore.exceptions import ClientError
 
-from sosw_celery.core import greenfield
-from sosw_celery.core.model import Attempt, Task
-from sosw_celery.core.retrying import Dead, Retry
+from sosw_celery.core.tasks import greenfield
+from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.core.tasks.retrying import Dead, Retry
 from sosw_celery.errors import ItemCorrupt, TaskNotFound, TransitionRefused
-from sosw_celery.stores.items import archive_row, to_item
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import Failure, Moved, TaskTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_rows import archive_row, to_item
+from sosw_celery.stores.dynamodb.task_table import Failure, Moved, TaskTable
 
 NOW = Decimal("1795392000.000001")
 DELTA = Decimal(31_557_600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from sosw_celery.stores.turns import LONGEST_S, Turn, Turns
+from sosw_celery.stores.redis.turns import LONGEST_S, Turn, Turns
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from sosw_celery.core.job_plan import task_id
+from sosw_celery.core.jobs.plan import task_id
 from tests.faults.evidence import Evidence, FaultRecord, Job, Row, Run
 from tests.faults.idling import Idling, idling_of
 from tests.faults.rates import worst_span

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sosw_celery.core.chunking import chunk_job
-from sosw_celery.core.greenfield import queue_end
-from sosw_celery.core.job_plan import task_id
-from sosw_celery.stores.items import from_item
-from sosw_celery.wiring import Services
+from sosw_celery.core.jobs.plan import task_id
+from sosw_celery.core.tasks.greenfield import queue_end
+from sosw_celery.stores.dynamodb.task_rows import from_item
+from sosw_celery.wiring.container import Services
 from tests.faults.evidence import Job, JobItem, Row, Run
 
 __all__ = ["expected_job", "job_items", "labourers_of", "rows_of", "running_pids", "runs_in", "starts_in"]

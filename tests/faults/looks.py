@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sosw_celery.errors import StoreError
-from sosw_celery.stores.redis_errors import translated
-from sosw_celery.wiring import Services
+from sosw_celery.stores.redis.errors import translated
+from sosw_celery.wiring.container import Services
 from tests.faults.evidence import Look
 
 __all__ = ["keep_looking", "looks_in"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import SoswError
 from tests.faults.checker import Verdict, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze, Rate

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.stores.job_table import JobTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
 from tests.faults.checker import Promise
 from tests.faults.plan import SHORT, Fault, JobPlan, Plan, Profile
 from tests.faults.run import Outcome, carry_out

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.job_plan import task_id
+from sosw_celery.core.jobs.plan import task_id
 from tests.faults.checker import LATE_S, MOST_BEYOND_S, PATIENCE, Promise, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze, Job, JobItem, Look, Rate, Row, Run
 from tests.faults.idling import LEAST_LEASES, LEAST_LOOKS

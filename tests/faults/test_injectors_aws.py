@@ -24,12 +24,12 @@ from botocore.exceptions import (
 )
 from moto.server import ThreadedMotoServer
 
-from sosw_celery.core.model import Attempt, Task
-from sosw_celery.stores import dynamo
-from sosw_celery.stores.dynamo import cancellation_codes, error_code
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.stores.dynamodb import client as dynamodb_client
+from sosw_celery.stores.dynamodb.client import cancellation_codes, error_code
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import TaskTable
 from tests.faults.injectors import aws_hook
 from tests.faults.injectors.aws_rules import AwsFaults, Fault, Rule, RulesInForce
 from tests.faults.injectors.lagging_index import LaggingIndexes
@@ -146,7 +146,7 @@ def test_botocore_tries_again_as_after_real_faults(
     """With a third of all sends failing in all manners, the client that we use gets each row in by retries."""
     kinds = set(Fault) - {Fault.CONFLICT, Fault.UNPROCESSED, Fault.STALE}
     faults.set(*(Rule(kind, 0.04) for kind in sorted(kinds)))
-    ours = dynamo.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
+    ours = dynamodb_client.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
     rows = {f"r{number}" for number in range(40)}
     retries = sum(put(ours, tables, row)["ResponseMetadata"]["RetryAttempts"] for row in sorted(rows))
     faults.clear()
@@ -210,11 +210,11 @@ def test_a_batch_is_done_in_part(faults: AwsFaults, dynamodb_endpoint: str, tabl
     Also where a guard watches the body on its way out.
     """
     faults.set(Rule(Fault.UNPROCESSED, 0.5, operations=("BatchWriteItem", "BatchGetItem")))
-    client = dynamo.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
+    client = dynamodb_client.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
     rows = {f"r{number}" for number in range(25)}
     request: Any = {tables.tasks: [{"PutRequest": {"Item": {"task_id": {"S": row}}}} for row in rows]}
     checks: list[int] = []
-    with dynamo.sent_only_if(lambda: checks.append(1)):
+    with dynamodb_client.sent_only_if(lambda: checks.append(1)):
         answers = [client.batch_write_item(RequestItems=request) for _ in range(3)]
     struck = [answer for answer in answers if answer["UnprocessedItems"]]
     left = [{put["PutRequest"]["Item"]["task_id"]["S"] for put in answer["UnprocessedItems"][tables.tasks]}
@@ -339,7 +339,7 @@ def test_s3_fails_likewise(faults: AwsFaults, moto: S3Client) -> None:
 def test_an_index_that_lags_shows_what_was(faults: AwsFaults, dynamodb_endpoint: str, tables: Tables) -> None:
     """A new row is not in the index yet, and a claimed one stands there as queued; both pass after the lag."""
     lag_s = 1.0
-    client = dynamo.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
+    client = dynamodb_client.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
     counters = JobTable(client, tables).counters_update
     task_table = TaskTable(client, tables, delta=Decimal(31_557_600), job_counters=counters)
     now = Decimal(1_800_000_000)

@@ -95,8 +95,8 @@ def test_it_is_off_for_the_process_and_its_forks_and_spans_stay_right(off_s: int
 # What a request is signed with, whether it is taken, and what Redis says the time is.
 CALLS = """
 import json, redis, sys
-from sosw_celery.stores import dynamo
-client = dynamo.connect(endpoint_url=sys.argv[1], region_name="eu-west-1")
+from sosw_celery.stores.dynamodb import client as dynamodb_client
+client = dynamodb_client.connect(endpoint_url=sys.argv[1], region_name="eu-west-1")
 dates = []
 client.meta.events.register("before-send", lambda request, **_: dates.append(request.headers["X-Amz-Date"].decode()))
 tables = client.list_tables()["ResponseMetadata"]["HTTPStatusCode"]

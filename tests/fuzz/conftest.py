@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.tables import Tables, create_tables
+from sosw_celery.config.settings import load_settings
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from tests.fuzz.hostile import COUNTED
 
 if TYPE_CHECKING:

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sosw_celery.core.job_plan import Envelope, file_name
-from sosw_celery.core.model import JobState
-from sosw_celery.core.payload import MAX_PAYLOAD_BYTES, payload_text
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.jobs.payload import MAX_PAYLOAD_BYTES, payload_text
+from sosw_celery.core.jobs.plan import Envelope, file_name
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import InvalidJob
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.scheduler import Scheduler
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.queue_file import DirectoryQueueFiles
-from sosw_celery.stores.tables import Tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
 from tests.fuzz.hostile import HOSTILE, QUICK, SLOW, WORD, counted, mutated_vectors
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.core.liveness import Pulse
-from sosw_celery.core.message import problem_of
-from sosw_celery.core.model import Attempt, Hint, Task
-from sosw_celery.core.siblings import Sibling
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.celery_message import problem_of
+from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.core.node_liveness import Pulse
+from sosw_celery.core.tasks.model import Attempt, Hint, Task
+from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import ItemCorrupt
 from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import InvalidAction, WorkerAssistant, closing_message
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.items import close_request, from_item, to_item, value_to_attribute
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.slots import Slots
-from sosw_celery.stores.tables import Tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables
+from sosw_celery.stores.dynamodb.task_rows import close_request, from_item, to_item, value_to_attribute
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.redis.slots import Slots
 from tests.fuzz.hostile import HOSTILE, QUICK, SCALAR, SLOW, UNSAYABLE, WORD, counted
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Any
 
 from celery import Celery
 
-from sosw_celery.core.model import JobState, JobSummary, Task
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.broker import own_keys
-from sosw_celery.stores.tables import create_tables
-from sosw_celery.wiring import QUEUES, Services
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.tasks.model import JobState, JobSummary, Task
+from sosw_celery.stores.dynamodb.tables import create_tables
+from sosw_celery.wiring.broker import own_keys
+from sosw_celery.wiring.container import QUEUES, Services
 from tests.nursery import ROOT, Nursery, Process
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sosw_celery import clock
-from sosw_celery.core.model import JobState
-from sosw_celery.wiring import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
+from sosw_celery.core.tasks.model import JobState
+from sosw_celery.wiring.container import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
 from tests.integration.cluster import Cluster
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 from tests.integration.cluster import Cluster
 from tests.nursery import ROOT
 

@@ -17,12 +17,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sosw_celery.clock import now
+from sosw_celery.config.health import EcologyConfig
+from sosw_celery.config.settings import load_settings
 from sosw_celery.core.health import EcoStatus
-from sosw_celery.ecology_settings import EcologyConfig
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.services.ecology import LOOK_S
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.metrics import CloudWatch, Source, ask_prometheus, sources_from
+from sosw_celery.stores.aws.metric_sources import CloudWatch, Source, ask_prometheus, sources_from
 from tests.integration.cluster import Cluster, most_at_once
 
 # ---- CloudWatch

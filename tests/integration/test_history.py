@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from sosw_celery.cli import sosw, task
-from sosw_celery.core.history import Event
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.history import Event
+from sosw_celery.core.tasks.model import JobState
 from tests.integration.cluster import Cluster
 from tests.nursery import Process
 

@@ -25,20 +25,20 @@ from moto import mock_aws
 
 import sosw_celery
 from sosw_celery import clock
+from sosw_celery.cli.aws.policies import ROLES, Resource, policy
 from sosw_celery.cli.iam import resources_of
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.status import labourer_status, open_jobs
-from sosw_celery.core.job_plan import Envelope, file_name
-from sosw_celery.core.model import Hint, JobState
-from sosw_celery.core.policies import ROLES, Resource, policy
-from sosw_celery.core.siblings import Sibling
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.jobs.plan import Envelope, file_name
+from sosw_celery.core.tasks.model import Hint, JobState
+from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import InvalidJob, RetryLater, TaskNotFound
 from sosw_celery.services.attempts import Outcome, Run
 from sosw_celery.services.worker_assistant import closing_message
-from sosw_celery.settings import load_settings
-from sosw_celery.stores import items
-from sosw_celery.stores.metrics import CloudWatch
-from sosw_celery.wiring import Services
+from sosw_celery.stores.aws.metric_sources import CloudWatch
+from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.wiring.container import Services
 
 LABOURER = "resize"
 ASSISTED = "resize_far_away"
@@ -393,10 +393,10 @@ def workers_are_far_away(cast: Cast) -> None:
 
 def rows_are_broken(cast: Cast) -> None:
     """Rows that nobody can read are set aside, by whoever meets them."""
-    cast.break_rows(greenfield=items.number(clock.now()), created_at=items.number(clock.now()))
+    cast.break_rows(greenfield=task_rows.number(clock.now()), created_at=task_rows.number(clock.now()))
     cast.begin()
     delta = cast.settings.task_config.greenfield_invocation_delta
-    cast.break_rows(greenfield=items.number(clock.now() + delta), created_at=items.number(clock.now()))
+    cast.break_rows(greenfield=task_rows.number(clock.now() + delta), created_at=task_rows.number(clock.now()))
     cast.sweep()
 
 

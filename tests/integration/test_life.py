@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 from tests.integration.cluster import Cluster, most_at_once
 from tests.nursery import Process, groups_of
 

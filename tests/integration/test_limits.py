@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import Hint
+from sosw_celery.core.tasks.model import Hint
 from tests.faults.injectors.tcp_proxy import TcpProxy
 from tests.integration.cluster import Cluster
 

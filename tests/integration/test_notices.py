@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sosw_celery import clock
-from sosw_celery.stores.outbox import EVERYBODY
+from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY
 from tests.integration.cluster import Cluster
 
 LABOURERS = {"note": {"max_simultaneous_invocations": 3, "duration": 30, "max_attempts": 1}}

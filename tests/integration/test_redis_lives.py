@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sosw_celery import clock
-from sosw_celery.core.model import Attempt, Hint, JobState, Task
+from sosw_celery.core.tasks.model import Attempt, Hint, JobState, Task
 from sosw_celery.local import RedisServer
 from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy

@@ -23,18 +23,19 @@ import pytest
 import redis
 
 from sosw_celery import clock
-from sosw_celery.core.job_plan import Envelope, task_id
-from sosw_celery.core.model import JobState, Task
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.jobs.plan import Envelope, task_id
+from sosw_celery.core.tasks.model import JobState, Task
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.scheduler import Scheduler
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores import dynamo, items, new_rows
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.new_rows import NewRows
-from sosw_celery.stores.queue_file import DirectoryQueueFiles
-from sosw_celery.stores.slots import Slots
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.dynamodb import client as dynamodb_client
+from sosw_celery.stores.dynamodb import new_rows, task_rows
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.new_rows import NewRows
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
+from sosw_celery.stores.redis.slots import Slots
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def process_of(
         signs: The directory of the file `go`, and of those by which the process tells where it is: `throttled`, and
             `given up` when it waits for what may be on its way.
     """
-    client = dynamo.connect(endpoint_url=endpoint, region_name="eu-west-1")
-    rows_client = dynamo.connect(
+    client = dynamodb_client.connect(endpoint_url=endpoint, region_name="eu-west-1")
+    rows_client = dynamodb_client.connect(
         endpoint_url=rows_endpoint or endpoint, region_name="eu-west-1", sends=1, timeout_s=1 if rows_endpoint else 10
     )
     if freeze_at:
@@ -252,7 +253,7 @@ class Ground:
 @pytest.fixture
 def ground(dynamodb_endpoint: str, table_prefix: str, tmp_path: Path) -> Ground:
     """Empty tables on the real engine."""
-    client = dynamo.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
+    client = dynamodb_client.connect(endpoint_url=dynamodb_endpoint, region_name="eu-west-1")
     return Ground(client, dynamodb_endpoint, table_prefix, str(tmp_path / "queue"))
 
 
@@ -417,9 +418,9 @@ def test_counters_stay_exact_under_conflicts(ground: Ground) -> None:
     def count(number: int) -> None:
         for step in range(times):
             update = ground.job_table.counters_update("counted", 1, step % 2)
-            marker = {"task_id": {"S": f"{number}/{step}"}, "created_at": items.number(Decimal(1))}
+            marker = {"task_id": {"S": f"{number}/{step}"}, "created_at": task_rows.number(Decimal(1))}
             put: Any = {"Put": {"TableName": ground.tables.closed, "Item": marker}}
-            dynamo.transact(ground.client, [put, {"Update": update}], "archive")  # type: ignore[list-item,typeddict-item]
+            dynamodb_client.transact(ground.client, [put, {"Update": update}], "archive")  # type: ignore[list-item,typeddict-item]
 
     threads = [threading.Thread(target=count, args=(number,)) for number in range(counters)]
     for thread in threads:
@@ -437,7 +438,7 @@ def test_the_last_closed_task_ends_the_job(ground: Ground) -> None:
     assert ground.job_table.unfinished() == ["small"]
     ground.scheduler.run(Envelope("small"))
     update: Any = {"Update": ground.job_table.counters_update("small", 3, 0)}
-    dynamo.transact(ground.client, [update], "archive")
+    dynamodb_client.transact(ground.client, [update], "archive")
     assert ground.job_table.finish_if_done("small", Decimal(1))
     assert ground.job_table.get("small").state is JobState.COMPLETED
     assert ground.job_table.unfinished() == []
@@ -457,7 +458,7 @@ def test_throttling_slows_down_and_loses_nothing(ground: Ground, monkeypatch: py
         return {"Responses": [next(done) if is_one else left for is_one in is_taken]}
 
     monkeypatch.setattr(client, "batch_execute_statement", throttled)
-    monkeypatch.setattr("sosw_celery.stores.new_rows.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("sosw_celery.stores.dynamodb.new_rows.LONGEST_WAIT_S", 0.01)
     ground.scheduler.submit(job_of(300), "throttled")
     assert ground.scheduler.run(Envelope("throttled")).written == 300
     ground.assert_complete({"throttled": 300})

@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import RedisServer
-from sosw_celery.wiring import QUEUES, SCHEDULER, WORKER_ASSISTANT
+from sosw_celery.wiring.container import QUEUES, SCHEDULER, WORKER_ASSISTANT
 from tests.integration.cluster import Cluster
 from tests.nursery import Nursery
 
@@ -132,7 +132,7 @@ def test_a_key_that_cannot_be_used_is_an_error_at_the_start(
         (keys / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWtleQ==\n-----END PRIVATE KEY-----\n")
     else:
         os.unlink(keys / missing)
-    answer = run(cluster, "import sosw_celery.tasks", TEST_KEYS=str(keys))
+    answer = run(cluster, "import sosw_celery.system.tasks", TEST_KEYS=str(keys))
     assert answer.returncode != 0
     assert "task_serializer" in answer.stderr
     assert words in answer.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sosw_celery import clock
-from sosw_celery.core.model import JobState
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import JobNotFound
 from tests.integration.cluster import Cluster
 

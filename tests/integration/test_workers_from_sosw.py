@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import JobState, Task
-from sosw_celery.stores.dynamo_client import DynamoDbClient
+from sosw_celery.core.tasks.model import JobState, Task
+from sosw_celery.sosw_compat.dynamo_client import DynamoDbClient
 from tests.integration.cluster import ROOT, Cluster, most_at_once
 
 DOCS = ROOT / "docs" / "workers-from-sosw.md"

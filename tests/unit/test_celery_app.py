@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from celery.bootsteps import StartStopStep
 
-from sosw_celery import log_privacy
 from sosw_celery.celery import DEFAULTS, app
+from sosw_celery.celery_fixes import log_privacy
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,19 +19,20 @@ import fakeredis
 import pytest
 from moto import mock_aws
 
-from sosw_celery import app, tasks
+from sosw_celery import app
 from sosw_celery.cli.health import _row
-from sosw_celery.core.job_plan import Envelope
-from sosw_celery.core.liveness import Pulse
-from sosw_celery.core.model import DEPTH, Attempt, Hint, Task
-from sosw_celery.core.names import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
-from sosw_celery.core.siblings import Sibling
+from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.core.node_liveness import Pulse
+from sosw_celery.core.tasks.model import DEPTH, Attempt, Hint, Task
+from sosw_celery.core.tasks.siblings import Sibling
+from sosw_celery.names import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.worker_assistant import COMPLETED, WorkerAssistant, closing_message
-from sosw_celery.stores.items import from_item, to_item
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.nodes import NodeNote, Nodes
-from sosw_celery.stores.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_rows import from_item, to_item
+from sosw_celery.stores.redis.node_registry import NodeNote, Nodes
+from sosw_celery.system import tasks
 
 ATTEMPT = Attempt("resize", "t", 2)
 ROW = Task("t", "resize", Decimal(1), Decimal(1), payload='{"a": 1}', job_id="j", attempts=2, extra={DEPTH: 3})

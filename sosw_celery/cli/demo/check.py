@@ -8,16 +8,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery import clock
-from sosw_celery.core import greenfield
-from sosw_celery.core.job_plan import task_id
-from sosw_celery.core.model import JobSummary, Task
-from sosw_celery.exact import EXACT
+from sosw_celery.config.settings import greenfield_delta
+from sosw_celery.core.exact import EXACT
+from sosw_celery.core.jobs.plan import task_id
+from sosw_celery.core.tasks import greenfield
+from sosw_celery.core.tasks.model import JobSummary, Task
 from sosw_celery.services.preview import Chunker
-from sosw_celery.settings import greenfield_delta
 from workers.census_jobs import totals_of
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["Check", "Outcome", "checks_of", "most_at_once", "outcome_of"]
 

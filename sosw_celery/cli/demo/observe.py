@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sosw_celery import clock
-from sosw_celery.core.model import JobState, Task
+from sosw_celery.core.tasks.model import JobState, Task
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["Observer", "Sight"]
 

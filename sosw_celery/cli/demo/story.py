@@ -20,7 +20,7 @@ from sosw_celery.cli.schedule import submit
 from workers.census_jobs import build_jobs, plain_loop
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring import Services
+    from sosw_celery.wiring.container import Services
 
 __all__ = ["Ending", "tell"]
 

@@ -10,17 +10,17 @@ import math
 import os
 from typing import Any
 
-from sosw_celery import children, leases, lines
-from sosw_celery.core.job_plan import task_id
+from sosw_celery.config.settings import Labourer, Settings
+from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.core.rates import Rate
+from sosw_celery.node import children, continuation, lease_keeper
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.services.part_writer import PartWriter
 from sosw_celery.services.scavenger import Scavenger
-from sosw_celery.services.writing import PartWriter
-from sosw_celery.settings import Labourer, Settings
-from sosw_celery.stores import slots
-from sosw_celery.stores.slots import Slots
-from sosw_celery.stores.task_table import Moved, TaskTable
+from sosw_celery.stores.dynamodb.task_table import Moved, TaskTable
+from sosw_celery.stores.redis import slots
+from sosw_celery.stores.redis.slots import Slots
 
 
 def scheduler_skips_a_row() -> None:
@@ -83,13 +83,13 @@ def nothing_handed_over() -> None:
         self._slots.take_back(attempt.labourer_id, attempt.holder)
 
     Attempts.free = free  # type: ignore[method-assign]
-    lines.goes_on = lambda: False
+    continuation.goes_on = lambda: False
 
 
 def hints_not_published() -> None:
     """Hand slots over to tasks whose hints are lost."""
     Attempts._hand_over = lambda self, *args: True  # type: ignore[method-assign]
-    lines.goes_on = lambda: False
+    continuation.goes_on = lambda: False
 
 
 def no_safety_net() -> None:
@@ -100,7 +100,7 @@ def no_safety_net() -> None:
 
 def nobody_watches_leases() -> None:
     """Let attempts run on that have lost their leases."""
-    leases.Watchdog.is_over = lambda self, *args: False  # type: ignore[method-assign]
+    lease_keeper.Watchdog.is_over = lambda self, *args: False  # type: ignore[method-assign]
     Settings.patience_s = property(lambda self: math.inf)  # type: ignore[method-assign,assignment]
     children.end = lambda *args: False
 

@@ -21,7 +21,7 @@ from typing import Any
 from celery.signals import worker_process_init
 
 from sosw_celery import RetryLater, Worker, app
-from sosw_celery.board import is_pool_process
+from sosw_celery.labourer.pool_memory import is_pool_process
 
 #: Seconds between two signs of life of a body: how exactly the end of a run is known whose process was killed.
 BEAT_S = 0.005

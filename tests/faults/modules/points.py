@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sosw_celery.board import is_pool_process
+from sosw_celery.labourer.pool_memory import is_pool_process
 from tests.nursery import signal_node
 
 __all__ = ["PLACES"]
@@ -28,17 +28,17 @@ __all__ = ["PLACES"]
 #: Which calls can be chosen, and where they are.
 PLACES = {
     "JobTable": (
-        "sosw_celery.stores.job_table",
+        "sosw_celery.stores.dynamodb.job_table",
         ("claim_chunking", "begin_writing", "claim_part", "checkpoint", "finish_part", "finish_writing"),
     ),
-    "PartWriter": ("sosw_celery.services.writing", ("write", "_send", "_put", "_advance")),
+    "PartWriter": ("sosw_celery.services.part_writer", ("write", "_send", "_put", "_advance")),
     "Scheduler": ("sosw_celery.services.scheduler", ("parse_job_to_file", "process_file")),
-    "Slots": ("sosw_celery.stores.slots", ("confirm", "hand_on", "release", "take", "begin_pass", "rebuild")),
+    "Slots": ("sosw_celery.stores.redis.slots", ("confirm", "hand_on", "release", "take", "begin_pass", "rebuild")),
     "TaskTable": (
-        "sosw_celery.stores.task_table",
+        "sosw_celery.stores.dynamodb.task_table",
         ("claim", "complete", "complete_and_claim", "fail", "archive", "requeue", "_delete_counted", "_put_all"),
     ),
-    "Worker": ("sosw_celery.worker", ("_make_ready",)),
+    "Worker": ("sosw_celery.labourer.worker", ("_make_ready",)),
 }
 
 DIRECTORY = Path(os.environ["TEST_POINTS"])

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import sosw
+from sosw_celery.cli.aws.policies import ROLES
 from sosw_celery.cli.exits import ExitCode
-from sosw_celery.core.policies import ROLES
-from sosw_celery.stores.tables import Tables, definitions
+from sosw_celery.stores.dynamodb.tables import Tables, definitions
 
 CONFIG = """
 TASK_CLIENT_CONFIG = {

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from sosw_celery.cli import sosw
-from sosw_celery.core.liveness import Pulse
-from sosw_celery.stores.pulse_files import DIRECTORY, PulseFiles
+from sosw_celery.core.node_liveness import Pulse
+from sosw_celery.stores.files.heartbeat_files import DIRECTORY, PulseFiles
 
 
 @pytest.fixture

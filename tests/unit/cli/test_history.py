@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import sosw, task
-from sosw_celery.core.history import Event, Origin
-from sosw_celery.core.model import Task
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.tasks.history import Event, Origin
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreError
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.task_table import Found
+from sosw_celery.stores.dynamodb.task_table import Found
 
 NOW = Decimal("1770000000.5")
 EVENTS = [

@@ -16,9 +16,9 @@ from moto import mock_aws
 
 from sosw_celery.cli import init, sosw
 from sosw_celery.cli.init import make_places
+from sosw_celery.config.settings import load_settings
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.tables import Tables, definitions
+from sosw_celery.stores.dynamodb.tables import Tables, definitions
 
 TABLES = [definition["TableName"] for definition in definitions(Tables())]
 

@@ -19,13 +19,13 @@ from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
 from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
 from sosw_celery.cli.task import state_of, task_dict, task_fields
+from sosw_celery.config.settings import load_settings
 from sosw_celery.core.health import EcoStatus
-from sosw_celery.core.model import JobState, JobSummary, Task
+from sosw_celery.core.tasks.model import JobState, JobSummary, Task
 from sosw_celery.services.ecology import Health
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.nodes import NodeNote
-from sosw_celery.stores.slots import Usage
-from sosw_celery.stores.task_table import Found
+from sosw_celery.stores.dynamodb.task_table import Found
+from sosw_celery.stores.redis.node_registry import NodeNote
+from sosw_celery.stores.redis.slots import Usage
 
 NOW = Decimal("1770000000.5")
 DELTA = Decimal(31_557_600)

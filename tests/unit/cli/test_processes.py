@@ -17,7 +17,7 @@ import pytest
 from sosw_celery.cli.exits import ExitCode
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
 from sosw_celery.cli.up import RESTART_MAX_S, STABLE_S, FirstStartFailed, Keeper, roles_of
-from sosw_celery.settings import load_settings
+from sosw_celery.config.settings import load_settings
 
 
 class Script(Role):

@@ -11,7 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sosw_celery.core import chunking, periods
+from sosw_celery.core import chunking
+from sosw_celery.core.jobs import periods
 
 FOLDER = Path(__file__).parents[2] / "golden"
 

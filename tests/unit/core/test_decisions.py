@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sosw_celery.config.settings import JobSchema, Settings
 from sosw_celery.core.chunking import (
     check_labourer,
     choose_schema,
@@ -15,9 +16,8 @@ from sosw_celery.core.chunking import (
     labourer_name_from,
     parse_levels,
 )
-from sosw_celery.core.periods import DEFAULT_PERIODS, Periods, job_today, last_week
+from sosw_celery.core.jobs.periods import DEFAULT_PERIODS, Periods, job_today, last_week
 from sosw_celery.errors import ConfigError, InvalidJob
-from sosw_celery.settings import JobSchema, Settings
 
 FRIDAY = date(2024, 3, 1)
 TWO = ["topic", "word"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sosw_celery.config.settings import load_settings
 from sosw_celery.core.redis_address import redis_address
 from sosw_celery.errors import ConfigError
-from sosw_celery.settings import load_settings
 
 
 @pytest.mark.parametrize(

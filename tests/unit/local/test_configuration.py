@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sosw_celery.config.settings import load_settings
 from sosw_celery.local.configuration import configured_for, left_out
-from sosw_celery.settings import load_settings
 
 STACK = {
     "SOSW_REDIS_URL": "redis://127.0.0.1:4242/0",

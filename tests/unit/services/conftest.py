@@ -12,19 +12,19 @@ import fakeredis
 import moto
 import pytest
 
-from sosw_celery.core.model import Hint, Task
-from sosw_celery.exact import EXACT
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.exact import EXACT
+from sosw_celery.core.tasks.model import Hint, Task
 from sosw_celery.services.attempts import Attempts, Run
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.idle_mark import IdleMark
-from sosw_celery.stores.items import to_item
-from sosw_celery.stores.job_table import JobTable
-from sosw_celery.stores.slots import Slots
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import TaskTable
-from sosw_celery.stores.turns import Turns
+from sosw_celery.stores.dynamodb.job_table import JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_rows import to_item
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.slots import Slots
+from sosw_celery.stores.redis.turns import Turns
 
 
 class System:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import Attempt, Hint
-from sosw_celery.core.retrying import Dead, Retry
+from sosw_celery.core.tasks.model import Attempt, Hint
+from sosw_celery.core.tasks.retrying import Dead, Retry
 from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable
 from sosw_celery.services.attempts import ERROR_BYTES, Outcome, describe
-from sosw_celery.stores.slots import Limits, Usage
-from sosw_celery.stores.task_table import Moved
+from sosw_celery.stores.dynamodb.task_table import Moved
+from sosw_celery.stores.redis.slots import Limits, Usage
 
 System = Any
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from sosw_celery.config.settings import load_settings
 from sosw_celery.errors import ConfigError, InvalidJob
 from sosw_celery.services.chunkers import Chunkers
-from sosw_celery.settings import load_settings
 
 JOB = {"lambda_name": "resize", "period": "last_3_quarters"}
 

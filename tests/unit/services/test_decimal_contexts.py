@@ -10,15 +10,15 @@ import pytest
 
 from sosw_celery import clock
 from sosw_celery.cli.task import exact_time_text
-from sosw_celery.core import greenfield
-from sosw_celery.core.durations import duration_s
-from sosw_celery.core.model import Task
-from sosw_celery.core.retrying import Retry
+from sosw_celery.config.settings import greenfield_delta
+from sosw_celery.core.tasks import greenfield
+from sosw_celery.core.tasks.durations import duration_s
+from sosw_celery.core.tasks.model import Task
+from sosw_celery.core.tasks.retrying import Retry
 from sosw_celery.errors import ItemCorrupt
-from sosw_celery.settings import greenfield_delta
-from sosw_celery.stores.items import from_item, to_item, typed_attribute
-from sosw_celery.stores.slots import sortable, unsortable
-from sosw_celery.stores.tables import Tables
+from sosw_celery.stores.dynamodb.tables import Tables
+from sosw_celery.stores.dynamodb.task_rows import from_item, to_item, typed_attribute
+from sosw_celery.stores.redis.slots import sortable, unsortable
 
 System = Any
 

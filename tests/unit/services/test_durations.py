@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.durations import Durations
-from sosw_celery.core.model import Task
+from sosw_celery.core.tasks.durations import Durations
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.services.durations import DurationLog
 
 System = Any

@@ -10,13 +10,13 @@ from typing import Any
 import fakeredis
 import pytest
 
+from sosw_celery.config.settings import load_settings
 from sosw_celery.core.health import EcoStatus, allowed
 from sosw_celery.errors import ConfigError, StoreError
 from sosw_celery.services import ecology as ecology_module
 from sosw_celery.services.ecology import Ecology
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.metrics import Source
-from sosw_celery.stores.readings import Readings
+from sosw_celery.stores.aws.metric_sources import Source
+from sosw_celery.stores.redis.metric_cache import Readings
 
 
 class World:

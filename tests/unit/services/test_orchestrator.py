@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import Hint
+from sosw_celery.config.settings import load_settings
+from sosw_celery.core.tasks.model import Hint
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import orchestrator
 from sosw_celery.services.attempts import Run
 from sosw_celery.services.orchestrator import Orchestrator, standby_target
-from sosw_celery.settings import load_settings
-from sosw_celery.stores.items import to_item
-from sosw_celery.stores.slots import PassView
-from sosw_celery.stores.turns import Turns
+from sosw_celery.stores.dynamodb.task_rows import to_item
+from sosw_celery.stores.redis.slots import PassView
+from sosw_celery.stores.redis.turns import Turns
 
 System = Any
 

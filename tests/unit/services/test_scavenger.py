@@ -11,14 +11,14 @@ from unittest import mock
 
 import pytest
 
-from sosw_celery.core.model import Task
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import scavenger
 from sosw_celery.services.scavenger import CLOCKS_DIFFER_S, IDLE_LOOK_S
-from sosw_celery.stores.idle_mark import IdleMark
-from sosw_celery.stores.items import to_item
-from sosw_celery.stores.slots import Limits, Released
-from sosw_celery.stores.turns import Turns
+from sosw_celery.stores.dynamodb.task_rows import to_item
+from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.slots import Limits, Released
+from sosw_celery.stores.redis.turns import Turns
 
 System = Any
 

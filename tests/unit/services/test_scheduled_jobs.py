@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import JobState, JobSummary
+from sosw_celery.config.settings import Settings, load_settings
+from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.errors import ConfigError, InvalidJob, JobNotFound
 from sosw_celery.services.scheduled_jobs import LastTick, last_tick, problem_of
-from sosw_celery.settings import Settings, load_settings
 
 NOW = datetime(2026, 11, 23, 10, 0, 30, tzinfo=timezone.utc)
 JOB = {"lambda_name": "resize", "isolate_kinds": True, "kinds": ["a", "b"]}

@@ -18,16 +18,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from sosw_celery.core.job_plan import Envelope, task_id
-from sosw_celery.core.model import JobState, JobSummary, Task
+from sosw_celery.config.settings import greenfield_delta, load_settings
+from sosw_celery.core.jobs.plan import Envelope, task_id
+from sosw_celery.core.tasks.model import JobState, JobSummary, Task
 from sosw_celery.errors import InvalidJob, ItemCorrupt, JobNotFound, StoreUnavailable
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.scheduler import Scheduler
-from sosw_celery.settings import greenfield_delta, load_settings
-from sosw_celery.stores.job_table import SCHEDULING, JobTable
-from sosw_celery.stores.queue_file import DirectoryQueueFiles
-from sosw_celery.stores.tables import Tables, create_tables
-from sosw_celery.stores.task_table import TaskTable
+from sosw_celery.stores.dynamodb.job_table import SCHEDULING, JobTable
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables
+from sosw_celery.stores.dynamodb.task_table import TaskTable
+from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from sosw_celery.config.settings import load_settings
 from sosw_celery.errors import ConfigError
 from sosw_celery.services.preview import preview_of
 from sosw_celery.services.scheduler import Scheduler, scheduler_class
-from sosw_celery.settings import load_settings
-from sosw_celery.wiring import services_of
+from sosw_celery.wiring.container import services_of
 
 SECTION = {
     "labourers": {"resize": {}},

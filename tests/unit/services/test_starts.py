@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.model import Attempt
+from sosw_celery.core.tasks.model import Attempt
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services.starts import Starts, Verdict
-from sosw_celery.stores.slots import Start
+from sosw_celery.stores.redis.slots import Start
 
 ATTEMPT = Attempt("resize", "task", 1)
 NOW, SOON, LOST = Start(True, 0), Start(True, 4), Start(False, 0, is_lost=True)

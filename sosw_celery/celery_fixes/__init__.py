@@ -1,0 +1,1 @@
+"""Corrections to Celery and kombu, each until it is not needed any more."""

@@ -1,0 +1,1 @@
+"""The `sosw` section of the configuration: one part of it per module."""

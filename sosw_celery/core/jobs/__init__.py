@@ -1,0 +1,1 @@
+"""A job until it is rows. Pure."""

@@ -1,0 +1,1 @@
+"""The life of a task, as values. Pure."""

@@ -1,0 +1,1 @@
+"""One worker node around its tasks."""

@@ -1,0 +1,134 @@
+"""A line: the tasks that a process of a pool runs one after another on account of one message.
+
+The call that frees a slot gives it to the next task. As a rule that task's hint is published, and goes through the
+broker and through Celery's main process to some worker, which takes longer than many a task. A process whose own
+message came in a moment ago goes on with the next task itself instead. Each task of a line is claimed, traced by Celery
+and closed by its signals as any other, with a request and a task id of its own; what the main process has to know of it
+stands on the board.
+
+Lines are short, because to Celery's main process a line is one task: `inspect active` and `revoke` know the message
+alone, and events tell of it alone. And they are kept by nodes of one labourer only: on others, hints of other labourers
+wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from billiard.process import current_process
+from celery.signals import worker_process_init
+
+from sosw_celery.celery import app
+from sosw_celery.clock import steady
+from sosw_celery.config.settings import Settings
+from sosw_celery.core.tasks.model import Attempt, Hint
+from sosw_celery.labourer import closing
+from sosw_celery.labourer.pool_memory import here
+from sosw_celery.labourer.run_context import RUN, WorkerRun
+from sosw_celery.labourer.worker import Worker
+from sosw_celery.node.lease_keeper import watchdog
+from sosw_celery.services.attempts import Outcome, Run
+from sosw_celery.wiring.container import services_of
+
+__all__ = ["LineTracer", "be_at", "go_on_with", "goes_on", "has_next"]
+
+#: The error of a run that was begun and not run.
+NOT_RUN = "Lost: the process that was to run it was interrupted"
+#: Where a request has the id of its task.
+OWN_IDS = ("id", "root_id", "correlation_id")
+
+#: Celery's function that runs a task: called with task id, arguments, keyword arguments and the request's fields.
+Trace = Callable[..., Any]
+
+
+@dataclass
+class Line:
+    """What is left of a line.
+
+    Parameters:
+        until: Steady time after which it gets no longer.
+        next: The run that it goes on with when the present one is through: its task is claimed.
+    """
+
+    until: float
+    next: Run | None = None
+
+
+#: Of this process: one of a pool has one message at a time.
+_line: Line | None = None
+
+
+def goes_on() -> bool:
+    """Return whether this process takes up the next task itself when the one that it runs has completed."""
+    return _line is not None and steady() < _line.until
+
+
+def be_at(attempt: Attempt) -> None:
+    """Tell the main process that this one has the lease of that attempt now."""
+    if _line is not None:
+        here.close_and_take(attempt, closing.LIMIT_S)
+
+
+def has_next() -> bool:
+    """Return whether a run was begun that this process has to run next."""
+    return _line is not None and _line.next is not None
+
+
+def go_on_with(run: Run | None) -> None:
+    """Have the process go on with this run; None: the line ends."""
+    if _line is not None:
+        _line.next = run
+
+
+class LineTracer:
+    """Stands in for Celery's trace of a labourer's task: traces the task of the message, then the rest of its line."""
+
+    def __init__(self, task: Worker, trace: Trace, line_s: float) -> None:
+        self._task = task
+        self._trace = trace
+        self._line_s = line_s
+
+    def __call__(self, message_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
+        """Return what the trace of the message's own task returns; the others have told of their ends by signals."""
+        global _line
+        _line = line = Line(steady() + self._line_s)
+        try:
+            answer = self._trace(message_id, args, kwargs, request)
+            while line.next is not None:
+                run, line.next = line.next, None
+                self._run(run, request)
+        finally:
+            _line = None
+            if line.next is not None:  # what ended before it raised, after its end was told
+                closing.fail(services_of(self._task.app), line.next.attempt, NOT_RUN, Outcome(), None)
+                here.be_done()
+        return answer
+
+    def _run(self, run: Run, request: dict[str, Any]) -> None:
+        """Run a further task of the line."""
+        hint = Hint(run.attempt)
+        task_id, args = hint.celery_id, [hint.as_message()]
+        own = {"args": args, "argsrepr": hint.attempt.holder, RUN: WorkerRun(run.task, run.slot_from, run.waits)}
+        own |= dict.fromkeys(OWN_IDS, task_id)
+        self._trace(task_id, args, {}, {**request, **own})
+
+
+@worker_process_init.connect(weak=False)
+def keep_lines(**_: Any) -> None:
+    """Have the labourers' tasks traced in lines in this pool process, unless something counts or limits messages."""
+    settings = services_of(app).settings
+    serves_one_queue = len(app.amqp.queues.consume_from) == 1
+    ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
+    is_watched = watchdog.is_in_pool_process and here.has_place
+    if not (settings.line_s and serves_one_queue and is_watched) or ends_after_messages:
+        return
+    for task in app.tasks.values():
+        if isinstance(task, Worker) and _closes_itself(settings, task.name):
+            traced: Any = task  # the stubs know of no trace
+            traced.__trace__ = LineTracer(task, traced.__trace__, settings.line_s)
+
+
+def _closes_itself(settings: Settings, labourer_id: str) -> bool:
+    return labourer_id in settings.labourers and not settings.labourer(labourer_id).through_assistant

@@ -1,0 +1,1 @@
+"""What only those who come from sosw need."""

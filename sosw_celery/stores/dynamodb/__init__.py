@@ -1,0 +1,1 @@
+"""The tables, and the client that all of them share."""

@@ -1,0 +1,1 @@
+"""What spends less CPU on calls of DynamoDB than botocore does."""

@@ -1,0 +1,1 @@
+"""Everything that is kept in Redis: it can be lost, and is built anew."""

@@ -1,0 +1,1 @@
+"""What a Celery app of the system runs."""

@@ -1,0 +1,1 @@
+"""Builds stores and services from the settings, and sends what they send."""

@@ -1,0 +1,115 @@
+"""What connects the parts with Celery and the servers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import boto3
+import fakeredis
+import moto
+import pytest
+from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sosw_celery import clock
+from sosw_celery.core.tasks.model import Attempt, Hint, Task
+from sosw_celery.errors import ConfigError
+from sosw_celery.labourer.run_context import WorkerRun
+from sosw_celery.labourer.worker import Worker
+from sosw_celery.stores.dynamodb.tables import Tables, definitions
+from sosw_celery.wiring.container import services_of
+
+
+def test_a_queue_without_messages_has_none() -> None:
+    """Redis keeps no empty queue, and kombu calls one that is not there an error."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}}
+    services = services_of(app)
+    assert services._depth("note") == 0
+    app.send_task("note", queue="note")
+    assert services._depth("note") == 1
+
+
+def test_the_time_that_nodes_share_is_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock of this node says."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}}
+    services = services_of(app)
+    services.__dict__["redis"] = fakeredis.FakeRedis()
+    monkeypatch.setattr(services.redis, "time", lambda: (1_700_000_000, 250_000))
+    assert services.shared_now() == Decimal("1700000000.25")
+
+
+def test_without_redis_the_time_is_that_of_the_node() -> None:
+    """A failure is written also while Redis is away."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}, "redis_url": "redis://127.0.0.1:1/0"}
+    services = services_of(app)
+    services.redis.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+    before = clock.now()
+    assert before <= services.shared_now() <= clock.now()
+
+
+def test_rows_of_new_tasks_are_sent_once_and_given_up_in_time() -> None:
+    """Nothing of them is on its way when somebody else may take the part, or when they are sent again."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}, "part_lease_s": 20, "aws_region": "eu-west-1"}
+    services = services_of(app)
+    for table in (services.task_table, services.hasty_task_table):
+        config = table.new_rows.client.meta.config
+        assert config.retries["total_max_attempts"] == 1
+        assert config.read_timeout == services.settings.row_timeout_s == 2
+        assert table.new_rows._held_back_s == services.settings.part_margin_s == 4
+
+
+def test_a_message_carries_no_time_limit() -> None:
+    """Celery would count it from the message, and free the slot while the process still dies.
+
+    Also when it comes from a node whose own tasks have limits, as with the threads pool: Celery takes those it knows.
+    """
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"limited": {"duration": 60}}}
+
+    @app.task(name="limited", time_limit=60, soft_time_limit=50)
+    def limited(event: object) -> None: ...
+
+    app.finalize()
+    services_of(app).courier.publish([Hint(Attempt("limited", "task", 3))])
+    with app.connection_for_read() as connection, connection.SimpleQueue("limited") as queue:
+        message = queue.get_nowait()
+        assert message.headers["id"] == "task.3"
+        assert message.headers["timelimit"] == [None, None]
+        message.ack()
+
+
+def test_a_labourer_posts_where_its_own_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in sosw: into the table of its `meta_handler_config`, though the section has none; written at the end."""
+
+    class Resize(Worker):
+        DEFAULT_CONFIG = {"meta_handler_config": {"dynamo_db_config": {"table_name": "resize_meta"}}}
+
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"resize": {}}}
+    services = services_of(app)
+    monkeypatch.setattr("sosw_celery.labourer.worker.services_of", lambda _: services)
+    with moto.mock_aws():
+        (meta,) = [one for one in definitions(Tables(meta="resize_meta")) if one["TableName"] == "resize_meta"]
+        client = boto3.client("dynamodb")
+        client.create_table(**meta)
+        worker = Resize()
+        worker._only_run = WorkerRun(Task("t1", "resize", greenfield=Decimal(1), created_at=Decimal(1), attempts=1))
+        assert worker.meta_handler
+        worker.meta_handler.post(action="resized", size=9)
+        services.flush_history()
+        (row,) = client.scan(TableName="resize_meta")["Items"]
+        assert (row["task_id"], row["action"], row["size"]) == ({"S": "t1"}, {"S": "resized"}, {"N": "9"})
+    assert not services.meta_handler  # the system keeps none
+
+
+def test_a_wrong_configuration_of_a_labourers_history_is_named() -> None:
+    """By its path, its value and what is expected, when the code asks for the history."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"resize": {}}}
+    with pytest.raises(ConfigError, match=r"meta_handler_config\.flush_s: expected .* got 0"):
+        services_of(app).meta_handler_of({"flush_s": 0})

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from sosw_celery.core.exact import EXACT
-
 __all__ = ["Clock", "now", "steady"]
 
 #: Gives seconds since the epoch; handed to services, so that tests can bring their own.
@@ -19,7 +17,8 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 def now() -> Decimal:
     """Return the time in seconds since the epoch, exact to the microsecond."""
-    return EXACT.scaleb(Decimal(time.time_ns() // 1000), -6)
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return Decimal(f"{seconds}.{microseconds:06d}")  # reading a text asks no decimal context
 
 
 def steady() -> float:

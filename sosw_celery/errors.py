@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sosw_celery.clock import now
-from sosw_celery.core.delays import Delay, seconds_until
+from sosw_celery.delays import Delay, seconds_until
 from sosw_celery.text import excerpt
 
 __all__ = [

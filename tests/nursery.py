@@ -59,7 +59,7 @@ COMMON = (
 
 #: Such modules.
 OF_ONE_NODE = frozenset(
-    {"sosw_celery.labourer.pool_memory", "sosw_celery.node.lease_keeper", "sosw_celery.system.scheduler_task"}
+    {"sosw_celery.labourer.pool_memory", "sosw_celery.labourer.watchdog", "sosw_celery.system.scheduler_task"}
 )
 
 #: Seconds within which the children of a process have ended after it.

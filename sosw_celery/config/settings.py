@@ -27,7 +27,6 @@ from sosw_celery.config.health import EcologyConfig, HealthMetric, coefficients
 from sosw_celery.config.history import MetaHandlerConfig, MetaTableConfig
 from sosw_celery.config.masking import masked
 from sosw_celery.core.chunking import parse_levels
-from sosw_celery.core.delays import LONGEST_DELAY_S
 from sosw_celery.core.health import EcoStatus, Metric
 from sosw_celery.core.http_address import http_address
 from sosw_celery.core.rates import Rate, parse_rate
@@ -35,6 +34,7 @@ from sosw_celery.core.redis_address import redis_address
 from sosw_celery.core.tasks.fields import ALWAYS_SET, our_names, wrong_types
 from sosw_celery.core.tasks.greenfield import LONGEST_AHEAD_S
 from sosw_celery.core.tasks.retrying import RetryPolicy
+from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.errors import ConfigError
 from sosw_celery.names import UNRESERVED, is_reserved
 

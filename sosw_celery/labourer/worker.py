@@ -45,10 +45,10 @@ from celery.utils.time import maybe_make_aware
 
 from sosw_celery.celery import app as sosw_app
 from sosw_celery.core.deep_merge import merged_deeply
-from sosw_celery.core.delays import Delay
 from sosw_celery.core.tasks.model import Hint
 from sosw_celery.core.tasks.siblings import Sibling, next_depth
 from sosw_celery.core.tasks.storable import storable
+from sosw_celery.delays import Delay
 from sosw_celery.errors import ConfigError, RetryLater, StoreUnavailable
 from sosw_celery.labourer import calls, closing, event_loop
 from sosw_celery.labourer.pool_memory import here
@@ -56,8 +56,8 @@ from sosw_celery.labourer.processor import Processor, call_arguments, counters
 from sosw_celery.labourer.run_context import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
 from sosw_celery.labourer.task_options import check_task_options
 from sosw_celery.labourer.troubles import troubles
+from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.names import check_labourer_name
-from sosw_celery.node.lease_keeper import watchdog
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.history import OwnMeta
 from sosw_celery.services.starts import Verdict

@@ -19,11 +19,11 @@ from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
 from sosw_celery.core.tasks.model import Attempt, Hint
-from sosw_celery.labourer import closing, event_loop
+from sosw_celery.labourer import children, closing, event_loop
 from sosw_celery.labourer.pool_memory import Stage, board, here
 from sosw_celery.labourer.run_context import WorkerRun, forget_run, run_of
 from sosw_celery.labourer.worker import Worker
-from sosw_celery.node import children, continuation
+from sosw_celery.node import continuation
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.wiring.container import services_of
 

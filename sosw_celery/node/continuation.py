@@ -27,8 +27,8 @@ from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.labourer import closing
 from sosw_celery.labourer.pool_memory import here
 from sosw_celery.labourer.run_context import RUN, WorkerRun
+from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.labourer.worker import Worker
-from sosw_celery.node.lease_keeper import watchdog
 from sosw_celery.services.attempts import Outcome, Run
 from sosw_celery.wiring.container import services_of
 

@@ -21,7 +21,7 @@ from celery.worker import state
 from sosw_celery.core.node_liveness import Pulse, judge, noticed_waiting
 from sosw_celery.errors import StoreError
 from sosw_celery.labourer.troubles import troubles
-from sosw_celery.node.lease_keeper import watchdog
+from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.stores.files.heartbeat_files import PulseFiles
 from sosw_celery.stores.redis.node_registry import Nodes
 from sosw_celery.wiring.broker import messages_on

@@ -28,10 +28,10 @@ from celery import bootsteps
 from celery.concurrency.prefork import TaskPool
 
 from sosw_celery.clock import steady
+from sosw_celery.labourer import children
 from sosw_celery.labourer.pool_memory import Entry, Stage, board
+from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.labourer.worker import Worker
-from sosw_celery.node import children
-from sosw_celery.node.lease_keeper import watchdog
 from sosw_celery.wiring.container import settings_of
 
 __all__ = ["LimitKeeper"]

@@ -17,9 +17,9 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from sosw_celery import clock
 from sosw_celery.config.masking import masked
-from sosw_celery.core.delays import seconds_until
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.jobs.plan import Envelope
+from sosw_celery.delays import seconds_until
 from sosw_celery.errors import InvalidJob, StoreUnavailable
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
 

@@ -14,8 +14,9 @@ from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.errors import StoreError
 from sosw_celery.node import close_signals, shutdown
 from sosw_celery.node.heartbeat import Heartbeat
-from sosw_celery.node.lease_keeper import LeaseKeeper, PoolKeeper
+from sosw_celery.node.lease_keeper import LeaseKeeper
 from sosw_celery.node.limits import LimitKeeper
+from sosw_celery.node.pool_keeper import PoolKeeper
 from sosw_celery.services.alerts import TELL_LIMIT_S
 from sosw_celery.services.worker_assistant import wait_after
 from sosw_celery.system.loading import NeededCode

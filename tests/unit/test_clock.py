@@ -9,7 +9,7 @@ import pytest
 from sosw_celery import clock
 from sosw_celery.clock import steady
 from sosw_celery.labourer.pool_memory import Stage
-from sosw_celery.node.lease_keeper import Watchdog
+from sosw_celery.labourer.watchdog import Watchdog
 
 SLEPT_S = 3600.0
 

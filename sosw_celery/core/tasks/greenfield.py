@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Iterator
 from decimal import Decimal
 
-from sosw_celery.core.delays import LONGEST_DELAY_S
 from sosw_celery.core.exact import EXACT, MICROSECOND
+from sosw_celery.delays import LONGEST_DELAY_S
 
 __all__ = ["LONGEST_AHEAD_S", "claimed", "claimed_at", "positions", "queue_end", "retry_position"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sosw_celery.core.delays import LONGEST_DELAY_S
+from sosw_celery.delays import LONGEST_DELAY_S
 
 __all__ = ["Dead", "Retry", "RetryPolicy", "decide"]
 

@@ -13,7 +13,9 @@ from typing import Any
 from sosw_celery.config.settings import Labourer, Settings
 from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.core.rates import Rate
-from sosw_celery.node import children, continuation, lease_keeper
+from sosw_celery.labourer import children
+from sosw_celery.labourer.watchdog import Watchdog
+from sosw_celery.node import continuation
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.part_writer import PartWriter
@@ -100,7 +102,7 @@ def no_safety_net() -> None:
 
 def nobody_watches_leases() -> None:
     """Let attempts run on that have lost their leases."""
-    lease_keeper.Watchdog.is_over = lambda self, *args: False  # type: ignore[method-assign]
+    Watchdog.is_over = lambda self, *args: False  # type: ignore[method-assign]
     Settings.patience_s = property(lambda self: math.inf)  # type: ignore[method-assign,assignment]
     children.end = lambda *args: False
 

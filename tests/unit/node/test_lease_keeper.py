@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +12,7 @@ from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.labourer import pool_memory as board_module
 from sosw_celery.labourer.pool_memory import Board, Entry, Post, Stage
 from sosw_celery.node import lease_keeper
-from sosw_celery.node.lease_keeper import LeaseKeeper, Watchdog
+from sosw_celery.node.lease_keeper import LeaseKeeper
 
 LEASE_S = 20.0
 ATTEMPT = Attempt("note", "task", 1)
@@ -32,11 +31,9 @@ class Pool:
         self.is_alive = True
         self.ended: list[tuple[Stage, str]] = []
         monkeypatch.setattr(lease_keeper, "board", self.board)
-        monkeypatch.setattr(lease_keeper, "here", self.post)
         monkeypatch.setattr(lease_keeper, "state", SimpleNamespace(active_requests=self.requests))
         monkeypatch.setattr(lease_keeper.children, "is_alive", lambda pid: self.is_alive)
         monkeypatch.setattr(lease_keeper.children, "end", self._end)
-        monkeypatch.setattr(lease_keeper.children, "take_soft_limits", lambda: None)
 
     def _end(self, entry: Entry, reason: str) -> bool:
         assert entry.attempt == ATTEMPT
@@ -64,33 +61,6 @@ class Pool:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
     """A pool whose process has said nothing yet."""
     return Pool(monkeypatch)
-
-
-@pytest.fixture
-def in_a_child(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Watchdog:
-    """A watchdog as the pool process has it, whose main process renewed long ago; it bites nobody."""
-    monkeypatch.setattr(threading.Thread, "start", lambda self: None)
-    watchdog = Watchdog()
-    watchdog.renewed(steady() - 100, LEASE_S)
-    watchdog._main_pid.value = 1
-    return watchdog
-
-
-@pytest.mark.parametrize(("age_s", "bites"), [(0, False), (15, False), (17, True)])
-def test_a_lease_counts_from_when_it_was_asked_for(pool: Pool, in_a_child: Watchdog, age_s: float, bites: bool) -> None:
-    """A process that stood still since then does not take it for a new one."""
-    pool.post.make_ready(ATTEMPT, steady() - age_s, 300)
-    assert in_a_child.bites() is bites
-    pool.post.run(900, 900)
-    assert in_a_child.bites() is bites
-
-
-@pytest.mark.parametrize("stage", [Stage.ASKING, Stage.CLOSING, Stage.DONE])
-def test_who_has_no_lease_to_lose_is_not_bitten(pool: Pool, in_a_child: Watchdog, stage: Stage) -> None:
-    """Before the slot, and after the body, nothing runs that another one might run beside."""
-    pool.post.slot_from = 0.0
-    pool.say(stage)
-    assert not in_a_child.bites()
 
 
 class Keeper(LeaseKeeper):

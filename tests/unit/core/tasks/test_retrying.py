@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosw_celery.core.delays import LONGEST_DELAY_S
 from sosw_celery.core.tasks.retrying import Dead, Retry, RetryPolicy, decide
+from sosw_celery.delays import LONGEST_DELAY_S
 
 POLICY = RetryPolicy(max_attempts=5, backoff_s=2, backoff_max_s=10, jitter=False)
 

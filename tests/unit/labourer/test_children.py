@@ -17,9 +17,9 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from sosw_celery.core.tasks.model import Attempt
+from sosw_celery.labourer import children
 from sosw_celery.labourer import pool_memory as board_module
 from sosw_celery.labourer.pool_memory import Board, Entry, Post, Stage
-from sosw_celery.node import children
 
 ATTEMPT = Attempt("note", "task", 1)
 LONG_S = 60

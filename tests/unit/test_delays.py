@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sosw_celery import RetryLater
-from sosw_celery.core.delays import LONGEST_DELAY_S, seconds_until
+from sosw_celery.delays import LONGEST_DELAY_S, seconds_until
 from tests.fuzz.hostile import HOSTILE, UNSAYABLE
 
 #: Friday, 6 November 2026, 08:49:37 in Greenwich.

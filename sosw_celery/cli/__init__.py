@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from sosw_celery.cli.exits import DEBUG, ExitCode, one_exit
+from sosw_celery.cli.exits import DEBUG, one_exit
+from sosw_celery.system.exits import ExitCode
 from sosw_celery.text import did_you_mean
 
 __all__ = ["main", "sosw"]

@@ -15,7 +15,6 @@ import click
 
 from sosw_celery import clock
 from sosw_celery.cli import Command
-from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.output import json_option, print_json
 from sosw_celery.cli.runtime import config_module, load_services
 from sosw_celery.config.masking import masked
@@ -23,6 +22,7 @@ from sosw_celery.core.schedules import instant
 from sosw_celery.errors import ConfigError
 from sosw_celery.services.scheduled_jobs import problem_of
 from sosw_celery.sosw_compat.config_files import Report, Understood, UnreadableFile, check_file, check_section
+from sosw_celery.system.exits import CommandFailed, ExitCode
 from sosw_celery.text import excerpt
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sosw_celery.cli import Command
-from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.output import json_option, print_json, print_table
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.core.node_liveness import Pulse, Verdict, judge
 from sosw_celery.stores.files.heartbeat_files import DIRECTORY, PulseFiles, is_there
+from sosw_celery.system.exits import CommandFailed, ExitCode
 
 if TYPE_CHECKING:
     from sosw_celery.stores.redis.node_registry import NodeNote

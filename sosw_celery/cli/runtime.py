@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sosw_celery.cli.exits import ADDRESSES, CommandFailed, ExitCode, Terminated
+from sosw_celery.cli.exits import ADDRESSES
 from sosw_celery.config.masking import masked
 from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
+from sosw_celery.system.exits import CommandFailed, ExitCode, Terminated
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sosw_celery.cli import Command
-from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
 from sosw_celery.cli.preview import job_argument, read_job
@@ -24,6 +23,7 @@ from sosw_celery.cli.status import not_served
 from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.errors import StoreError
 from sosw_celery.services.preview import Chunker
+from sosw_celery.system.exits import CommandFailed, ExitCode
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services

@@ -15,7 +15,6 @@ from typing import IO
 import click
 
 from sosw_celery.cli import Command
-from sosw_celery.cli.exits import CommandFailed, ExitCode
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
 from sosw_celery.cli.runtime import config_module, end_on_sigterm, load_services
@@ -23,6 +22,7 @@ from sosw_celery.config.settings import Settings
 from sosw_celery.local import LocalStack
 from sosw_celery.local.configuration import left_out
 from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
+from sosw_celery.system.exits import CommandFailed, ExitCode
 
 __all__ = ["Keeper", "Log", "roles_of", "up"]
 

@@ -25,11 +25,11 @@ from celery import Celery, bootsteps
 from celery.fixups import django
 from celery.loaders.app import AppLoader
 
-from sosw_celery.cli.exits import code_of, line_of
 from sosw_celery.core.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.local.stack_place import data_dir, may_run
 from sosw_celery.services.preview import Chunker
+from sosw_celery.system.exits import code_of, line_of
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, settings_of
 
 __all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "tell_of_missing"]

@@ -13,10 +13,10 @@ from typing import Any
 
 from celery import bootsteps
 
-from sosw_celery.cli.exits import CONFIGURED_WRONG, line_of
 from sosw_celery.config.masking import masked
 from sosw_celery.errors import StoreError, TaskNotFound
 from sosw_celery.labourer.worker import Worker
+from sosw_celery.system.exits import CONFIGURED_WRONG, line_of
 from sosw_celery.text import did_you_mean
 from sosw_celery.wiring.container import QUEUES, Services, services_of
 

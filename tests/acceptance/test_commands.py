@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.core.jobs.plan import task_id
+from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Desk, await_, descendants, kill, lives
 
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.local.servers import RedisServer
+from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Shell, await_, descendants, kill
 
 #: Starts a command of the `celery` script; returns where its output goes.

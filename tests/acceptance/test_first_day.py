@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.local import DynamoServer, RedisServer
+from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Desk, await_
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sosw_celery.cli.exits import ExitCode
+from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Desk
 
 #: Nothing listens at these addresses, and nothing at AWS is to be asked.

@@ -15,11 +15,11 @@ from rich.console import Console
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.demo.show import Screen, show_checks, show_found, show_outcomes
-from sosw_celery.cli.exits import CommandFailed
 from sosw_celery.cli.output import console, json_option, print_json
 from sosw_celery.cli.processes import Processes
 from sosw_celery.cli.runtime import CONFIG_MODULE, end_on_sigterm
 from sosw_celery.local import LocalStack
+from sosw_celery.system.exits import CommandFailed
 
 if TYPE_CHECKING:
     from sosw_celery.cli.demo.story import Ending

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sosw_celery.cli.demo.check import Check, Outcome, checks_of, outcome_of
 from sosw_celery.cli.demo.observe import Observer, Sight
 from sosw_celery.cli.demo.show import Screen
-from sosw_celery.cli.exits import CommandFailed
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.output import number
 from sosw_celery.cli.processes import CeleryProcess, Processes, beat, ending_words, essentials, labourer_node
 from sosw_celery.cli.runtime import load_services
 from sosw_celery.cli.schedule import submit
+from sosw_celery.system.exits import CommandFailed
 from workers.census_jobs import build_jobs, plain_loop
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from sosw_celery.cli import sosw
 from sosw_celery.cli.aws.policies import ROLES
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.stores.dynamodb.tables import Tables, definitions
+from sosw_celery.system.exits import ExitCode
 
 CONFIG = """
 TASK_CLIENT_CONFIG = {

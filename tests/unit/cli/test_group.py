@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from sosw_celery.cli import COMMANDS, Command, sosw
-from sosw_celery.cli.exits import ExitCode
+from sosw_celery.system.exits import ExitCode
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 

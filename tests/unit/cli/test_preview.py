@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import sosw
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.config.settings import Settings, load_settings
 from sosw_celery.core.chunking import MAX_PAYLOAD_BYTES, chunk_job
 from sosw_celery.errors import InvalidJob
 from sosw_celery.services.preview import preview_of
+from sosw_celery.system.exits import ExitCode
 
 JOB: dict[str, Any] = {
     "lambda_name": "code_census",

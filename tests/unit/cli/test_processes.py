@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from sosw_celery.cli.exits import ExitCode
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
 from sosw_celery.cli.up import RESTART_MAX_S, STABLE_S, FirstStartFailed, Keeper, roles_of
 from sosw_celery.config.settings import load_settings
+from sosw_celery.system.exits import ExitCode
 
 
 class Script(Role):

@@ -13,7 +13,6 @@ from celery.exceptions import ImproperlyConfigured
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import COMMANDS, Command, sosw
-from sosw_celery.cli.exits import CommandFailed, ExitCode, Terminated, code_of, line_of
 from sosw_celery.errors import (
     ConfigError,
     InvalidJob,
@@ -23,6 +22,7 @@ from sosw_celery.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
+from sosw_celery.system.exits import CommandFailed, ExitCode, Terminated, code_of, line_of
 
 Fail = Callable[..., Result]
 
@@ -152,7 +152,7 @@ def test_an_error_of_many_lines_is_one_line(fail: Fail) -> None:
 
 def test_missing_tables_and_servers_come_with_their_cure() -> None:
     """A table that is missing names `init`, a server that is missing names `up`."""
-    from sosw_celery.cli.exits import line_of
+    from sosw_celery.system.exits import line_of
 
     assert "sosw-celery init" in line_of(StoreError("dynamodb", "GetItem", "ResourceNotFoundException"))
     assert "sosw-celery up" in line_of(StoreUnavailable("redis", "look", "ConnectionError"))

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sosw_celery.celery import app
+    from sosw_celery.celery import app, install
     from sosw_celery.errors import InvalidJob, RetryLater, SoswError
     from sosw_celery.labourer.processor import Processor
     from sosw_celery.labourer.worker import Worker
@@ -30,11 +30,13 @@ __all__ = [
     "app",
     "errors",
     "get_lambda_handler",
+    "install",
     "scheduler",
 ]
 
 _HOMES = {
     "app": "sosw_celery.celery",
+    "install": "sosw_celery.celery",
     "scheduler": "sosw_celery.system.tasks",
     "Scheduler": "sosw_celery.system.own_scheduler",
     "Processor": "sosw_celery.labourer.processor",

@@ -1,145 +1,190 @@
-"""The Celery app, where `celery -A sosw_celery` looks for it.
+"""The Celery apps that carry the system: `install` puts it on one, and `app` is one that is made for it.
 
-Reads the module that `CELERY_CONFIG_MODULE` names, `celeryconfig` by default. What is set below are defaults that keep
-the promises of the system; `celeryconfig` may override them, at its own risk where a comment says so.
+    from sosw_celery import install
+    app = install(Celery("proj", broker="redis://..."), {"labourers": {"resize": {...}}})
+
+`celery -A sosw_celery` finds `app` here. It reads the module that `CELERY_CONFIG_MODULE` names, `celeryconfig` by
+default.
+
+This module is a leaf: a program that imports it has loaded Celery and nothing else. What the system consists of is
+loaded by `system/bootstrap.py`, when an app is configured, finalized, or sends something of ours.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from celery import Celery
-from celery.app.utils import Settings as CelerySettings
-from celery.app.utils import bugreport
+from celery.app import app_or_default
 from celery.result import AsyncResult
 from celery.signals import import_modules
 
-from sosw_celery.celery_fixes.log_privacy import shown_arguments
-from sosw_celery.config.masking import masked, secrets_in
-from sosw_celery.core.celery_message import SYSTEM_HEADER
+from sosw_celery.errors import ConfigError
 from sosw_celery.names import check_labourer_name
-from sosw_celery.wiring.broker import own_keys
-from sosw_celery.wiring.container import settings_of
 
-__all__ = ["SoswCelery", "app"]
+__all__ = ["app", "current", "install", "installed", "is_finalized", "is_installed", "ours", "section_of"]
 
-DEFAULTS: dict[str, Any] = {
-    # A task is acknowledged after it was closed; a hint that comes twice is refused by the claim.
-    "task_acks_late": True,
-    # Hints that a busy worker keeps to itself would idle their slots.
-    "worker_prefetch_multiplier": 1,
-    "worker_disable_prefetch": True,
-    # A lost child's task is dispatched again as its next attempt; requeuing the message would loop on a poisoned one.
-    "task_reject_on_worker_lost": False,
-    "task_serializer": "json",
-    "result_serializer": "json",
-    "accept_content": ["json"],
-    "task_ignore_result": True,
-    "task_routes": ["sosw_celery.system.routes:route"],
-    # No message ends a worker.
-    "worker_consumer": "sosw_celery.celery_fixes.consumer:SturdyConsumer",
-    "broker_connection_retry_on_startup": True,
-    # No answer of the broker does either: a Redis that was demoted answers so.
-    "broker_channel_error_retry": True,
-    "result_expires": 86_400,
-    "beat_scheduler": "sosw_celery.system.beat:SoswBeat",
-}
+AnyApp = TypeVar("AnyApp", bound=Celery)
+
+#: The app of `celery -A sosw_celery`. Made when it is first asked for: a project with an app of its own has no other.
+app: Celery
+
+BOOTSTRAP = "sosw_celery.system.bootstrap"
+LOADER = "sosw_celery.system.loading:Loader"
+#: Where an app keeps the section that `install` was given.
+_ATTRIBUTE = "_sosw_section"
+
+_lock = threading.RLock()
+#: In the order of their installation. Apps live as long as their program.
+_installed: list[Celery] = []
+_ours: Celery | None = None
 
 
-#: Transport options -> the setting that says where they count, and the variable that Celery puts before it.
-ADDRESSES = {
-    "broker_transport_options": ("broker_url", "CELERY_BROKER_URL"),
-    "result_backend_transport_options": ("result_backend", "CELERY_RESULT_BACKEND"),
-}
+def install(app: AnyApp, config: Mapping[str, Any] | None = None) -> AnyApp:
+    """Put the system on a Celery app, and return the app. Installing it twice changes nothing.
+
+    Nothing is read or loaded now. The app's own tasks, routes and settings stay as they are; see "Add it to a Celery
+    project" for what changes in a worker that serves a labourer.
+
+    Parameters:
+        config: The section `sosw`; by default what the app's configuration has under `sosw`, or with a namespace, as
+            Django projects have one, under `CELERY_SOSW`.
+
+    Raises:
+        ConfigError: The app has the system already, with another section.
+    """
+    with _lock:
+        if is_installed(app):
+            if config is not None and config != vars(app)[_ATTRIBUTE]:
+                raise ConfigError("install(app, config)", config, "what this app was installed with before")
+            return app
+        vars(app)[_ATTRIBUTE] = config
+        _installed.append(app)
+        # Methods of this one app: Celery has no signal that says which app sends, and none for a task that is made.
+        app.task = functools.partial(_task, app.task)  # type: ignore[method-assign]
+        app.send_task = functools.partial(_send_task, app, app.send_task)  # type: ignore[method-assign]
+        app.bugreport = functools.partial(_bugreport, app)  # type: ignore[method-assign]
+        app.on_after_configure.connect(_on_configured, weak=False)
+        app.on_after_finalize.connect(_on_finalized, weak=False)
+        import_modules.connect(_on_import, sender=app, weak=False)
+        if _is_configured(app):
+            _on_configured(app)
+        if is_finalized(app):
+            _on_finalized(app)
+    return app
 
 
-class SoswCelery(Celery):
-    """A Celery app that reads its configuration by our loader, and whose messages keep to themselves what they say."""
-
-    loader_cls = "sosw_celery.system.loading:Loader"
-
-    def on_init(self) -> None:
-        """Have our defaults laid under what the configuration states, when it is read."""
-        self.add_defaults(self._unstated_defaults)
-
-    if not TYPE_CHECKING:  # Celery's stubs tell which options make what of a function
-
-        def task(self, *args: Any, **options: Any) -> Any:
-            """Make a function a task, as Celery does; a labourer (`base=Worker`) at once, and one of this app alone.
-
-            So what is wrong with a labourer is said at its own line, and no other app of the program takes it up.
-
-            Raises:
-                ConfigError: The labourer has a name that is not free.
-                TypeError: Its body would never run.
-            """
-            if hasattr(options.get("base"), "register_as"):
-                options = {"lazy": False, "shared": False, **options}
-                check_labourer_name(options.get("name") or "")
-            return super().task(*args, **options)
-
-    def send_task(  # type: ignore[override]  # the stubs spell out all of Celery's options
-        self, name: str, args: Any = None, kwargs: Any = None, **options: Any
-    ) -> AsyncResult[Any]:
-        """Send a task by its name, as Celery does.
-
-        Monitors get the ids in its arguments, and nothing else of them. It says which system it comes from.
-        """
-        headers = {SYSTEM_HEADER: settings_of(self).system, **(options.pop("headers", None) or {})}
-        return super().send_task(name, args, kwargs, headers=headers, **{**shown_arguments(args, kwargs), **options})
-
-    def bugreport(self) -> str:
-        """Return what `celery report` prints, with secrets masked in all settings."""
-        # Made of no more than is shown now, so that a later Celery cannot show more.
-        shown: Any = SimpleNamespace(connection=self.connection, loader=self.loader)
-        shown.conf = CelerySettings({}, [self.without_secrets(self.conf.table()), {}])
-        return bugreport(shown)
-
-    def without_secrets(self, told: Any) -> Any:
-        """Return what tells of the settings with their secrets masked, by whatever names they stand in it."""
-        return masked(told, copies_of=frozenset(secrets_in(self.conf.table(censored=False))))
-
-    def _unstated_defaults(self) -> dict[str, Any]:
-        """Return our defaults for what the configuration does not state: Celery lays added defaults over it."""
-        stated = self.loader.conf
-        unstated = {name: value for name, value in DEFAULTS.items() if name not in stated}
-        return {**unstated, **_keys_of_its_own(stated)}
+def is_installed(app: Celery) -> bool:
+    """Return whether the app has the system."""
+    return _ATTRIBUTE in vars(app)
 
 
-def _keys_of_its_own(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that keep messages and results of a system with a `redis_prefix` of its own from others."""
-    section = stated.get("sosw")
-    prefix = section.get("redis_prefix") if isinstance(section, Mapping) else None
-    if not isinstance(prefix, str):
-        return {}
-    found = {
-        name: own_keys(prefix, os.environ.get(variable) or stated.get(address), stated.get(name))
-        for name, (address, variable) in ADDRESSES.items()
-    }
-    return {name: options for name, options in found.items() if options is not None}
+def is_finalized(app: Celery) -> bool:
+    """Return whether the app's tasks are made: what comes later is registered at once."""
+    state: Any = app  # the stubs do not know of it
+    return bool(state.finalized)
 
 
-def _import_tasks(**_: object) -> None:
+def installed() -> list[Celery]:
+    """Return the apps that have the system, in the order of their installation."""
+    return list(_installed)
+
+
+def section_of(app: Celery) -> Any:
+    """Return the section `sosw` of the app's configuration, unchecked; an empty one where none is stated."""
+    section = vars(app).get(_ATTRIBUTE)
+    return section if section is not None else app.conf.get("sosw") or {}
+
+
+def current() -> Celery:
+    """Return the app that is meant where none is named: `scheduler.delay(job)`, or the clients of a labourer.
+
+    Celery's current app if it has the system; else the only one that has; else our own.
+
+    Raises:
+        ConfigError: Several apps have the system, and none of them is the current one.
+    """
+    app: Celery = app_or_default()
+    if is_installed(app):
+        return app
+    others = [one for one in _installed if one is not _ours]
+    if len(others) > 1:
+        names = ", ".join(str(one.main) for one in others)
+        raise ConfigError(
+            "the current app", app.main, f"one of those that have the system: {names} (app.set_current())"
+        )
+    return others[0] if others else ours()
+
+
+def ours() -> Celery:
+    """Return the app `sosw_celery`, which reads its configuration when that is first asked for."""
+    global _ours
+    with _lock:
+        if _ours is None:
+            # Making it changes nothing for other apps of a program: what `current_app` is, what Django's threads fall
+            # back to (see `Loader.init_worker`), and how their logs look. Celery's commands make it the current one.
+            made = Celery("sosw_celery", set_as_current=False, fixups=[], loader=LOADER)
+            made.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
+            _ours = install(made)
+    return _ours
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return ours()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _task(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Make a function a task, as Celery does; a labourer (`base=Worker`) at once, and one of this app alone.
+
+    So what is wrong with a labourer is said at its own line, and no other app of the program takes it up.
+
+    Raises:
+        ConfigError: The labourer has a name that is not free.
+        TypeError: Its body would never run.
+    """
+    if hasattr(options.get("base"), "register_as"):
+        check_labourer_name(options.get("name") or "")
+        options = {"lazy": False, "shared": False, **options}
+    return make(*args, **options)
+
+
+def _send_task(
+    app: Celery, send: Callable[..., AsyncResult[Any]], name: str, args: Any = None, kwargs: Any = None, **options: Any
+) -> AsyncResult[Any]:
+    """Send a task by its name, as Celery does; one of the system with the options that it needs."""
+    return send(name, args, kwargs, **_bootstrap().options_of(app, name, args, kwargs, options))
+
+
+def _bugreport(app: Celery) -> str:
+    """Return what `celery report` prints, with secrets masked in all settings."""
+    text: str = _bootstrap().report_of(app)
+    return text
+
+
+def _on_configured(sender: Celery, **_: object) -> None:
+    _bootstrap().configured(sender)
+
+
+def _on_finalized(sender: Celery, **_: object) -> None:
+    _bootstrap().finalized(sender)
+
+
+def _on_import(sender: Celery, **_: object) -> None:
     """Make this process one of ours, not one of a program that only sends."""
-    importlib.import_module("sosw_celery.celery_fixes.log_privacy").keep_private()
-    importlib.import_module("sosw_celery.system.remote").mask_replies()
-    importlib.import_module("sosw_celery.system.tasks")
-    importlib.import_module("sosw_celery.system.registration").register_configured(app)
+    _bootstrap().imported(sender)
 
 
-def _sign_messages(sender: Celery, **_: object) -> None:
-    importlib.import_module("sosw_celery.celery_fixes.signing").sign_messages(sender)
+def _is_configured(app: Celery) -> bool:
+    state: Any = app
+    return bool(state.configured)
 
 
-# Importing this changes nothing for the other apps of a program: what `current_app` is, what Django's threads fall back
-# to (see `Loader.init_worker`), and how their logs look. The commands of Celery make it the current one themselves.
-app = SoswCelery("sosw_celery", set_as_current=False, fixups=[])
-# A process that only sends needs no more than the app. What it raises here Celery logs, and then nothing can be sent.
-app.on_after_configure.connect(_sign_messages, weak=False)
-app.config_from_object(os.environ.get("CELERY_CONFIG_MODULE", "celeryconfig"))
-# Not a default of `imports`, which a configuration would replace.
-import_modules.connect(_import_tasks, sender=app, weak=False)
+def _bootstrap() -> Any:
+    return importlib.import_module(BOOTSTRAP)

@@ -100,7 +100,7 @@ def show(as_json: bool) -> None:
 def celery_settings(app: Celery, module: ModuleType) -> dict[str, Any]:
     """Return the settings of Celery that the configuration module or our defaults state, as they are in effect."""
     defaults = importlib.import_module("celery.app.defaults")
-    ours = importlib.import_module("sosw_celery.celery").DEFAULTS
+    ours = importlib.import_module("sosw_celery.system.defaults").DEFAULTS
     known = {name for name, _ in defaults.flatten(defaults.NAMESPACES)}
     stated = {name for name in vars(module) if name in known}
     return {name: app.conf.get(name) for name in sorted({*ALWAYS_SHOWN, *ours, *stated})}
@@ -135,7 +135,8 @@ def _active_section() -> Any:
     """Return the `sosw` dict in effect, unchecked."""
     with contextlib.suppress(ConfigError):  # what is wrong is told by the report, all of it
         load_services()
-    return importlib.import_module("sosw_celery.celery").app.conf.get("sosw") or {}
+    apps = importlib.import_module("sosw_celery.celery")
+    return apps.section_of(apps.app)
 
 
 def _name_of(file: Path | None) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 import boto3
 
-from sosw_celery.celery import app as sosw_app
+from sosw_celery.celery import current
 from sosw_celery.core.deep_merge import merged_deeply
 from sosw_celery.core.places import found_at
 from sosw_celery.errors import ConfigError
@@ -151,7 +151,7 @@ class Processor:
         Raises:
             StoreError: It cannot be read, and never could.
         """
-        source = services_of(sosw_app).stored_config
+        source = services_of(current()).stored_config
         return {} if source is None else source.get(name)
 
     def refresh_config(self) -> bool:
@@ -296,7 +296,7 @@ def _boto3_client(service: str, place: Mapping[str, Any]) -> Any:
 
 
 def _default_place() -> dict[str, str]:
-    region = services_of(sosw_app).settings.aws_region
+    region = services_of(current()).settings.aws_region
     return {"region_name": region} if region else {}
 
 
@@ -304,6 +304,6 @@ def _own_dynamo_db(key: str, config: Any) -> DynamoDbClient:
     """Return a client of the table that a config describes, in the region and at the endpoint of the task tables."""
     if not isinstance(config, Mapping):
         raise ConfigError(key, config, "a dict with row_mapper, required_fields and table_name")
-    settings = services_of(sosw_app).settings
+    settings = services_of(current()).settings
     place = {"region_name": settings.aws_region, "endpoint_url": settings.dynamodb_endpoint}
     return DynamoDbClient({**{key: value for key, value in place.items() if value}, **config})

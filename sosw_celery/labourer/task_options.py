@@ -102,18 +102,18 @@ REFUSED = {
 _DEFAULTS = {"rate_limit": "task_default_rate_limit"}
 
 
-def check_task_options(labourer: type[AnyTask], base: type[AnyTask], app: Celery) -> None:
+def check_task_options(labourer: type[AnyTask], base: type[AnyTask], app: Celery | None = None) -> None:
     """Make sure that a labourer states no option that has no effect.
 
     Parameters:
-        labourer: Bound to the app: with its annotations.
+        labourer: Bound to the app, where that is given: with its annotations.
         base: Of all labourers; what it and its own bases state counts for all of them.
 
     Raises:
         ConfigError: Names the first one, and what is there in its place.
     """
     name = str(labourer.name)
-    configured = {option: app.conf[setting] for option, setting in labourer.from_config}
+    configured = {} if app is None else {option: app.conf[setting] for option, setting in labourer.from_config}
     stated = _stated(labourer, base)
     for option, ours in OURS.items():
         if option in stated and stated[option] not in (None, ours.value):
@@ -124,7 +124,7 @@ def check_task_options(labourer: type[AnyTask], base: type[AnyTask], app: Celery
             expected = f"no such option: {instead.format(name=name)}"
             raise ConfigError(f"{option} of labourer {name!r}", value, expected)
     for option, setting in _DEFAULTS.items():
-        if configured[option] is not None and stated.get(option) == configured[option]:
+        if configured.get(option) is not None and stated.get(option) == configured[option]:
             expected = f"none where there are labourers: {REFUSED[option].format(name=name)}"
             raise ConfigError(setting, configured[option], expected)
 

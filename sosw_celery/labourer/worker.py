@@ -38,12 +38,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # the stubs are older
-from celery import Task
+from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
-from sosw_celery.celery import app as sosw_app
+from sosw_celery.celery import current, installed, is_finalized, is_installed
 from sosw_celery.core.deep_merge import merged_deeply
 from sosw_celery.core.tasks.model import Hint
 from sosw_celery.core.tasks.siblings import Sibling, next_depth
@@ -61,7 +61,6 @@ from sosw_celery.names import check_labourer_name
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.history import OwnMeta
 from sosw_celery.services.starts import Verdict
-from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ if TYPE_CHECKING:
 else:
     CeleryTask = Task
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "is_labourer", "labourers"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +79,24 @@ HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 #: Marks what `as_body` made.
 IS_BODY = "_sosw_is_body"
 
+#: Those written as classes, in the order in which they were defined.
+_labourers: list[type[Worker]] = []
+
+#: Of all that have been defined, functions as well.
+_names: set[str] = set()
+
 #: Objects are made one after the other, also with threads.
 _making = threading.RLock()
+
+
+def is_labourer(name: str) -> bool:
+    """Return whether a task of this name is a labourer whose code this process has."""
+    return name in _names
+
+
+def labourers() -> list[type[Worker]]:
+    """Return the labourers that are written as classes, in the order in which they were defined."""
+    return list(_labourers)
 
 
 def as_body(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,6 +162,8 @@ class Worker(Processor, CeleryTask):
 
     #: Hard and soft limit of the body, seconds, as Celery's options and attributes give them; beside `duration`.
     own_limits: tuple[float | None, float | None] = (None, None)
+    #: The app whose task a class is.
+    _registered_on: Celery | None = None
     #: The process in which `__init__` has run.
     _made_in_pid = 0
     #: Whether a `__call__` of the class is a coroutine function, in which `super().__call__(event)` may be awaited.
@@ -188,7 +205,7 @@ class Worker(Processor, CeleryTask):
         if cls.name != name:
             members = {"name": name, "__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": name}
             type(str(cls.__name__), (cls,), members)  # registers itself
-        task = cast(Worker, sosw_app.tasks[name])
+        task = cast(Worker, current().tasks[name])
         task.default_custom_config = custom_config or {}
         return task
 
@@ -199,6 +216,8 @@ class Worker(Processor, CeleryTask):
         Raises:
             ConfigError: One is stated; the labourer is not registered.
         """
+        if not is_installed(app):  # a shared task is made on every app of the program
+            return
         try:
             check_task_options(cls, Worker, app)
         except ConfigError:
@@ -209,9 +228,23 @@ class Worker(Processor, CeleryTask):
     def _register(cls) -> None:
         if cls.__call__ is Worker.__call__ and cls.run is Worker.run:
             raise TypeError(f"labourer {cls.name!r}: expected a method __call__(self, event) or run(self, event)")
+        check_task_options(cls, Worker)
         cls.abstract = False
+        _labourers.append(cls)
+        for app in installed():
+            if is_finalized(app):  # others take it up when they are
+                cls.register_on(app)
+
+    @classmethod
+    def register_on(cls, app: Celery) -> None:
+        """Register a labourer that is written as a class on an app that has the system."""
+        own: type[Worker] = cls
+        if vars(cls).get("_registered_on", app) is not app:  # Celery keeps a task's app on its class
+            members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+            own = type(str(cls.__name__), (cls,), members)
+        own._registered_on = app
         # Without __init__: that may connect, and waits for the process that runs the tasks.
-        sosw_app.register_task(cls.__new__(cls))
+        app.register_task(own.__new__(own))
 
     # ---- what the labourer's code uses
 
@@ -411,7 +444,7 @@ class Worker(Processor, CeleryTask):
         calls.check_options(self.name, options)
         if self.app.conf.task_always_eager:
             return self.apply((event,), task_id=options.get("task_id"))
-        return scheduler_of(self.app).apply_async(args=(self._job_of(event),), **options)
+        return self.app.tasks[SCHEDULER].apply_async(args=(self._job_of(event),), **options)
 
     def signature(self, args: Any = None, *others: Any, **options: Any) -> calls.LabourerSignature:
         """Return the labourer with its event, to be submitted later; nothing may be made to follow it."""
@@ -619,6 +652,7 @@ def _check(cls: type[Worker]) -> None:
             raise TypeError(f"labourer {cls.name!r}: expected {name} without `yield`: nobody would run what follows it")
         if name in HOOKS and event_loop.is_coroutine_function(method):
             raise TypeError(f"labourer {cls.name!r}: expected {name} without `async`: Celery does not await it")
+    _names.add(cls.name)
 
 
 def _made_later(_: Worker) -> None:

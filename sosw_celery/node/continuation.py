@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from billiard.process import current_process
+from celery.app import app_or_default
 from celery.signals import worker_process_init
 
-from sosw_celery.celery import app
+from sosw_celery.celery import is_installed
 from sosw_celery.clock import steady
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks.model import Attempt, Hint
@@ -118,6 +119,9 @@ class LineTracer:
 @worker_process_init.connect(weak=False)
 def keep_lines(**_: Any) -> None:
     """Have the labourers' tasks traced in lines in this pool process, unless something counts or limits messages."""
+    app = app_or_default()
+    if not is_installed(app):
+        return
     settings = services_of(app).settings
     serves_one_queue = len(app.amqp.queues.consume_from) == 1
     ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery.signals import worker_process_shutdown, worker_shutdown
 
-from sosw_celery.celery import app
+from sosw_celery.celery import installed
 from sosw_celery.wiring.container import services_of
 
 __all__: list[str] = []
@@ -14,4 +14,5 @@ __all__: list[str] = []
 @worker_shutdown.connect(weak=False)
 def write_history(**_: object) -> None:
     """Have the events that wait in this process written; a child of a pool ends without Python's own clean-up."""
-    services_of(app).flush_history()
+    for app in installed():
+        services_of(app).flush_history()

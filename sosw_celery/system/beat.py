@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from celery import Celery
 from celery.beat import PersistentScheduler
 from celery.schedules import BaseSchedule, schedstate
 from celery.utils.log import get_logger
@@ -41,9 +42,13 @@ from sosw_celery.wiring.container import (
     settings_of,
 )
 
-__all__ = ["SoswBeat", "TickSchedule", "beat_entries"]
+__all__ = ["SoswBeat", "TickSchedule", "beat_entries", "plan_with_ours"]
 
 logger = get_logger(__name__)
+
+#: Celery's default of `beat_scheduler`, and what takes its place.
+CELERYS_SCHEDULER = "celery.beat:PersistentScheduler"
+SCHEDULER_OF_BEAT = "sosw_celery.system.beat:SoswBeat"
 
 #: Seconds between two looks into the tables that nothing gave a reason for: Redis may have lost what it knew.
 THOROUGH_S = 60.0
@@ -130,6 +135,12 @@ def tell_of_refused(settings: Settings) -> None:
         problem = problem_of(settings, name, instant(clock.now()), LOOKED_AT)
         if problem is not None:  # told without the job itself
             logger.error("beat.entry_refused entry=%s: %r", name, problem.__cause__ or problem.key)
+
+
+def plan_with_ours(app: Celery) -> None:
+    """Have `celery beat` of the app run our entries beside its own, unless it has a scheduler of its own choice."""
+    if app.conf.beat_scheduler == CELERYS_SCHEDULER:
+        app.conf.beat_scheduler = SCHEDULER_OF_BEAT
 
 
 class SoswBeat(PersistentScheduler):

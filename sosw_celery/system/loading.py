@@ -29,6 +29,7 @@ from sosw_celery.core.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.local.stack_place import data_dir, may_run
 from sosw_celery.services.preview import Chunker
+from sosw_celery.system.defaults import unstated
 from sosw_celery.system.exits import code_of, line_of
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, settings_of
 
@@ -83,6 +84,7 @@ class Loader(AppLoader):
                 raise
             except (Exception, SystemExit) as problem:  # a configuration is code, and can fail in any way
                 raise _unreadable(obj, problem) from problem
+            self.app.add_defaults(lambda: unstated(self.conf))  # evaluated at once after this
         module = sys.modules.get(obj.partition(":")[0]) if isinstance(obj, str) else None
         if module is not None:
             importable_beside(module)

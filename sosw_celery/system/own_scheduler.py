@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sosw_celery.celery import app
+from sosw_celery.celery import current, section_of
 from sosw_celery.config.settings import Settings, load_settings
 from sosw_celery.core.deep_merge import merged_deeply
 from sosw_celery.core.jobs.plan import Envelope
@@ -133,5 +133,5 @@ class Scheduler(service.Scheduler):
 
 def _services_with(custom_config: Mapping[str, Any]) -> Services:
     if not custom_config:
-        return services_of(app)
-    return Services(app, load_settings(merged_deeply(app.conf.get("sosw") or {}, custom_config)))
+        return services_of(current())
+    return Services(current(), load_settings(merged_deeply(section_of(current()), custom_config)))

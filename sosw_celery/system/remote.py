@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+from celery import Celery
+from celery.app.utils import Settings as CelerySettings
+from celery.app.utils import bugreport
 from celery.worker.control import Panel
 
-from sosw_celery.celery import SoswCelery
+from sosw_celery.celery import is_installed
+from sosw_celery.config.masking import masked, secrets_in
 
-__all__ = ["mask_replies"]
+__all__ = ["mask_replies", "report_of"]
 
 #: What tells of settings; `dump_conf` is the old name of `conf`. The text of `report` is masked where it is made.
 TELLING = ("conf", "dump_conf", "stats")
@@ -34,7 +39,20 @@ def _masking(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def masking(state: Any, *args: Any, **kwargs: Any) -> Any:
         told = command(state, *args, **kwargs)
-        return state.app.without_secrets(told) if isinstance(state.app, SoswCelery) else told
+        return _without_secrets(state.app, told) if is_installed(state.app) else told
 
     setattr(masking, _ORIGINAL, command)
     return masking
+
+
+def report_of(app: Celery) -> str:
+    """Return what `celery report` prints, with secrets masked in all settings."""
+    # Made of no more than is shown now, so that a later Celery cannot show more.
+    shown: Any = SimpleNamespace(connection=app.connection, loader=app.loader)
+    shown.conf = CelerySettings({}, [_without_secrets(app, app.conf.table()), {}])
+    return bugreport(shown)
+
+
+def _without_secrets(app: Celery, told: Any) -> Any:
+    """Return what tells of the settings with their secrets masked, by whatever names they stand in it."""
+    return masked(told, copies_of=frozenset(secrets_in(app.conf.table(censored=False))))

@@ -1,21 +1,21 @@
 """Which queue a message goes to when its sender does not say: each labourer's to its own, the system's to theirs.
 
-The default of `task_routes`, for `app.send_task("resize", [event])`, `celery -A sosw_celery call resize` and Flower.
+For `app.send_task("resize", [event])`, `celery -A proj call resize` and Flower.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from celery import Celery
 
-from sosw_celery.celery import app
-from sosw_celery.wiring.container import QUEUES, settings_of
+from sosw_celery.labourer.worker import is_labourer
+from sosw_celery.names import QUEUES
+from sosw_celery.wiring.container import settings_of
 
-__all__ = ["route"]
+__all__ = ["queue_of"]
 
 
-def route(name: str, *_: Any, **__: Any) -> dict[str, str] | None:
-    """Return where Celery has to send a task of this name; None leaves it to Celery."""
-    queue = QUEUES.get(name)
-    if queue is None and (name in settings_of(app).labourers or hasattr(app.tasks.get(name), "register_as")):
-        queue = name
-    return None if queue is None else {"queue": queue}
+def queue_of(app: Celery, name: str) -> str | None:
+    """Return the queue of a task of the system or of a labourer; None for any other task."""
+    if name in QUEUES:
+        return QUEUES[name]
+    return name if name in settings_of(app).labourers or is_labourer(name) else None

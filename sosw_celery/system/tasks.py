@@ -3,73 +3,39 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
-from celery import Task
+from celery import Celery, Task
+from celery.local import Proxy
 
-from sosw_celery.celery import app
-from sosw_celery.celery_fixes import signing
-from sosw_celery.celery_fixes.reconnect import CallsOutliveConnection
+from sosw_celery.celery import current
 from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.errors import StoreError
-from sosw_celery.node import close_signals, shutdown
-from sosw_celery.node.heartbeat import Heartbeat
-from sosw_celery.node.lease_keeper import LeaseKeeper
-from sosw_celery.node.limits import LimitKeeper
-from sosw_celery.node.pool_keeper import PoolKeeper
+from sosw_celery.names import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_JOBS, TELL_OF_DEAD, WORKER_ASSISTANT
 from sosw_celery.services.alerts import TELL_LIMIT_S
 from sosw_celery.services.worker_assistant import wait_after
-from sosw_celery.system.loading import NeededCode
 from sosw_celery.system.scheduler_task import scheduler_of
-from sosw_celery.system.start_checks import StartChecks
-from sosw_celery.wiring.container import (
-    DISPATCH,
-    DISPATCH_ALL,
-    SWEEP,
-    SWEEP_ALL,
-    SWEEP_JOBS,
-    TELL_OF_DEAD,
-    WORKER_ASSISTANT,
-    services_of,
-)
+from sosw_celery.wiring.container import services_of
 
-__all__ = [
-    "dispatch",
-    "dispatch_all",
-    "scheduler",
-    "sweep",
-    "sweep_all",
-    "sweep_jobs",
-    "tell_of_dead",
-    "worker_assistant",
-]
+__all__ = ["TASKS", "add_tasks", "scheduler"]
 
-#: Importing the receivers connects them.
-RECEIVERS = (shutdown, close_signals)
-
-signing.sign_messages(app)
-
-app.steps["worker"].update(
-    (NeededCode, CallsOutliveConnection, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
-)
-
-scheduler: Task[..., Any] = scheduler_of(app)
+#: `scheduler.delay(job)`: that of the app which is meant when it is called.
+scheduler: Any = Proxy(lambda: scheduler_of(current()))
 
 # Keyword arguments that a task does not know are a later version's, and passed over.
 
 
-@app.task(name=DISPATCH)
-def dispatch(labourer_id: str, from_head: bool = False, **_: Any) -> None:
+def dispatch(task: Task[..., Any], /, labourer_id: str, from_head: bool = False, **_: Any) -> None:
     """Hand out a labourer's queued tasks until its slots are full or its queue is dry."""
-    services = services_of(app)
+    services = services_of(task.app)
     services.ecology.refresh([labourer_id])
     services.orchestrator.dispatch(labourer_id, from_head=from_head)
 
 
-@app.task(name=DISPATCH_ALL)
-def dispatch_all(**_: Any) -> None:
+def dispatch_all(task: Task[..., Any], /, **_: Any) -> None:
     """Have a dispatch made for every labourer that needs one, in case a message was lost."""
-    services = services_of(app)
+    services = services_of(task.app)
     with each_by_itself("safety net") as steps:
         with steps.step("health"):
             services.ecology.refresh()
@@ -77,43 +43,55 @@ def dispatch_all(**_: Any) -> None:
             services.orchestrator.tend(services.settings.labourers)
 
 
-@app.task(name=SWEEP)
-def sweep(labourer_id: str, thorough: bool = False, **_: Any) -> None:
+def sweep(task: Task[..., Any], /, labourer_id: str, thorough: bool = False, **_: Any) -> None:
     """Bring a labourer's retries back, end its lost tasks and archive its completed ones."""
-    services_of(app).scavenger.sweep(labourer_id, thorough=thorough)
+    services_of(task.app).scavenger.sweep(labourer_id, thorough=thorough)
 
 
-@app.task(name=SWEEP_ALL)
-def sweep_all(thorough: bool = False, **_: Any) -> None:
+def sweep_all(task: Task[..., Any], /, thorough: bool = False, **_: Any) -> None:
     """Have every labourer swept that has something to do."""
-    services_of(app).scavenger.look(thorough=thorough)
+    services_of(task.app).scavenger.look(thorough=thorough)
 
 
-@app.task(name=SWEEP_JOBS)
-def sweep_jobs(**_: Any) -> None:
+def sweep_jobs(task: Task[..., Any], /, **_: Any) -> None:
     """Finish jobs whose tasks are closed, and have unfinished ones gone on with."""
-    services_of(app).scavenger.sweep_jobs()
+    services_of(task.app).scavenger.sweep_jobs()
 
 
-@app.task(name=TELL_OF_DEAD, time_limit=TELL_LIMIT_S)
-def tell_of_dead(**_: Any) -> None:
+def tell_of_dead(task: Task[..., Any], /, **_: Any) -> None:
     """Tell those who want to know of the tasks that died since the last notice."""
-    services_of(app).notices.tell()
+    services_of(task.app).notices.tell()
 
 
-@app.task(
-    bind=True,
-    name=WORKER_ASSISTANT,
-    max_retries=None,
-    # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
-    store_errors_even_if_ignored=True,
-)
-def worker_assistant(self: Task[..., Any], /, message: dict[str, Any], **_: Any) -> None:
+def worker_assistant(task: Task[..., Any], /, message: dict[str, Any], **_: Any) -> None:
     """Close an attempt for a worker that could not do so itself; try again where a store does not let it."""
     try:
-        services_of(app).worker_assistant.handle(message)
+        services_of(task.app).worker_assistant.handle(message)
     except StoreError as problem:
-        wait_s = wait_after(problem, self.request.retries)
+        wait_s = wait_after(problem, task.request.retries)
         if wait_s is None:
             raise
-        raise self.retry(exc=problem, countdown=random.uniform(wait_s / 2, wait_s)) from problem
+        raise task.retry(exc=problem, countdown=random.uniform(wait_s / 2, wait_s)) from problem
+
+
+#: Name -> what it does, and the options that it has beside `OURS`.
+TASKS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
+    DISPATCH: (dispatch, {}),
+    DISPATCH_ALL: (dispatch_all, {}),
+    SWEEP: (sweep, {}),
+    SWEEP_ALL: (sweep_all, {}),
+    SWEEP_JOBS: (sweep_jobs, {}),
+    TELL_OF_DEAD: (tell_of_dead, {"time_limit": TELL_LIMIT_S}),
+    # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
+    WORKER_ASSISTANT: (worker_assistant, {"max_retries": None, "store_errors_even_if_ignored": True}),
+}
+#: What keeps the promises, whatever the app's own tasks have.
+OURS = {"acks_late": True, "ignore_result": True, "reject_on_worker_lost": False}
+
+
+def add_tasks(app: Celery) -> None:
+    """Register the tasks of the system on an app, and on no other one."""
+    scheduler_of(app)
+    for name, (run, options) in TASKS.items():
+        make: Any = app.task(name=name, bind=True, shared=False, lazy=False, **{**OURS, **options})
+        make(run)

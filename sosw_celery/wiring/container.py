@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 
 from sosw_celery import clock
+from sosw_celery.celery import section_of
 from sosw_celery.config.history import MetaHandlerConfig
 from sosw_celery.config.settings import Settings, greenfield_delta, load_settings
 from sosw_celery.core.tasks.history import Action, Observer, Origin, nobody
@@ -497,7 +498,7 @@ def services_of(app: Celery) -> Services:
         pid, services = vars(app).get(_ATTRIBUTE, (0, None))
         if services is None or pid != os.getpid():
             if services is None:
-                services = Services(app, load_settings(app.conf.get("sosw") or {}))
+                services = Services(app, load_settings(section_of(app)))
             else:  # a fork has the configuration of the process that it is one of, and is as old
                 services = Services(app, services.settings, services.configured_at)
             setattr(app, _ATTRIBUTE, (os.getpid(), services))

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import Celery
 
-from sosw_celery.celery import SoswCelery
 from sosw_celery.wiring.broker import messages_on, own_keys
+from tests.apps import like_ours
 
 
-def system(redis_url: str, prefix: str | None, **stated: Any) -> SoswCelery:
-    """Return the app of a system with this `redis_prefix`."""
-    app = SoswCelery(f"system {prefix}", set_as_current=False, fixups=[])
-    section = {} if prefix is None else {"redis_prefix": prefix}
-    app.config_from_object({"broker_url": redis_url, "result_backend": redis_url, "sosw": section, **stated})
-    return app
+@pytest.fixture
+def system(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Celery]:
+    """Returns the app of a system with this `redis_prefix`."""
+
+    def make(prefix: str | None, **stated: Any) -> Celery:
+        section = {} if prefix is None else {"redis_prefix": prefix}
+        settings: dict[str, Any] = {"broker_url": redis_url, "result_backend": redis_url, "sosw": section, **stated}
+        return like_ours(monkeypatch, f"system {prefix}", **settings)
+
+    return make
 
 
-def waiting(app: SoswCelery, queue: str) -> int:
+def waiting(app: Celery, queue: str) -> int:
     """Return how many messages wait for this system."""
     with app.connection_for_read() as connection:
         return messages_on(connection, queue)
 
 
-def test_two_systems_on_one_redis_do_not_take_each_others_messages(redis_url: str, unique: str) -> None:
+def test_two_systems_on_one_redis_do_not_take_each_others_messages(system: Any, unique: str) -> None:
     """Each has its own messages on queues of the same names, and says rightly how many wait."""
-    one, two, plain = (system(redis_url, prefix) for prefix in (f"one{unique}", f"two{unique}", None))
+    one, two, plain = (system(prefix) for prefix in (f"one{unique}", f"two{unique}", None))
     for app, messages in ((one, 1), (two, 2), (plain, 3)):
         for _ in range(messages):
             app.send_task("resize", queue=f"resize{unique}", ignore_result=True)
@@ -40,9 +46,9 @@ def test_two_systems_on_one_redis_do_not_take_each_others_messages(redis_url: st
     assert [waiting(app, f"resize{unique}") for app in (one, two, plain)] == [0, 2, 3]
 
 
-def test_results_have_a_prefix_of_their_own_as_well() -> None:
+def test_results_have_a_prefix_of_their_own_as_well(system: Any) -> None:
     """Those of the same id have other keys."""
-    keys = [system("redis://h", prefix).backend.get_key_for_task("id") for prefix in ("one", "two", None)]
+    keys = [system(prefix).backend.get_key_for_task("id") for prefix in ("one", "two", None)]
     assert keys == [b"one:celery:celery-task-meta-id", b"two:celery:celery-task-meta-id", b"celery-task-meta-id"]
 
 
@@ -54,9 +60,9 @@ def test_results_have_a_prefix_of_their_own_as_well() -> None:
         ({"global_keyprefix": "own", "max_retries": 1}, {"global_keyprefix": "own", "max_retries": 1}),
     ],
 )
-def test_what_the_configuration_states_stays(stated: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_what_the_configuration_states_stays(system: Any, stated: dict[str, Any], expected: dict[str, Any]) -> None:
     """Other options stay beside the prefix, and a prefix that is stated, none too, is the one that counts."""
-    app = system("redis://127.0.0.1:1/0", "one", broker_transport_options=stated)
+    app = system("one", broker_transport_options=stated)
     assert app.conf.broker_transport_options == expected
 
 
@@ -78,7 +84,7 @@ def test_only_keys_in_redis_get_a_prefix(prefix: str, address: Any, is_added: bo
     assert (own_keys(prefix, address, {}) is not None) is is_added
 
 
-def test_the_environment_says_what_the_broker_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_says_what_the_broker_is(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery takes the address from there, before that of the configuration."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
-    assert system("amqp://h//", "one").conf.broker_transport_options == {"global_keyprefix": "one:celery:"}
+    assert system("one", broker_url="amqp://h//").conf.broker_transport_options == {"global_keyprefix": "one:celery:"}

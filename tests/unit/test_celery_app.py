@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from celery.bootsteps import StartStopStep
 
-from sosw_celery.celery import DEFAULTS, app
+from sosw_celery.celery import app
 from sosw_celery.celery_fixes import log_privacy
+from sosw_celery.system.defaults import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 

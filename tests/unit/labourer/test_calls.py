@@ -17,11 +17,11 @@ from moto import mock_aws
 
 from sosw_celery import Worker
 from sosw_celery import app as sosw_app
-from sosw_celery.celery import DEFAULTS
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.wiring.container import QUEUES, Services, services_of
+from tests.apps import theirs
 
 EVENT = {"images": ["a", "b"]}
 JOB = {**EVENT, "lambda_name": "resize"}
@@ -30,19 +30,18 @@ JOB = {**EVENT, "lambda_name": "resize"}
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """An app of its own with two labourers and a plain task, tables on moto and a broker in memory."""
-    app = Celery("of-this-test", broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.conf.sosw = {
+    section = {
         "labourers": {"resize": {}, "count": {}, "elsewhere": {}},
         "queue_bucket": f"file://{tmp_path}",
         "aws_region": "eu-west-1",
     }
-    app.conf.task_routes = DEFAULTS["task_routes"]
+    app = theirs(monkeypatch, section, backend="cache+memory://")
 
-    @app.task(base=Worker, name="resize", shared=False)
+    @app.task(base=Worker, name="resize")
     def resize(event: dict[str, Any]) -> int:
         return len(event["images"])
 
-    @app.task(base=Worker, name="count", bind=True, shared=False)
+    @app.task(base=Worker, name="count", bind=True)
     def count(self: Worker, job: dict[str, Any]) -> None:
         self.stats["images"] += len(job["images"])
 
@@ -87,8 +86,7 @@ def labourer(app: Celery, name: str = "resize") -> Any:
 
 
 def test_a_labourer_needs_no_task_of_ours_to_be_imported(app: Celery) -> None:
-    """The Scheduler's task is registered when it is first asked for, and once."""
-    assert "scheduler" not in app.tasks
+    """The Scheduler's task is there with the labourer, and once."""
     result = labourer(app).delay(EVENT)
     assert body(app, result.id) == JOB
     assert scheduler_of(app) is app.tasks["scheduler"]
@@ -342,11 +340,10 @@ def test_a_message_stays_where_it_is_while_the_scheduler_cannot_be_told(
     assert (type(verdict), verdict.requeue) == (Reject, True)
 
 
-def test_a_message_by_name_goes_to_the_queue_of_its_labourer(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_by_name_goes_to_the_queue_of_its_labourer(app: Celery) -> None:
     """A labourer's to its own, configured or registered; the system's to theirs; others to where Celery sends them."""
-    monkeypatch.setattr("sosw_celery.system.routes.app", app)
 
-    @app.task(base=Worker, name="unlisted", shared=False)
+    @app.task(base=Worker, name="unlisted")
     def unlisted(event: dict[str, Any]) -> None: ...
 
     app.send_task("resize", [EVENT], task_id="a")

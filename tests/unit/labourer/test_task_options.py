@@ -18,6 +18,7 @@ from celery.exceptions import CDeprecationWarning
 from sosw_celery import Worker
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.task_options import OURS, REFUSED, SAME
+from tests.apps import theirs
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "celery-options.md"
 
@@ -38,10 +39,9 @@ OF_THE_DECORATOR = {"self", "args", "opts", "fun", "options", "shared", "lazy", 
 
 
 @pytest.fixture
-def app() -> Iterator[Celery]:
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """An app of its own."""
-    with Celery("of-this-test", broker="memory://", set_as_current=False) as app:
-        app.conf.sosw = {"labourers": {"resize": {}}}
+    with theirs(monkeypatch, {"labourers": {"resize": {}}}) as app:
         yield app
 
 

@@ -37,7 +37,7 @@ def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servic
         found = services_of(app)
         found.__dict__["redis"] = fakeredis.FakeRedis()
         create_tables(found.dynamodb, found.tables)
-        monkeypatch.setattr("sosw_celery.system.own_scheduler.app", app)
+        monkeypatch.setattr("sosw_celery.system.own_scheduler.current", lambda: app)
         yield found
 
 

@@ -6,10 +6,11 @@ import types
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
 from celery.worker.control import Panel
 
-from sosw_celery.celery import SoswCelery
 from sosw_celery.system.remote import mask_replies
+from tests.apps import like_ours
 
 ADDRESS = "redis://user:canary@127.0.0.1:6379/0"
 HOOK = "https://hooks.example.org/canary"
@@ -29,17 +30,16 @@ SETTINGS = {
 
 
 @pytest.fixture
-def app() -> Iterator[SoswCelery]:
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     """An app whose configuration holds secrets."""
-    app = SoswCelery("of-this-test", set_as_current=False, fixups=[])
-    app.config_from_object(SETTINGS)
+    app = like_ours(monkeypatch, "of-this-test", **SETTINGS)
     yield app
     app.close()
 
 
 @pytest.mark.parametrize("command", ["conf", "dump_conf"])
 @pytest.mark.parametrize("with_defaults", [False, True])
-def test_workers_tell_their_settings_without_secrets(app: SoswCelery, command: str, with_defaults: bool) -> None:
+def test_workers_tell_their_settings_without_secrets(app: Celery, command: str, with_defaults: bool) -> None:
     """The answer to `inspect conf`, which Flower's Config tab shows: all settings, no password, by no name."""
     mask_replies()
     mask_replies()
@@ -50,7 +50,7 @@ def test_workers_tell_their_settings_without_secrets(app: SoswCelery, command: s
     assert told["SLACK"] == "***"
 
 
-def test_a_report_shows_no_secrets(app: SoswCelery) -> None:
+def test_a_report_shows_no_secrets(app: Celery) -> None:
     """People paste it into bug reports."""
     told = app.bugreport()
     assert "canary" not in told

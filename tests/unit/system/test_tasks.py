@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from sosw_celery import app
 from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.names import WORKER_ASSISTANT
 from sosw_celery.services.worker_assistant import HELD_S, InvalidAction, wait_after
 from sosw_celery.system import tasks
 
+ASSISTANT: Any = app.tasks[WORKER_ASSISTANT]
 REFUSED = StoreError("dynamodb", "UpdateItem", "ExpiredTokenException")
 
 
@@ -29,7 +32,7 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Exception]], list
 
         services = SimpleNamespace(worker_assistant=SimpleNamespace(handle=handle))
         monkeypatch.setattr(tasks, "services_of", lambda app: services)
-        monkeypatch.setattr(tasks.worker_assistant, "store_errors_even_if_ignored", False)  # there is no backend
+        monkeypatch.setattr(ASSISTANT, "store_errors_even_if_ignored", False)  # there is no backend
         return asked
 
     return meet
@@ -43,14 +46,14 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Exception]], list
 def test_a_close_that_a_store_refuses_is_tried_again(handled: Any, problem: StoreError) -> None:
     """What is refused now may be let through when somebody has put it right: the message is not dropped."""
     asked = handled([problem] * 3)
-    assert tasks.worker_assistant.apply(({"n": 1},)).state == "SUCCESS"
+    assert ASSISTANT.apply(({"n": 1},)).state == "SUCCESS"
     assert asked == [{"n": 1}] * 4
 
 
 def test_a_close_that_is_refused_for_good_is_told(handled: Any, caplog: pytest.LogCaptureFixture) -> None:
     """When the slot is held no more, the task has been found without its lease: it runs again."""
     asked = handled([REFUSED] * 100)
-    answer = tasks.worker_assistant.apply(({"n": 1},))
+    answer = ASSISTANT.apply(({"n": 1},))
     assert isinstance(answer.result, StoreError)
     assert 20 < len(asked) < 30
     assert "not closed, the task is run again: dynamodb: UpdateItem failed (ExpiredTokenException)" in caplog.text
@@ -59,7 +62,7 @@ def test_a_close_that_is_refused_for_good_is_told(handled: Any, caplog: pytest.L
 def test_a_message_that_is_none_is_not_tried_again(handled: Any) -> None:
     """It would be none the next time as well."""
     asked = handled([InvalidAction("action: expected another one")])
-    assert isinstance(tasks.worker_assistant.apply((5,)).result, InvalidAction)
+    assert isinstance(ASSISTANT.apply((5,)).result, InvalidAction)
     assert asked == [5]
 
 

@@ -1,0 +1,72 @@
+"""What the system does to an app on which it is installed, and when: all of it, in order.
+
+`sosw_celery.celery` calls these functions. It knows this module by its name alone, so that importing it loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+
+from sosw_celery.celery_fixes.log_privacy import keep_private, shown_arguments
+from sosw_celery.celery_fixes.signing import sign_messages
+from sosw_celery.core.celery_message import SYSTEM_HEADER
+from sosw_celery.errors import ConfigError
+from sosw_celery.labourer.worker import labourers
+from sosw_celery.system.beat import plan_with_ours
+from sosw_celery.system.loading import MissingCode, missing_code
+from sosw_celery.system.registration import register_configured
+from sosw_celery.system.remote import mask_replies, report_of
+from sosw_celery.system.routes import queue_of
+from sosw_celery.system.steps import add_steps
+from sosw_celery.system.tasks import add_tasks
+from sosw_celery.wiring.container import settings_of
+
+__all__ = ["configured", "finalized", "imported", "options_of", "report_of"]
+
+#: Options of a message that say where it goes.
+PLACES = frozenset({"queue", "exchange", "routing_key", "router"})
+
+
+def configured(app: Celery) -> None:
+    """Take up what the app's configuration says. What this raises Celery logs, and then nothing can be sent."""
+    sign_messages(app)
+    plan_with_ours(app)
+
+
+def finalized(app: Celery) -> None:
+    """Give the app our tasks, and the labourers that are written as classes."""
+    add_tasks(app)
+    for labourer in labourers():
+        try:
+            labourer.register_on(app)
+        except ConfigError as problem:  # Celery would log it, and nodes that are to run it would start
+            missing_code(app).append(MissingCode(problem, labourer.name))
+
+
+def imported(app: Celery) -> None:
+    """Make this process one of ours, a worker or beat: not one of a program that only sends.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    keep_private()
+    mask_replies()
+    add_steps(app)
+    register_configured(app)
+
+
+def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with which a task is sent: those that are given, for a task that is not ours.
+
+    One of ours goes to its queue, says which system it comes from, and shows monitors the ids in its arguments and
+    nothing else of them.
+    """
+    queue = queue_of(app, name)
+    if queue is None:
+        return dict(options)
+    headers = {SYSTEM_HEADER: settings_of(app).system, **(options.get("headers") or {})}
+    place = {} if PLACES & options.keys() else {"queue": queue}
+    return {**place, **shown_arguments(args, kwargs), **options, "headers": headers}

@@ -31,17 +31,11 @@ from celery.app.trace import TraceInfo
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from sosw_celery.core.celery_message import SYSTEM_HEADER, problem_of
-from sosw_celery.text import excerpt
-from sosw_celery.wiring.container import settings_of
+from sosw_celery.core.celery_message import problem_of
 
 __all__ = ["SturdyConsumer"]
 
 logger = logging.getLogger(__name__)
-
-
-#: Other systems that are told of; more would be somebody's game.
-MOST_SYSTEMS = 20
 
 
 class LoopBroken(ConnectionError):
@@ -67,7 +61,6 @@ class SturdyConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         consumer: Any = self
-        self._known_systems: set[str] = set()
         self._inner_loop: Callable[..., Any] = consumer.loop
         consumer.loop = self._guarded_loop
 
@@ -83,7 +76,7 @@ class SturdyConsumer(Consumer):
             if problem is not None:
                 self._refuse(message, problem)
                 return
-            self._note_system(message.headers)
+            self.note_headers(message.headers)
             try:
                 handle(message)
             except passing:
@@ -122,20 +115,8 @@ class SturdyConsumer(Consumer):
             return f"its body cannot be read ({type(error).__name__})"
         return problem_of(message.headers, payload)
 
-    def _note_system(self, headers: Mapping[str, Any]) -> None:
-        """Warn once of each other system whose messages come in here: this one takes what is not for it."""
-        system = headers.get(SYSTEM_HEADER)
-        if system is None or system in self._known_systems or len(self._known_systems) > MOST_SYSTEMS:
-            return
-        self._known_systems.add(system)
-        own = settings_of(self.app).system
-        if system != own:
-            logger.warning(
-                "messages of another system come in: those of %s, and this is %s; give each a redis_prefix of its own, "
-                "or a broker",
-                excerpt(system),
-                excerpt(own),
-            )
+    def note_headers(self, headers: Mapping[str, Any]) -> None:
+        """Look at the headers of a message that is as it should be, before it is taken up; here nobody does."""
 
     def _refuse(self, message: Any, problem: str) -> None:
         queue = (message.delivery_info or {}).get("routing_key", "?")

@@ -14,7 +14,7 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, print_json
 from sosw_celery.cli.runtime import data_option, services_at
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.dynamodb.client import error_code
+from sosw_celery.stores.aws_errors import error_code
 from sosw_celery.stores.dynamodb.tables import create_tables, definitions
 
 if TYPE_CHECKING:

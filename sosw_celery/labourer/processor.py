@@ -25,8 +25,8 @@ from typing import Any
 import boto3
 
 from sosw_celery.celery import current
+from sosw_celery.config.places import found_at
 from sosw_celery.core.deep_merge import merged_deeply
-from sosw_celery.core.places import found_at
 from sosw_celery.errors import ConfigError
 from sosw_celery.sosw_compat.dynamo_client import DynamoDbClient
 from sosw_celery.text import did_you_mean

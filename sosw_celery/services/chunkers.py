@@ -15,11 +15,11 @@ from typing import Any
 
 from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
+from sosw_celery.config.places import found_at
 from sosw_celery.config.settings import Settings
 from sosw_celery.core import chunking
 from sosw_celery.core.jobs import periods
 from sosw_celery.core.jobs.submission import NAME_KEYS
-from sosw_celery.core.places import found_at
 from sosw_celery.errors import ConfigError
 
 __all__ = ["Chunkers"]

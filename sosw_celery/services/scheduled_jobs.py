@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from sosw_celery.config.places import reason_of
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.jobs.plan import check_job_id
-from sosw_celery.core.places import reason_of
 from sosw_celery.core.schedules import Schedule, parse_schedule, tick_job_id
 from sosw_celery.core.tasks.model import JobSummary
 from sosw_celery.errors import ConfigError, JobNotFound

@@ -26,12 +26,12 @@ from typing import Any
 
 from sosw_celery import clock as system_clock
 from sosw_celery.clock import Clock
+from sosw_celery.config.places import found_at
 from sosw_celery.config.settings import Settings
 from sosw_celery.core import chunking
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.jobs.payload import check_payload_size, payload_text
 from sosw_celery.core.jobs.plan import Envelope, check_job_id, encode_row, file_name, file_names
-from sosw_celery.core.places import found_at
 from sosw_celery.core.tasks.history import Observer, nobody
 from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.core.tasks.siblings import next_depth

@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "accept_content": ["json"],
     "task_ignore_result": True,
     # No message ends a worker.
-    "worker_consumer": "sosw_celery.celery_fixes.consumer:SturdyConsumer",
+    "worker_consumer": "sosw_celery.node.consumer:NodeConsumer",
     "broker_connection_retry_on_startup": True,
     # No answer of the broker does either: a Redis that was demoted answers so.
     "broker_channel_error_retry": True,

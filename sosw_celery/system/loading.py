@@ -25,7 +25,7 @@ from celery import Celery, bootsteps
 from celery.fixups import django
 from celery.loaders.app import AppLoader
 
-from sosw_celery.core.places import importable_beside, reason_of
+from sosw_celery.config.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.local.stack_place import data_dir, may_run
 from sosw_celery.services.preview import Chunker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from sosw_celery.core.places import found_at
+from sosw_celery.config.places import found_at
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.lambda_worker import LambdaWorker
 from sosw_celery.labourer.worker import Worker

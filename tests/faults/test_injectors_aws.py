@@ -25,8 +25,8 @@ from botocore.exceptions import (
 from moto.server import ThreadedMotoServer
 
 from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.stores.aws_errors import cancellation_codes, error_code
 from sosw_celery.stores.dynamodb import client as dynamodb_client
-from sosw_celery.stores.dynamodb.client import cancellation_codes, error_code
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from sosw_celery.errors import LambdaFailed, LambdaThrottled
-from sosw_celery.stores.dynamodb.client import error_code
+from sosw_celery.stores.aws_errors import error_code
 
 __all__ = ["LambdaFunctions"]
 

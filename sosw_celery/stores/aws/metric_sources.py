@@ -28,14 +28,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from sosw_celery.clock import Clock
 from sosw_celery.config.health import CALLABLE, CLOUDWATCH, PROMETHEUS, EcologyConfig
+from sosw_celery.config.places import found_at
 from sosw_celery.core.exact import EXACT
-from sosw_celery.core.places import found_at
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.dynamodb.client import error_code
+from sosw_celery.stores.aws_errors import translated
 from sosw_celery.text import excerpt
 
 __all__ = ["CloudWatch", "Source", "ask_function", "ask_prometheus", "number", "sources_from"]
@@ -103,14 +102,10 @@ class CloudWatch:
         end = EPOCH + timedelta(microseconds=int(EXACT.scaleb(self._clock(), 6)))
         query = {key: value for key, value in details.items() if key != "MetricAggregationTimeSlice"}
         statistic = details["Statistics"][0]
-        try:
+        with translated("cloudwatch", "GetMetricStatistics", retryable=()):
             answer = self._client(timeout_s).get_metric_statistics(
                 **query, StartTime=end - timedelta(seconds=slice_s), EndTime=end
             )
-        except ClientError as error:
-            raise StoreError("cloudwatch", "GetMetricStatistics", error_code(error)) from error
-        except BotoCoreError as error:
-            raise StoreUnavailable("cloudwatch", "GetMetricStatistics", type(error).__name__) from error
         points = [float(point[statistic]) for point in answer.get("Datapoints", [])]
         if not points:
             raise StoreError("cloudwatch", "GetMetricStatistics", f"no datapoint in the last {slice_s:g} s")

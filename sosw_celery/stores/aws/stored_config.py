@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from sosw_celery.errors import ConfigError, StoreError, StoreUnavailable
-from sosw_celery.stores.dynamodb.client import RETRYABLE_CODES, error_code, translated
+from sosw_celery.errors import ConfigError, StoreError
+from sosw_celery.stores.aws_errors import error_code, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -49,7 +49,7 @@ class DynamoConfig:
     def read(self, name: str) -> str | None:
         """Return the text of an entry, None when there is none of this name. See `ConfigSource`."""
         key = {"env": {"S": self._env}, "config_name": {"S": name}}
-        with translated(f"GetItem of {self._table_name}"):
+        with translated("dynamodb", f"GetItem of {self._table_name}"):
             item = self._client.get_item(TableName=self._table_name, Key=key).get("Item", {})
         return item.get("config_value", {}).get("S")
 
@@ -68,16 +68,13 @@ class SsmConfig:
 
     def read(self, name: str) -> str | None:
         """Return the text of an entry, None when there is none of this name. See `ConfigSource`."""
-        try:
-            answer = self._client.get_parameter(Name=f"{self._prefix}{name}", WithDecryption=True)
-        except ClientError as error:
-            code = error_code(error)
-            if code == "ParameterNotFound":
-                return None
-            kind = StoreUnavailable if code in RETRYABLE_CODES else StoreError
-            raise kind("ssm", "GetParameter", code) from error
-        except BotoCoreError as error:
-            raise StoreUnavailable("ssm", "GetParameter", type(error).__name__) from error
+        with translated("ssm", "GetParameter"):
+            try:
+                answer = self._client.get_parameter(Name=f"{self._prefix}{name}", WithDecryption=True)
+            except ClientError as error:
+                if error_code(error) == "ParameterNotFound":
+                    return None
+                raise
         return str(answer["Parameter"]["Value"])
 
 

@@ -1,4 +1,4 @@
-"""One door to DynamoDB: how clients are made and how botocore's errors become ours."""
+"""One door to DynamoDB: how clients are made, and how calls are repeated that met other ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from sosw_celery.errors import ContentRefused, StoreError, StoreUnavailable, TransactionRefused
+from sosw_celery.errors import StoreUnavailable, TransactionRefused
+from sosw_celery.stores import aws_errors
+from sosw_celery.stores.aws_errors import cancellation_codes, error_code
 from sosw_celery.stores.dynamodb.fast.http_pool import CheckedBody
 from sosw_celery.stores.dynamodb.fast.install import shorten
 
@@ -29,9 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_STATEMENTS_CODES",
     "TransactionRefused",
-    "cancellation_codes",
     "connect",
-    "error_code",
     "patiently",
     "sent_only_if",
     "transact",
@@ -40,28 +40,11 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Codes that say "not now": the call may be repeated as it is.
-RETRYABLE_CODES = frozenset(
-    {
-        "InternalServerError",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ServiceUnavailable",
-        "ThrottlingException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-        "LimitExceededException",
-    }
-)
-
 #: Codes that say "another transaction was at the same item": the call did nothing and may be repeated at once.
 CONFLICT_CODES = frozenset({"TransactionConflictException", "TransactionInProgressException"})
 
 #: The same, and the throttles, as reasons per item of a cancelled transaction; botocore does not repeat these.
 PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-
-#: Codes that say "not this, now or ever", as reasons of a cancelled transaction too.
-CONTENT_CODES = frozenset({"ValidationError", "ValidationException"})
 
 #: Codes that say that this process may send no statements of PartiQL (it needs the permissions `PartiQLInsert` and
 #: `PartiQLUpdate`), or that the engine knows none, or not these; of a batch as a whole, or of each statement in it.
@@ -138,36 +121,9 @@ def _guard_sending(request: AWSPreparedRequest, **_: Any) -> None:
         request.body = CheckedBody(request.body, check)
 
 
-def error_code(error: ClientError) -> str:
-    """Return AWS's code of the error, as `ConditionalCheckFailedException`."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def cancellation_codes(error: ClientError) -> list[str]:
-    """Return the reason per item of a cancelled transaction, `None` as text where an item was not the cause."""
-    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]  # stubs lack it
-    return [str(reason.get("Code", "None")) for reason in reasons]
-
-
-@contextlib.contextmanager
-def translated(operation: str) -> Iterator[None]:
-    """Turn botocore's errors inside the block into `StoreUnavailable` (try again), `ContentRefused` or `StoreError`.
-
-    Errors that a caller treats as ordinary outcomes (a failed condition) have to be caught inside the block.
-    """
-    try:
-        yield
-    except ClientError as error:
-        code = error_code(error)
-        refusals = sorted(CONTENT_CODES & {code, *cancellation_codes(error)})
-        if refusals:
-            raise ContentRefused("dynamodb", operation, refusals[0]) from error
-        kind = StoreUnavailable if code in RETRYABLE_CODES else StoreError
-        raise kind("dynamodb", operation, code) from error
-    except ParamValidationError as error:
-        raise ContentRefused("dynamodb", operation, type(error).__name__) from error
-    except BotoCoreError as error:  # no connection, time-outs, no credentials
-        raise StoreUnavailable("dynamodb", operation, type(error).__name__) from error
+def translated(operation: str) -> contextlib.AbstractContextManager[None]:
+    """Turn botocore's errors inside the block into ours, as errors of DynamoDB; see `aws_errors.translated`."""
+    return aws_errors.translated("dynamodb", operation)
 
 
 def patiently(operation: str, call: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from sosw_celery.config.settings import Settings
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.dynamodb.client import error_code
+from sosw_celery.stores.aws_errors import error_code, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -370,12 +370,5 @@ def _disk(operation: str) -> _DiskErrors:
 @contextlib.contextmanager
 def _s3(operation: str) -> Iterator[None]:
     """Turn botocore's errors, and those of the local copies, into ours."""
-    try:
-        with _disk(operation):
-            yield
-    except ClientError as error:
-        code = error_code(error)
-        kind = StoreUnavailable if code in S3_PASSING_CODES else StoreError
-        raise kind("s3", operation, code) from error
-    except BotoCoreError as error:
-        raise StoreUnavailable("s3", operation, type(error).__name__) from error
+    with _disk(operation), translated("s3", operation, retryable=S3_PASSING_CODES):
+        yield

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sosw_celery.core.places import found_at, importable_beside
+from sosw_celery.config.places import found_at, importable_beside
 from sosw_celery.errors import ConfigError
 
 

@@ -27,7 +27,7 @@ from celery.signals import import_modules
 from sosw_celery.errors import ConfigError
 from sosw_celery.names import check_labourer_name
 
-__all__ = ["app", "current", "install", "installed", "is_finalized", "is_installed", "ours", "section_of"]
+__all__ = ["app", "current", "install", "installed", "is_finalized", "is_installed", "is_ours", "ours", "section_of"]
 
 AnyApp = TypeVar("AnyApp", bound=Celery)
 
@@ -82,6 +82,11 @@ def install(app: AnyApp, config: Mapping[str, Any] | None = None) -> AnyApp:
 def is_installed(app: Celery) -> bool:
     """Return whether the app has the system."""
     return _ATTRIBUTE in vars(app)
+
+
+def is_ours(app: Celery) -> bool:
+    """Return whether it is the app `sosw_celery`, and not one of somebody else's."""
+    return app is _ours
 
 
 def is_finalized(app: Celery) -> bool:

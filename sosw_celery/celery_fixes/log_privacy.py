@@ -24,6 +24,11 @@ PRIVATE = frozenset({"args", "kwargs", "return_value"})
 #: Keys of our own messages that say what a message is about, and nothing of a job's content.
 IDS = ("action", "task_id", "labourer_id", "attempt", "job_id", "part", "depth")
 
+#: Celery's loggers of what becomes of tasks, and of what comes in.
+TRACES, STRATEGIES = "celery.app.trace", "celery.worker.strategy"
+
+IsPrivate = Callable[[str], bool]
+
 #: A labourer's name; any other text may be a job.
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,140}")
 
@@ -40,20 +45,37 @@ REFUSALS: dict[str, str] = {
 }
 
 
-def keep_private() -> None:
+def keep_private(is_private: IsPrivate | None = None) -> None:
     """Have Celery's loggers hide what jobs are about, from now on and in every process that is forked. Idempotent.
 
-    For processes of our own alone: it changes the log of every app in the process.
+    Parameters:
+        is_private: Says by the name of a task whether what is logged of it is hidden, and nothing else is. None: of
+            every task, of messages that are refused, and of beat's schedule: for a process of our own alone, because it
+            changes the log of every app in the process.
     """
+    global _is_private
+    if is_private is not None:
+        _is_private = is_private
+        logging.getLogger(TRACES).addFilter(_hide_trace)
+        logging.getLogger(STRATEGIES).addFilter(_hide_trace)
+        return
+    _is_private = _everything
     for name, hide in _HIDERS.items():
         logging.getLogger(name).addFilter(hide)
     after_setup_logger.connect(_quiet_libraries, weak=False)
     after_setup_task_logger.connect(_quiet_libraries, weak=False)
 
 
+def _everything(_: str) -> bool:
+    return True
+
+
+_is_private: IsPrivate = _everything
+
+
 def _hide_trace(record: logging.LogRecord) -> bool:
     """Hide arguments and results of tasks."""
-    if isinstance(record.args, Mapping):
+    if isinstance(record.args, Mapping) and _is_private(str(record.args.get("name", ""))):
         shown = {key: HIDDEN if key in PRIVATE else value for key, value in record.args.items()}
         record.args = shown
         if hasattr(record, "data"):
@@ -93,8 +115,8 @@ def _hide_schedule(record: logging.LogRecord) -> bool:
 
 
 _HIDERS: dict[str, Callable[[logging.LogRecord], bool]] = {
-    "celery.app.trace": _hide_trace,
-    "celery.worker.strategy": _hide_trace,
+    TRACES: _hide_trace,
+    STRATEGIES: _hide_trace,
     "celery.worker.consumer.consumer": _hide_refused,
     "celery.pool": _hide_applied,
     "celery.beat": _hide_schedule,

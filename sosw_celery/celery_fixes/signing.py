@@ -16,7 +16,7 @@ from sosw_celery.errors import ConfigError
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["sign_messages"]
+__all__ = ["AUTH", "sign_messages"]
 
 AUTH = "auth"
 #: Where an app notes that its messages are signed.

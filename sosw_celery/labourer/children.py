@@ -17,14 +17,12 @@ import signal
 import time
 from dataclasses import dataclass
 
-from billiard import pool
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_task
-from celery.signals import worker_process_init
 
 from sosw_celery.clock import steady
 from sosw_celery.core.tasks.model import Attempt
-from sosw_celery.labourer.pool_memory import Entry, Stage, board, here, is_pool_process
+from sosw_celery.labourer.pool_memory import Entry, Stage, board, here
 
 __all__ = ["end", "is_alive", "kill", "lay_to_rest", "take_soft_limits"]
 
@@ -35,8 +33,6 @@ GRACE_S = 0.1
 #: Seconds within which a process that was killed is dead. The kernel takes milliseconds, unless it waits for a device.
 DEATH_S = 5.0
 LOOK_S = 0.005
-#: Seconds that a process which ends waits until its results have been read.
-LAST_RESULTS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,27 +43,6 @@ class _Verdict:
 
 #: By process id: why it was ended. Of the last one with this id.
 _verdicts: dict[int, _Verdict] = {}
-
-
-@worker_process_init.connect(weak=False)
-def lead_a_session(**_: object) -> None:
-    """Have this pool process lead a session of its own."""
-    if is_pool_process():
-        with contextlib.suppress(PermissionError):  # it leads one already
-            os.setsid()
-
-
-@worker_process_init.connect(weak=False)
-def leave_soon(**_: object) -> None:
-    """Have this process, when it ends, wait for a second at most until the main process has read its last results.
-
-    Of a task that it took up while the node began to shut down, the main process reads none (celery 5.7 forgets the job
-    in `AsynPool.flush`), and billiard 4.3 waits for that for 30 s: as long as Kubernetes gives a node to end. The task
-    itself is closed by then, in here.
-    """
-    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = int(
-        LAST_RESULTS_S / pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
-    )
 
 
 def take_soft_limits() -> None:

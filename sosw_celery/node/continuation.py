@@ -21,13 +21,13 @@ from billiard.process import current_process
 from celery.app import app_or_default
 from celery.signals import worker_process_init
 
-from sosw_celery.celery import is_installed
 from sosw_celery.clock import steady
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.labourer import closing
 from sosw_celery.labourer.pool_memory import here
 from sosw_celery.labourer.run_context import RUN, WorkerRun
+from sosw_celery.labourer.serving import serves_ours
 from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.labourer.worker import Worker
 from sosw_celery.services.attempts import Outcome, Run
@@ -120,7 +120,7 @@ class LineTracer:
 def keep_lines(**_: Any) -> None:
     """Have the labourers' tasks traced in lines in this pool process, unless something counts or limits messages."""
     app = app_or_default()
-    if not is_installed(app):
+    if not serves_ours(app):
         return
     settings = services_of(app).settings
     serves_one_queue = len(app.amqp.queues.consume_from) == 1

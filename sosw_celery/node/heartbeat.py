@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from celery import bootsteps
 from celery.signals import worker_shutdown
 from celery.worker import state
 
@@ -22,6 +21,7 @@ from sosw_celery.core.node_liveness import Pulse, judge, noticed_waiting
 from sosw_celery.errors import StoreError
 from sosw_celery.labourer.troubles import troubles
 from sosw_celery.labourer.watchdog import watchdog
+from sosw_celery.node.step import NodeStep
 from sosw_celery.stores.files.heartbeat_files import PulseFiles
 from sosw_celery.stores.redis.node_registry import Nodes
 from sosw_celery.wiring.broker import messages_on
@@ -37,7 +37,7 @@ BROKER_TIMEOUT_S = 5.0
 LIMIT_S = 60.0
 
 
-class Heartbeat(bootsteps.StartStopStep):
+class Heartbeat(NodeStep):
     """Worker bootstep: notes that the node's event loop turns, and that no message waits while it is idle."""
 
     requires = ("celery.worker.components:Pool",)

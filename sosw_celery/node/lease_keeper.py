@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from celery import bootsteps
 from celery.worker import state
 
 from sosw_celery.clock import steady
@@ -26,6 +25,7 @@ from sosw_celery.errors import StoreError
 from sosw_celery.labourer import children
 from sosw_celery.labourer.pool_memory import Entry, Stage, board
 from sosw_celery.labourer.watchdog import watchdog
+from sosw_celery.node.step import NodeStep
 from sosw_celery.wiring.container import services_of
 
 __all__ = ["LeaseKeeper"]
@@ -55,7 +55,7 @@ class _Running:
         return self.attempt.labourer_id, self.attempt.holder
 
 
-class LeaseKeeper(bootsteps.StartStopStep):
+class LeaseKeeper(NodeStep):
     """Worker bootstep: the thread that renews the leases of this node."""
 
     requires = ("celery.worker.components:Pool",)

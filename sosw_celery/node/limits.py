@@ -24,7 +24,6 @@ import time
 from typing import Any
 
 from billiard import get_start_method
-from celery import bootsteps
 from celery.concurrency.prefork import TaskPool
 
 from sosw_celery.clock import steady
@@ -32,6 +31,7 @@ from sosw_celery.labourer import children
 from sosw_celery.labourer.pool_memory import Entry, Stage, board
 from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.labourer.worker import Worker
+from sosw_celery.node.step import NodeStep
 from sosw_celery.wiring.container import settings_of
 
 __all__ = ["LimitKeeper"]
@@ -51,7 +51,7 @@ WHAT = {
 }
 
 
-class LimitKeeper(bootsteps.StartStopStep):
+class LimitKeeper(NodeStep):
     """Worker bootstep: the thread that keeps limits."""
 
     requires = ("celery.worker.components:Pool",)

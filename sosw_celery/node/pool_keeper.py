@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import bootsteps
+from sosw_celery.node.step import NodeStep
 
 __all__ = ["PoolKeeper"]
 
@@ -12,7 +12,7 @@ __all__ = ["PoolKeeper"]
 MAINTAIN_POOL_S = 0.25
 
 
-class PoolKeeper(bootsteps.StartStopStep):
+class PoolKeeper(NodeStep):
     """Worker bootstep: replaces dead children within a quarter of a second."""
 
     requires = ("celery.worker.components:Pool",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery.signals import worker_process_shutdown, worker_shutdown
 
 from sosw_celery.celery import installed
-from sosw_celery.wiring.container import services_of
+from sosw_celery.wiring.container import has_services, services_of
 
 __all__: list[str] = []
 
@@ -15,4 +15,5 @@ __all__: list[str] = []
 def write_history(**_: object) -> None:
     """Have the events that wait in this process written; a child of a pool ends without Python's own clean-up."""
     for app in installed():
-        services_of(app).flush_history()
+        if has_services(app):
+            services_of(app).flush_history()

@@ -10,11 +10,15 @@ from typing import Any
 
 from celery import Celery
 
+from sosw_celery.celery import is_ours
 from sosw_celery.celery_fixes.log_privacy import keep_private, shown_arguments
-from sosw_celery.celery_fixes.signing import sign_messages
+from sosw_celery.celery_fixes.signing import AUTH, sign_messages
 from sosw_celery.core.celery_message import SYSTEM_HEADER
 from sosw_celery.errors import ConfigError
-from sosw_celery.labourer.worker import labourers
+from sosw_celery.labourer.worker import is_labourer, labourers
+from sosw_celery.names import QUEUES
+from sosw_celery.node import close_signals, pool_process, shutdown
+from sosw_celery.system import own_worker
 from sosw_celery.system.beat import plan_with_ours
 from sosw_celery.system.loading import MissingCode, missing_code
 from sosw_celery.system.registration import register_configured
@@ -25,6 +29,9 @@ from sosw_celery.system.tasks import add_tasks
 from sosw_celery.wiring.container import settings_of
 
 __all__ = ["configured", "finalized", "imported", "options_of", "report_of"]
+
+#: Importing them connects their receivers, which pass over tasks that are not ours.
+RECEIVERS = (close_signals, own_worker, pool_process, shutdown)
 
 #: Options of a message that say where it goes.
 PLACES = frozenset({"queue", "exchange", "routing_key", "router"})
@@ -52,10 +59,15 @@ def imported(app: Celery) -> None:
     Raises:
         ConfigError: The configuration is wrong.
     """
-    keep_private()
+    keep_private(None if is_ours(app) else is_of_ours)
     mask_replies()
     add_steps(app)
     register_configured(app)
+
+
+def is_of_ours(name: str) -> bool:
+    """Return whether a task is the system's, or a labourer."""
+    return name in QUEUES or is_labourer(name)
 
 
 def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,4 +81,10 @@ def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[
         return dict(options)
     headers = {SYSTEM_HEADER: settings_of(app).system, **(options.get("headers") or {})}
     place = {} if PLACES & options.keys() else {"queue": queue}
-    return {**place, **shown_arguments(args, kwargs), **options, "headers": headers}
+    own = {"serializer": _serializer_of(app), "headers": headers}
+    return {**place, **shown_arguments(args, kwargs), **options, **own}
+
+
+def _serializer_of(app: Celery) -> str:
+    """Return how our messages are written, whatever the app's own tasks use."""
+    return AUTH if app.conf.task_serializer == AUTH else "json"

@@ -25,8 +25,10 @@ from celery import Celery, bootsteps
 from celery.fixups import django
 from celery.loaders.app import AppLoader
 
+from sosw_celery.celery import is_ours
 from sosw_celery.config.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
+from sosw_celery.labourer.serving import serves_ours
 from sosw_celery.local.stack_place import data_dir, may_run
 from sosw_celery.services.preview import Chunker
 from sosw_celery.system.defaults import unstated
@@ -133,6 +135,8 @@ class NeededCode(bootsteps.Step):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
+        if not (is_ours(parent.app) or serves_ours(parent.app)):
+            return
         queues = frozenset(parent.app.amqp.queues.consume_from)
         for missing in missing_code(parent.app):
             if missing.is_needed_for(queues):

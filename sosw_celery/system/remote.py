@@ -7,7 +7,7 @@ the dict `sosw`, nor of names that a configuration gives to an address before it
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from celery.app.utils import Settings as CelerySettings
 from celery.app.utils import bugreport
 from celery.worker.control import Panel
 
-from sosw_celery.celery import is_installed
+from sosw_celery.celery import is_installed, is_ours
 from sosw_celery.config.masking import masked, secrets_in
 
 __all__ = ["mask_replies", "report_of"]
@@ -46,7 +46,7 @@ def _masking(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def report_of(app: Celery) -> str:
-    """Return what `celery report` prints, with secrets masked in all settings."""
+    """Return what `celery report` prints, with secrets masked: in all settings of our own app, else in the section."""
     # Made of no more than is shown now, so that a later Celery cannot show more.
     shown: Any = SimpleNamespace(connection=app.connection, loader=app.loader)
     shown.conf = CelerySettings({}, [_without_secrets(app, app.conf.table()), {}])
@@ -54,5 +54,10 @@ def report_of(app: Celery) -> str:
 
 
 def _without_secrets(app: Celery, told: Any) -> Any:
-    """Return what tells of the settings with their secrets masked, by whatever names they stand in it."""
+    """Return what tells of the settings with their secrets masked.
+
+    Of our own app by whatever names they stand in it; of another one in the section `sosw` alone.
+    """
+    if not is_ours(app):
+        return {**told, "sosw": masked(told["sosw"])} if isinstance(told, Mapping) and "sosw" in told else told
     return masked(told, copies_of=frozenset(secrets_in(app.conf.table(censored=False))))

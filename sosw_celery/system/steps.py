@@ -9,12 +9,18 @@ from sosw_celery.node.heartbeat import Heartbeat
 from sosw_celery.node.lease_keeper import LeaseKeeper
 from sosw_celery.node.limits import LimitKeeper
 from sosw_celery.node.pool_keeper import PoolKeeper
+from sosw_celery.node.step import NodeStep
 from sosw_celery.system.loading import NeededCode
 from sosw_celery.system.start_checks import StartChecks
 
 __all__ = ["STEPS", "add_steps"]
 
-STEPS = (NeededCode, CallsOutliveConnection, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
+
+class CallsOutlive(NodeStep, CallsOutliveConnection):
+    """Not in a worker that serves none of ours."""
+
+
+STEPS = (NeededCode, CallsOutlive, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
 
 
 def add_steps(app: Celery) -> None:

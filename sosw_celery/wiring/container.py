@@ -83,6 +83,7 @@ __all__ = [
     "TELL_OF_DEAD",
     "WORKER_ASSISTANT",
     "Services",
+    "has_services",
     "services_of",
     "settings_of",
 ]
@@ -503,6 +504,11 @@ def services_of(app: Celery) -> Services:
                 services = Services(app, services.settings, services.configured_at)
             setattr(app, _ATTRIBUTE, (os.getpid(), services))
         return cast(Services, services)
+
+
+def has_services(app: Celery) -> bool:
+    """Return whether this process, or the one that it was forked from, has asked for the services of the app."""
+    return _ATTRIBUTE in vars(app)
 
 
 def settings_of(app: Celery) -> Settings:

@@ -20,6 +20,7 @@ from sosw_celery.core.tasks.model import Attempt
 from sosw_celery.labourer import children
 from sosw_celery.labourer import pool_memory as board_module
 from sosw_celery.labourer.pool_memory import Board, Entry, Post, Stage
+from sosw_celery.node.pool_process import lead_a_session
 
 ATTEMPT = Attempt("note", "task", 1)
 LONG_S = 60
@@ -43,7 +44,7 @@ class Child:
     def _live(board: Board, stage: Stage, writer: int, *, leads: bool) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if leads:
-            children.lead_a_session()
+            lead_a_session()
         post = Post(board)
         post.ask("task.1", ATTEMPT, LONG_S)
         if stage is Stage.RUNNING:

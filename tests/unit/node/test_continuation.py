@@ -167,7 +167,7 @@ def test_lines_are_kept_where_nothing_counts_or_limits_messages(
     settings = SimpleNamespace(line_s=line_s, labourers={"resize": labourer}, labourer=lambda _: labourer)
     app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)), tasks=tasks)
     monkeypatch.setattr(continuation, "app_or_default", lambda: app)
-    monkeypatch.setattr(continuation, "is_installed", lambda _: True)
+    monkeypatch.setattr(continuation, "serves_ours", lambda _: True)
     monkeypatch.setattr(continuation, "Worker", Labourer)
     monkeypatch.setattr(continuation, "services_of", lambda _: SimpleNamespace(settings=settings))
     monkeypatch.setattr(continuation, "here", SimpleNamespace(has_place=True))

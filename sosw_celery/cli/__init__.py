@@ -101,11 +101,29 @@ def debug_option() -> click.Option:
     )
 
 
+def app_option() -> click.Option:
+    """Return the option that says which Celery app a command is for; read as `runtime.command_app` says."""
+    return click.Option(
+        ["-A", "--app"],
+        metavar="APP",
+        expose_value=False,
+        callback=_remember_app,
+        help="Celery app that has the system on it, as `celery -A` takes it. Default: sosw_celery.",
+    )
+
+
+def _remember_app(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value:
+        ctx.meta["sosw_celery.app"] = value
+
+
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = bool(value or ctx.meta.get(DEBUG))
 
 
-@click.group(cls=LazyGroup, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, params=[app_option(), debug_option()], context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="sosw-celery", message="%(package)s %(version)s")
 def sosw() -> None:
     """One business job becomes very many Celery tasks: none lost, never more at once than allowed."""

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ import click
 from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import json_option, print_json
-from sosw_celery.cli.runtime import config_module, load_services
+from sosw_celery.cli.runtime import command_app, config_module, load_services
 from sosw_celery.config.masking import masked
 from sosw_celery.core.schedules import instant
 from sosw_celery.errors import ConfigError
@@ -86,8 +85,8 @@ def show(as_json: bool) -> None:
     """
     services = load_services()
     settings = masked(services.settings.model_dump(mode="python"))
-    app = importlib.import_module("sosw_celery.celery").app
-    celery = masked(celery_settings(app, importlib.import_module(config_module())))
+    app = command_app()
+    celery = masked(celery_settings(app))
     if as_json:
         print_json({"celery": celery, "sosw": settings})
         return
@@ -97,12 +96,13 @@ def show(as_json: bool) -> None:
     _print_tree(settings)
 
 
-def celery_settings(app: Celery, module: ModuleType) -> dict[str, Any]:
-    """Return the settings of Celery that the configuration module or our defaults state, as they are in effect."""
+def celery_settings(app: Celery) -> dict[str, Any]:
+    """Return the settings of Celery that the configuration, or our defaults on our own app, state: as they count."""
     defaults = importlib.import_module("celery.app.defaults")
-    ours = importlib.import_module("sosw_celery.system.defaults").DEFAULTS
+    apps = importlib.import_module("sosw_celery.celery")
+    ours = importlib.import_module("sosw_celery.system.defaults").DEFAULTS if apps.is_ours(app) else {}
     known = {name for name, _ in defaults.flatten(defaults.NAMESPACES)}
-    stated = {name for name in vars(module) if name in known}
+    stated = known.intersection(app.conf.table())
     return {name: app.conf.get(name) for name in sorted({*ALWAYS_SHOWN, *ours, *stated})}
 
 
@@ -135,12 +135,14 @@ def _active_section() -> Any:
     """Return the `sosw` dict in effect, unchecked."""
     with contextlib.suppress(ConfigError):  # what is wrong is told by the report, all of it
         load_services()
-    apps = importlib.import_module("sosw_celery.celery")
-    return apps.section_of(apps.app)
+    return importlib.import_module("sosw_celery.celery").section_of(command_app())
 
 
 def _name_of(file: Path | None) -> str:
-    return str(file) if file is not None else config_module()
+    if file is not None:
+        return str(file)
+    app = command_app()
+    return config_module() if importlib.import_module("sosw_celery.celery").is_ours(app) else str(app.main)
 
 
 def _as_lists(report: Report) -> dict[str, Any]:

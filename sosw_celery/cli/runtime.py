@@ -9,21 +9,37 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from sosw_celery.cli.exits import ADDRESSES
 from sosw_celery.config.masking import masked
+from sosw_celery.errors import ConfigError
 from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
 from sosw_celery.system.exits import CommandFailed, ExitCode, Terminated
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from sosw_celery.wiring.container import Services
 
-__all__ = ["config_module", "data_option", "end_on_sigterm", "given_id", "load_services", "services_at"]
+__all__ = [
+    "APP",
+    "command_app",
+    "config_module",
+    "data_option",
+    "end_on_sigterm",
+    "given_id",
+    "load_services",
+    "services_at",
+]
 
 CONFIG_MODULE = "CELERY_CONFIG_MODULE"
+#: The name of the app that a command of Celery's has without `-A`.
+CELERYS_DEFAULT = "default"
+#: Key in click's `Context.meta` under which the name of the app is kept that `-A` names.
+APP = "sosw_celery.app"
 
 data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--data",
@@ -43,7 +59,7 @@ def given_id(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 
 def load_services() -> Services:
-    """Return the services of the app `sosw_celery`, configured as its workers are when they start in this directory.
+    """Return the services of the app that the command is for, configured as its workers are when they start here.
 
     Nothing has connected yet. This is the one place where commands load the configuration: done on import, a broken one
     would take `--help` with it.
@@ -51,9 +67,38 @@ def load_services() -> Services:
     Raises:
         ConfigError: There is no configuration, it cannot be read, or a setting is wrong.
     """
-    app = importlib.import_module("sosw_celery.celery").app
-    services: Services = importlib.import_module("sosw_celery.wiring.container").services_of(app)
+    services: Services = importlib.import_module("sosw_celery.wiring.container").services_of(command_app())
     return services
+
+
+def command_app() -> Celery:
+    """Return the app that the command is for: that of `sosw-celery -A` or `celery -A`, else `sosw_celery`.
+
+    Raises:
+        ConfigError: It is not there, cannot be imported, or has no system on it.
+    """
+    apps = importlib.import_module("sosw_celery.celery")
+    context = click.get_current_context(silent=True)
+    name = None if context is None else context.meta.get(APP)
+    app: Any = None if context is None else getattr(context.find_root().obj, "app", None)
+    if name:
+        app = _found_app(name)
+    elif app is None or app.main == CELERYS_DEFAULT:
+        app = apps.ours()
+    if not apps.is_installed(app):
+        expected = "an app that has the system: app = sosw_celery.install(Celery(...))"
+        raise ConfigError("--app", name or app.main, expected)
+    return cast("Celery", app)
+
+
+def _found_app(name: str) -> Any:
+    """Return the app at `-A`, found as Celery finds it."""
+    utils = importlib.import_module("celery.app.utils")
+    try:
+        return utils.find_app(name)
+    except (Exception, SystemExit) as problem:
+        reason = importlib.import_module("sosw_celery.config.places").reason_of(problem)
+        raise ConfigError("--app", name, f"a module with a Celery app, as `celery -A` takes it ({reason})") from problem
 
 
 def config_module() -> str:

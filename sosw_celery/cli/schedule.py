@@ -18,7 +18,7 @@ from sosw_celery.cli import Command
 from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
 from sosw_celery.cli.preview import job_argument, read_job
-from sosw_celery.cli.runtime import data_option, end_on_sigterm, services_at
+from sosw_celery.cli.runtime import command_app, data_option, end_on_sigterm, services_at
 from sosw_celery.cli.status import not_served
 from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.errors import StoreError
@@ -48,7 +48,7 @@ def submit(job: dict[str, Any]) -> str:
     Raises:
         StoreUnavailable: Whether it was accepted is not known; submit it again with the same `job_id`.
     """
-    scheduler = importlib.import_module("sosw_celery.system.tasks").scheduler
+    scheduler = importlib.import_module("sosw_celery.system.scheduler_task").scheduler_of(command_app())
     message_id = str(uuid.uuid4())
     scheduler.apply_async(args=(job,), task_id=message_id, ignore_result=True)
     return str(job.get("job_id", message_id))

@@ -11,15 +11,15 @@ broker_url = os.environ.get("SOSW_BROKER_URL", redis_url)
 result_backend = os.environ.get("SOSW_RESULT_BACKEND", redis_url)
 
 # Modules with labourers: every worker knows them all, and runs those whose queue it is given with -Q.
-imports = ("workers.code_census", "workers.import_census")
+imports = ("workers.count_words", "workers.fetch_pages")
 
 sosw = {
     "redis_url": redis_url,
     "dynamodb_endpoint": os.environ.get("SOSW_DYNAMODB_ENDPOINT"),
     "queue_bucket": os.environ.get("SOSW_QUEUE_BUCKET", "file:///var/tmp/sosw-celery-queue"),
-    "job_schema": {"chunkable_attrs": ["package", "module"]},
+    "job_schema": {"chunkable_attrs": ["source", "document"]},
     "labourers": {
-        "code_census": {"max_simultaneous_invocations": 3, "duration": 60, "max_attempts": 5},
-        "import_census": {"max_simultaneous_invocations": 2, "duration": 60, "max_attempts": 5},
+        "count_words": {"max_simultaneous_invocations": 3, "duration": 60, "max_attempts": 5},
+        "fetch_pages": {"max_simultaneous_invocations": 2, "duration": 60, "max_attempts": 5},
     },
 }

@@ -1,6 +1,5 @@
-"""Example labourers: they read the source of the Python packages that are installed on this machine.
+"""Example labourers, to read and to copy. The configuration beside this folder names them.
 
-- `code_census` counts lines, functions, classes and more; written as a class.
-- `import_census` counts which modules are imported most; written as a function.
-- `census_jobs` builds a job for each, and computes the same totals with a plain loop, to check the outcome.
+- `count_words` counts words in text files; written as a class, as in sosw.
+- `fetch_pages` fetches pages of a site that refuses who asks too often; written as a function.
 """

@@ -34,7 +34,7 @@ def read_job(source: Path) -> str | bytes:
     examples=[
         "sosw-celery preview job.json",
         "sosw-celery preview job.json --format jsonl | head -3",
-        'echo \'{"lambda_name": "code_census", "isolate_packages": true, "packages": ["json", "email"]}\' \\',
+        'echo \'{"lambda_name": "count_words", "isolate_sources": true, "sources": ["docs", "tests"]}\' \\',
         "    | sosw-celery preview - --json",
     ],
 )

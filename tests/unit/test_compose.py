@@ -110,13 +110,13 @@ def test_the_essentials_worker_serves_each_of_our_own_queues() -> None:
 
 def test_the_labourers_worker_serves_a_configured_labourer() -> None:
     """The queue of the labourer's worker is the name of a labourer in celeryconfig.py."""
-    served = celery_options(SERVICES["code-census"]["command"])["queues"]
+    served = celery_options(SERVICES["count-words"]["command"])["queues"]
     assert set(served) <= set(celeryconfig.sosw["labourers"])
 
 
 def test_workers_and_their_health_checks_name_the_same_node() -> None:
     """Each health check asks for the node that its own service starts."""
-    for name in ("essentials", "code-census"):
+    for name in ("essentials", "count-words"):
         node = celery_options(SERVICES[name]["command"])["hostname"]
         words = health_check(name)
         assert words[:2] == ["sosw-celery", "health"]

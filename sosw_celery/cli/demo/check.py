@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sosw_celery import clock
+from sosw_celery.cli.demo.census.jobs import totals_of
 from sosw_celery.config.settings import greenfield_delta
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.core.tasks import greenfield
 from sosw_celery.core.tasks.model import JobSummary, Task
 from sosw_celery.services.preview import Chunker
-from workers.census_jobs import totals_of
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services

@@ -9,7 +9,7 @@ import os
 
 broker_url = result_backend = os.environ["SOSW_REDIS_URL"]
 
-imports = ("workers.code_census", "workers.import_census")
+imports = ("sosw_celery.cli.demo.census.code", "sosw_celery.cli.demo.census.imports")
 
 sosw = {
     "redis_url": os.environ["SOSW_REDIS_URL"],

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sosw_celery.cli.demo.census.jobs import build_jobs, plain_loop
 from sosw_celery.cli.demo.check import Check, Outcome, checks_of, outcome_of
 from sosw_celery.cli.demo.observe import Observer, Sight
 from sosw_celery.cli.demo.show import Screen
@@ -17,7 +18,6 @@ from sosw_celery.cli.processes import CeleryProcess, Processes, beat, ending_wor
 from sosw_celery.cli.runtime import load_services
 from sosw_celery.cli.schedule import submit
 from sosw_celery.system.exits import CommandFailed
-from workers.census_jobs import build_jobs, plain_loop
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services

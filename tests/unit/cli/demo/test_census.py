@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.core.chunking import chunk_job
-from workers import sources
-from workers.census_jobs import (
+from sosw_celery.cli.demo.census import sources
+from sosw_celery.cli.demo.census.code import CodeCensus, census_of
+from sosw_celery.cli.demo.census.imports import import_census, imports_of
+from sosw_celery.cli.demo.census.jobs import (
     CHUNKABLE_ATTRS,
     CODE_NUMBERS,
     IMPORT_NUMBERS,
@@ -21,9 +22,8 @@ from workers.census_jobs import (
     plain_loop,
     totals_of,
 )
-from workers.code_census import CodeCensus, census_of
-from workers.import_census import import_census, imports_of
-from workers.sources import TOP_LEVEL, find_modules, parse, read_source
+from sosw_celery.cli.demo.census.sources import TOP_LEVEL, find_modules, parse, read_source
+from sosw_celery.core.chunking import chunk_job
 
 SOURCE = '''"""A module."""
 import os.path, sys

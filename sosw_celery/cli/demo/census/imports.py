@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from sosw_celery import Worker, app
-from workers.sources import modules_of, parse, read_source
+from sosw_celery.cli.demo.census.sources import modules_of, parse, read_source
 
 __all__ = ["ImportCensus", "import_census", "imports_of"]
 

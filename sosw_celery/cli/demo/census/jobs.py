@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workers.code_census import LongestFunction, census_of, longest
-from workers.import_census import imports_of
-from workers.sources import find_modules, read_source
+from sosw_celery.cli.demo.census.code import LongestFunction, census_of, longest
+from sosw_celery.cli.demo.census.imports import imports_of
+from sosw_celery.cli.demo.census.sources import find_modules, read_source
 
 __all__ = ["CHUNKABLE_ATTRS", "MODULES", "build_jobs", "plain_loop", "totals_of"]
 

@@ -15,13 +15,13 @@ import pytest
 from rich.console import Console
 
 from sosw_celery.cli.demo import check, show
+from sosw_celery.cli.demo.census.jobs import CHUNKABLE_ATTRS
 from sosw_celery.cli.demo.check import Check, Outcome, checks_of, most_at_once
 from sosw_celery.cli.demo.observe import RATE_WINDOW_S, Observer, Sight
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.core.tasks.model import JobState, JobSummary, Task
 from sosw_celery.stores.redis.slots import Usage
-from workers.census_jobs import CHUNKABLE_ATTRS
 
 DELTA = Decimal(31_557_600)
 NOW = Decimal(1_770_000_000)

@@ -29,6 +29,7 @@ COMMANDS = {
     "status": ("sosw_celery.cli.status", "Show what each labourer and each open job is at."),
     "job": ("sosw_celery.cli.job", "Show how far a job is."),
     "task": ("sosw_celery.cli.task", "Show a task, wherever it is."),
+    "beat": ("sosw_celery.cli.beat", "Start scheduled jobs and sweeps, beside a beat of your own."),
     "health": ("sosw_celery.cli.health", "Say whether worker nodes do their work, by exit code; for containers."),
     "config": ("sosw_celery.cli.config", "Check a configuration, one of sosw too, or show what is in effect."),
     "tables": ("sosw_celery.cli.tables", "Print the tables as CloudFormation or Terraform."),

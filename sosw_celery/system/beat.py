@@ -42,7 +42,7 @@ from sosw_celery.wiring.container import (
     settings_of,
 )
 
-__all__ = ["SoswBeat", "TickSchedule", "beat_entries", "plan_with_ours"]
+__all__ = ["OnlyOurs", "SoswBeat", "TickSchedule", "beat_entries", "plan_with_ours"]
 
 logger = get_logger(__name__)
 
@@ -218,6 +218,17 @@ class SoswBeat(PersistentScheduler):
             task.apply_async((job,), **options)  # the task's own way to be sent: the job is accepted before the message
         else:
             self.send_task(entry.task, (job,), **options)
+
+
+class OnlyOurs(SoswBeat):
+    """The same without the app's own entries: beside a beat that has a scheduler of its own choice for those."""
+
+    def merge_inplace(self, b: Mapping[str, Any]) -> None:
+        """Plan ours."""
+        super().merge_inplace({})
+
+    def install_default_entries(self, data: Any) -> None:
+        """Leave Celery's entries, as the one that removes old results, to the other beat."""
 
 
 def _is_other(remembered: Any, schedule: Any) -> bool:

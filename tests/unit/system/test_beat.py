@@ -19,7 +19,7 @@ from sosw_celery.config.settings import load_settings
 from sosw_celery.core.schedules import parse_schedule
 from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.system import beat as beat_module
-from sosw_celery.system.beat import SoswBeat, TickSchedule, beat_entries
+from sosw_celery.system.beat import OnlyOurs, SoswBeat, TickSchedule, beat_entries
 
 JOB = {"lambda_name": "resize", "stores": ["a", "b"]}
 #: The safety net's entries, replaced by ones that are not due while a test looks at scheduled jobs.
@@ -431,3 +431,16 @@ def test_tick_schedules_are_values(time: Time) -> None:
     assert schedule != crontab("30", "2")
     assert repr(schedule) == "<ticks of nightly: 30 2 * * * (Europe/Amsterdam)>"
     assert schedule.remaining_estimate(utc("2026-11-23T09:00")) == timedelta(hours=15, minutes=29, seconds=30)
+
+
+def test_beside_another_beat_only_our_entries_run(make_beat: Any, tmp_path: Path) -> None:
+    """Neither those of the app, nor Celery's own: the other beat runs them."""
+    both = make_beat(beat_schedule={"theirs": {"task": "send_mail", "schedule": 60}}, nightly="0 3 * * *")
+    both.app.conf.result_expires = 60  # for which Celery has an entry that removes old results
+    assert "theirs" in both.schedule
+    both.close()
+    ours = OnlyOurs(both.app, schedule_filename=str(tmp_path / "ours"))
+    planned = set(ours.schedule)
+    ours.close()
+    assert planned == set(beat_entries(load_settings(both.app.conf.sosw)))
+    assert "sosw.scheduled_jobs.nightly" in planned

@@ -39,10 +39,11 @@ acceptance: $(ENGINES) ## Run the commands as a user's shell does, and short fau
 faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise
 	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --at-once $(AT_ONCE) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
-lint: $(INSTALLED) $(FOR_AUDIT) ## Check style (ruff), types (mypy --strict) and for known weaknesses in the code (bandit)
+lint: $(INSTALLED) $(FOR_AUDIT) ## Check style (ruff), types (mypy --strict), which way imports go, and for known weaknesses in the code (bandit)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sosw_celery workers benchmarks tools
+	$(BIN)/lint-imports
 	$(FOR_AUDIT)/bin/python tools/audit.py
 
 bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (half an hour), into benchmarks/results.md

@@ -27,7 +27,6 @@ from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, esse
 from sosw_celery.cli.up import ESSENTIALS_CONCURRENCY
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.jobs.plan import Envelope
-from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import DynamoServer, RedisServer
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.wiring.broker import own_keys
@@ -44,7 +43,6 @@ LOG_LEVEL = "WARNING"
 ROOT = Path(__file__).parents[1]
 POLL_S = 0.02
 START_S = 60.0
-ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
 
 
 class Servers:
@@ -226,7 +224,7 @@ class System(Side):
         Raises:
             SystemExit: One is not, in time or at all.
         """
-        self.wait_for(lambda: self.services.job_table.get(job_id).state in ENDED, f"end of job {job_id}", timeout_s)
+        self.wait_for(lambda: self.services.job_table.get(job_id).state.is_ended, f"end of job {job_id}", timeout_s)
         summary = self.services.job_table.get(job_id)
         if summary.completed != summary.tasks:
             raise SystemExit(f"{summary.completed} of {summary.tasks} completed, {summary.dead} dead")

@@ -28,9 +28,7 @@ from sosw_celery.system.exits import CommandFailed, ExitCode
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services
 
-__all__ = ["ENDED", "schedule", "submit", "wait_for"]
-
-ENDED = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD, JobState.REFUSED})
+__all__ = ["schedule", "submit", "wait_for"]
 
 #: Seconds between two looks at the job.
 POLL_S = 0.5
@@ -60,7 +58,7 @@ def wait_for(services: Services, job_id: str, show: Show, timeout_s: float | Non
     while True:
         summary = services.job_table.get(job_id)
         show(summary)
-        if summary.state in ENDED:
+        if summary.state.is_ended:
             return summary
         left = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
         if left <= 0:
@@ -161,7 +159,7 @@ class _Lines:
     def __call__(self, summary: JobSummary) -> None:
         if text := self._nudge(summary):
             click.echo(text, err=True)
-        if time.monotonic() < self._next and summary.state not in ENDED:
+        if time.monotonic() < self._next and not summary.state.is_ended:
             return
         self._next = time.monotonic() + LINE_S
         tasks = "?" if summary.tasks is None else number(summary.tasks)
@@ -181,7 +179,7 @@ class _Nudge:
         seen = (summary.state, summary.written, summary.completed, summary.dead)
         if seen != self._seen:
             self._seen, self._moved_at = seen, time.monotonic()
-        if self._said or summary.state in ENDED or time.monotonic() - self._moved_at < PATIENCE_S:
+        if self._said or summary.state.is_ended or time.monotonic() - self._moved_at < PATIENCE_S:
             return ""
         self._moved_at = time.monotonic()
         with contextlib.suppress(StoreError):  # the job can be waited for without Redis

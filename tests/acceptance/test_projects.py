@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import DynamoServer, RedisServer
 from tests.acceptance.shell import Shell, await_
 
@@ -23,37 +25,17 @@ SYSTEM = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"
 class Project(Shell):
     """A directory with a project, and processes of Celery that its user has started there."""
 
-    def __init__(self, directory: Path, name: str, environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, name: str, app: str, environment: dict[str, str]) -> None:
         shutil.copytree(PROJECTS / name, directory)
         super().__init__(directory, environment)
+        self._app = app
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def celery(self, *arguments: str, until: str) -> Path:
-        """Start a command of Celery, and return its log once it says that it is that far."""
-        log = self.directory / f"celery-{len(self._running)}.log"
-        self._running.append(self.start("celery", *arguments, "-l", "INFO", log=log))
-        await_(lambda: until in log.read_text(), log.read_text)
-        return log
+    def __enter__(self) -> Project:
+        assert self.run("sosw-celery", "-A", self._app, "init").returncode == 0
+        return self
 
-    def worker(self, queues: str) -> Path:
-        """Start a worker."""
-        name = f"worker-{len(self._running)}@h"
-        return self.celery("-A", "proj", "worker", "-Q", queues, "-n", name, "-c", "2", until="ready.")
-
-    def json(self, *arguments: str, job: Any = None) -> Any:
-        """Run a command of ours that ends well, and return its JSON."""
-        stdin = None if job is None else json.dumps(job)
-        done = self.run("sosw-celery", "-A", "proj", *arguments, "--json", stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def python(self, program: str) -> str:
-        """Return what a program of the project's prints."""
-        done = self.run(sys.executable, "-c", program)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End everything."""
         for process in self._running:
             process.send_signal(signal.SIGTERM)
@@ -63,6 +45,45 @@ class Project(Shell):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def background(self, *command: str, until: str) -> Path:
+        """Start a command, and return its log once it says that it is that far."""
+        log = self.directory / f"process-{len(self._running)}.log"
+        self._running.append(self.start(*command, log=log))
+        await_(lambda: until in log.read_text(), log.read_text)
+        return log
+
+    def celery(self, *arguments: str, until: str) -> Path:
+        """Start a command of Celery, and return its log once it says that it is that far."""
+        return self.background("celery", "-A", self._app, *arguments, "-l", "INFO", until=until)
+
+    def worker(self, queues: str) -> Path:
+        """Start a worker."""
+        name = f"worker-{len(self._running)}@h"
+        return self.celery("worker", "-Q", queues, "-n", name, "-c", "2", until="ready.")
+
+    def beat(self) -> Path:
+        """Start a beat."""
+        return self.celery("beat", until="beat: Starting")
+
+    def json(self, *arguments: str, job: Any = None) -> Any:
+        """Run a command of ours that ends well, and return its JSON."""
+        stdin = None if job is None else json.dumps(job)
+        done = self.run("sosw-celery", "-A", self._app, *arguments, "--json", stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def python(self, program: str) -> str:
+        """Return what a program of the project's prints."""
+        done = self.run(sys.executable, "-c", program)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def await_job(self, job_id: str) -> dict[str, Any]:
+        """Return where a job stands that has ended."""
+        await_(lambda: JobState(self.json("job", job_id)["state"]).is_ended, lambda: str(self.json("job", job_id)))
+        found: dict[str, Any] = self.json("job", job_id)
+        return found
 
 
 @pytest.fixture
@@ -80,28 +101,61 @@ def environment(
     }
 
 
-@pytest.fixture
-def plain(environment: dict[str, str], tmp_path: Path) -> Iterator[Project]:
-    """A project with an app of its own."""
-    project = Project(tmp_path / "plain", "plain", environment)
-    assert project.run("sosw-celery", "-A", "proj", "init").returncode == 0
-    yield project
-    project.end()
-
-
-def test_a_project_runs_its_tasks_and_its_jobs(plain: Project) -> None:
+def test_a_project_runs_its_tasks_and_its_jobs(environment: dict[str, str], tmp_path: Path) -> None:
     """Labourers of both forms, by the project's own worker and beat commands; and a task that was there before."""
-    plain.worker(SYSTEM)
-    plain.worker("fetch_prices,count_shops")
-    own = plain.worker("sums")
-    plain.celery("-A", "proj", "beat", until="beat: Starting")
-    shops = {name: {} for name in "abc"}
-    for labourer in ("fetch_prices", "count_shops"):
-        job = {"lambda_name": labourer, "isolate_shops": True, "shops": shops}
-        summary = plain.json("schedule", "-", "--wait", "--timeout", "60", job=job)
-        assert (summary["state"], summary["tasks"], summary["completed"]) == ("completed", 3, 3)
-    job_id = plain.python("from proj.tasks import fetch_prices; print(fetch_prices.delay({'shops': ['a']}).id)")
-    await_(lambda: plain.json("job", job_id)["state"] == "completed", lambda: str(plain.json("job", job_id)))
-    assert plain.python("from proj.tasks import add; print(add.delay(2, 3).get(timeout=30))") == "5"
-    assert "proj.tasks.add" in own.read_text()
-    assert {row["labourer_id"] for row in plain.json("status")["labourers"]} == {"fetch_prices", "count_shops"}
+    with Project(tmp_path / "plain", "plain", "proj", environment) as plain:
+        plain.worker(SYSTEM)
+        plain.worker("fetch_prices,count_shops")
+        own = plain.worker("sums")
+        plain.beat()
+        shops: dict[str, Any] = {name: {} for name in "abc"}
+        for labourer in ("fetch_prices", "count_shops"):
+            job = {"lambda_name": labourer, "isolate_shops": True, "shops": shops}
+            summary = plain.json("schedule", "-", "--wait", "--timeout", "60", job=job)
+            assert (summary["state"], summary["tasks"], summary["completed"]) == ("completed", 3, 3)
+        job_id = plain.python("from proj.tasks import fetch_prices; print(fetch_prices.delay({'shops': ['a']}).id)")
+        assert plain.await_job(job_id)["completed"] == 1
+        assert plain.python("from proj.tasks import add; print(add.delay(2, 3).get(timeout=30))") == "5"
+        assert "proj.tasks.add" in own.read_text()
+        assert {row["labourer_id"] for row in plain.json("status")["labourers"]} == {"fetch_prices", "count_shops"}
+
+
+SUBMIT = """
+from prices.tasks import cheapest
+from sosw_celery import scheduler
+for labourer in ("fetch_prices", "count_prices"):
+    print(scheduler.delay({"lambda_name": labourer, "isolate_articles": True, "articles": ["tea", "milk"]}).id)
+"""
+
+
+def test_a_project_of_django_keeps_rows_in_its_database(environment: dict[str, str], tmp_path: Path) -> None:
+    """Settings under CELERY_SOSW, shared tasks found in the apps of the project, and jobs from `manage.py shell`."""
+    environment = {**environment, "DATABASE": str(tmp_path / "shop.sqlite3")}
+    with Project(tmp_path / "django", "django", "shop", environment) as shop:
+        manage = (sys.executable, "manage.py")
+        assert shop.run(*manage, "migrate").returncode == 0
+        shop.worker(SYSTEM)
+        shop.worker("fetch_prices,count_prices")
+        own = shop.worker("shop")
+        shop.beat()
+        done = shop.run(*manage, "shell", "-v", "0", "-c", SUBMIT)
+        assert done.returncode == 0, done.stderr
+        for job_id in done.stdout.split():
+            assert shop.await_job(job_id)["completed"] == 2
+        program = "from prices.tasks import cheapest; print(cheapest.delay().get(timeout=30))"
+        assert shop.run(*manage, "shell", "-v", "0", "-c", program).stdout.strip() == "tea"
+        assert "prices.tasks.cheapest" in own.read_text()
+
+
+def test_a_service_of_fastapi_submits_jobs(environment: dict[str, str], tmp_path: Path) -> None:
+    """From the thread of a request, by the one app that has the system."""
+    with Project(tmp_path / "fastapi", "fastapi", "service", environment) as service:
+        log = service.background("uvicorn", "service.web:web", "--port", "0", until="running on http://")
+        (address,) = re.findall(r"running on (http://\S+)", log.read_text())
+        service.worker(SYSTEM)
+        service.worker("make_report")
+        body = json.dumps({"cities": ["Delft", "Breda", "Assen"]}).encode()
+        request = urllib.request.Request(f"{address}/reports", data=body, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            job_id = json.load(answer)["job_id"]
+        assert service.await_job(job_id)["completed"] == 3

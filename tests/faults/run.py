@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import SoswError
 from tests.faults.checker import Verdict, check
 from tests.faults.evidence import Evidence, FaultRecord, Freeze, Rate
@@ -31,7 +30,6 @@ PROCESSES = {"scheduler": 2, "orchestrator": 2, "worker": 5, "beat": 2}
 UNDER_WAY_STARTS, UNDER_WAY_S = 25, 20.0
 POLL_S = 0.3
 SUBMIT_S = 120.0
-ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
 
 LABOURER = {"duration": 60, "cooldown": 30, "max_attempts": MAX_ATTEMPTS, "retry_backoff": 0.2, "retry_backoff_max": 1}
 
@@ -218,7 +216,7 @@ def _await_end(plan: Plan, system: System, done: Sequence[Future[Any]], progress
 
 def _all_closed(plan: Plan, system: System) -> bool:
     with contextlib.suppress(SoswError):  # not accepted yet, or the tables do not answer
-        return all(system.services.job_table.record(job.job_id).state in ENDED for job in plan.jobs)
+        return all(system.services.job_table.record(job.job_id).state.is_ended for job in plan.jobs)
     return False
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 
 from sosw_celery.config.settings import load_settings
-from sosw_celery.core.tasks.model import JobState, JobSummary, Task
+from sosw_celery.core.tasks.model import JobSummary, Task
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.wiring.broker import own_keys
 from sosw_celery.wiring.container import QUEUES, Services
@@ -22,7 +22,6 @@ from tests.nursery import ROOT, Nursery, Process
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"
 MODULES = Path(__file__).parent / "modules"
-ENDED = (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Cluster:
 
     def ended(self, job_id: str, timeout_s: float = 60) -> JobSummary:
         """Wait until every task of the job is closed and return where it stands."""
-        self.wait_for(lambda: self.services.job_table.get(job_id).state in ENDED, timeout_s, f"end of {job_id}")
+        self.wait_for(lambda: self.services.job_table.get(job_id).state.is_ended, timeout_s, f"end of {job_id}")
         return self.services.job_table.get(job_id)
 
     def wait_for(

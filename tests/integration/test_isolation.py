@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.integration.cluster import ENDED, ESSENTIALS, Cluster
+from tests.integration.cluster import ESSENTIALS, Cluster
 
 PATIENCE_S = 60
 
@@ -26,7 +26,7 @@ def test_a_labourer_whose_tables_are_throttled_holds_up_no_other(make_cluster: C
     for number in range(3):
         job = {"lambda_name": "count", "isolate_values": True, "values": [1, 2], "manner": "retry"}
         assert cluster.ended(cluster.submit(job), PATIENCE_S).completed == 2, number
-    assert cluster.services.job_table.get(slow).state not in ENDED
+    assert cluster.services.job_table.get(slow).state.is_ended is False
     refused = throttle.stat().st_size
     cluster.wait_for(lambda: throttle.stat().st_size > refused, PATIENCE_S, "refusals until the end")
     throttle.unlink()

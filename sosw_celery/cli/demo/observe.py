@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sosw_celery import clock
-from sosw_celery.core.tasks.model import JobState, Task
+from sosw_celery.core.tasks.model import Task
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services
@@ -120,7 +120,7 @@ class Observer:
             retried=sum(max(0, attempts - 1) for attempts, _ in troubles),
             rate=rate,
             eta_s=left / rate if rate >= SLOWEST_FORETOLD and left is not None else None,
-            has_ended=job.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD),
+            has_ended=job.state.is_ended,
         )
 
     def _note_troubles(self, labourer_id: str, tasks: Iterable[Task]) -> None:

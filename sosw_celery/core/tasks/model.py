@@ -84,6 +84,11 @@ class JobState(str, enum.Enum):
     COMPLETED_WITH_DEAD = "completed_with_dead"  # every task is closed, some dead
     REFUSED = "refused"  # not a valid job; nothing was scheduled; the same job_id may be submitted again
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing becomes of the job any more."""
+        return self in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD, JobState.REFUSED)
+
 
 @dataclass(frozen=True)
 class JobSummary:

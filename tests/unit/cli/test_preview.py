@@ -18,9 +18,12 @@ from sosw_celery.services.preview import preview_of
 from sosw_celery.system.exits import ExitCode
 
 JOB: dict[str, Any] = {
-    "lambda_name": "code_census",
-    "isolate_packages": True,
-    "packages": {"json": {"isolate_modules": True, "modules": ["decoder", "encoder"]}, "email": {"modules": ["mime"]}},
+    "lambda_name": "count_words",
+    "isolate_sources": True,
+    "sources": {
+        "json": {"isolate_documents": True, "documents": ["decoder", "encoder"]},
+        "email": {"documents": ["mime"]},
+    },
 }
 
 
@@ -29,8 +32,8 @@ def settings() -> Settings:
     """One labourer, two levels, parts of two rows."""
     return load_settings(
         {
-            "labourers": {"code_census": {}},
-            "job_schema": {"chunkable_attrs": ["package", "module"]},
+            "labourers": {"count_words": {}},
+            "job_schema": {"chunkable_attrs": ["source", "document"]},
             "rows_per_file": 2,
         }
     )
@@ -45,7 +48,7 @@ def preview(job: Any, *options: str) -> Result:
 def test_a_preview_counts_what_chunking_gives(settings: Settings) -> None:
     """Tasks, their sizes and the first of them are those of `chunk_job`."""
     found = preview_of(JOB, settings, sample=2)
-    texts = [json.dumps(payload) for payload in chunk_job(JOB, ["package", "module"], datetime.date(2026, 2, 1))]
+    texts = [json.dumps(payload) for payload in chunk_job(JOB, ["source", "document"], datetime.date(2026, 2, 1))]
     sizes = [len(text) for text in texts]
     assert (found.tasks, found.smallest, found.largest, found.total) == (3, min(sizes), max(sizes), sum(sizes))
     assert found.sample == texts[:2]
@@ -55,7 +58,7 @@ def test_jsonl_prints_every_payload_on_a_line() -> None:
     """What is printed can be read line by line, and nothing else is on stdout."""
     result = preview(JOB, "--format", "jsonl")
     assert result.exit_code == ExitCode.OK
-    expected = list(chunk_job(JOB, ["package", "module"], datetime.date(2026, 2, 1)))
+    expected = list(chunk_job(JOB, ["source", "document"], datetime.date(2026, 2, 1)))
     assert [json.loads(line) for line in result.stdout.splitlines()] == expected
 
 
@@ -64,7 +67,7 @@ def test_json_is_for_programs(options: tuple[str, ...]) -> None:
     """Counts, sizes, parts, sample and warnings, as one JSON object."""
     result = preview(JOB, *options, "--sample", "1")
     found = json.loads(result.stdout)
-    assert (found["labourer_id"], found["tasks"], found["parts"], len(found["sample"])) == ("code_census", 3, 1, 1)
+    assert (found["labourer_id"], found["tasks"], found["parts"], len(found["sample"])) == ("count_words", 3, 1, 1)
 
 
 def test_text_is_for_people(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_text_is_for_people(tmp_path: Path) -> None:
     path = tmp_path / "job.json"
     path.write_text(json.dumps(JOB))
     lines = CliRunner().invoke(sosw, ["preview", str(path)]).stdout.splitlines()
-    assert lines[:3] == ["labourer     code_census", "cap          3 at once", "tasks        3"]
+    assert lines[:3] == ["labourer     count_words", "cap          3 at once", "tasks        3"]
     assert "the first 3 of 3:" in lines
 
 
@@ -91,8 +94,8 @@ def test_warnings_are_shown_and_keep_jsonl_clean() -> None:
     [
         ("{", "error: job: expected JSON"),
         ("[1]", "error: job: expected a job"),
-        ({"packages": ["json"]}, "error: job.lambda_name: expected the name of a labourer"),
-        ({**JOB, "lambda_name": "code_censu"}, "did you mean 'code_census'?"),
+        ({"sources": ["json"]}, "error: job.lambda_name: expected the name of a labourer"),
+        ({**JOB, "lambda_name": "count_word"}, "did you mean 'count_words'?"),
         ({**JOB, "period": "last_blue_moon"}, "error: job.period"),
     ],
     ids=["no json", "no dict", "no labourer", "unknown labourer", "bad period"],

@@ -154,7 +154,8 @@ def test_a_service_of_fastapi_submits_jobs(environment: dict[str, str], tmp_path
         (address,) = re.findall(r"running on (http://\S+)", log.read_text())
         service.worker(SYSTEM)
         service.worker("make_report")
-        body = json.dumps({"cities": ["Delft", "Breda", "Assen"]}).encode()
+        service.beat()
+        body = json.dumps({"towns": ["Delft", "Breda", "Assen"]}).encode()
         request = urllib.request.Request(f"{address}/reports", data=body, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             job_id = json.load(answer)["job_id"]

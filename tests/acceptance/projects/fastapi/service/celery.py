@@ -15,7 +15,7 @@ app = install(
         "aws_region": "eu-west-1",
         "queue_bucket": os.environ["FILES"],
         "task_config": {"dynamo_db_config": {"table_name": f"{os.environ['NAME']}_tasks"}},
-        "job_schema": {"chunkable_attrs": ["city"]},
+        "job_schema": {"chunkable_attrs": ["town"]},
         "labourers": {"make_report": {"max_simultaneous_invocations": 2, "duration": 30}},
         "sweep_s": 0.5,
         "safety_net_s": 1,

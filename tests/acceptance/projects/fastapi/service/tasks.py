@@ -7,4 +7,4 @@ from sosw_celery import Worker
 @app.task(base=Worker, name="make_report")
 def make_report(event):
     """Return what a report is about."""
-    return {"cities": len(event["cities"])}
+    return {"towns": len(event["towns"])}

@@ -22,5 +22,6 @@ def like_ours(monkeypatch: pytest.MonkeyPatch, name: str, **settings: Any) -> Ce
     """Return an app as `sosw_celery.app` is one, with these settings of Celery and section `sosw`."""
     monkeypatch.setattr(apps, "_installed", [])
     app = install(Celery(name, loader=LOADER, set_as_current=False, fixups=[]))
+    monkeypatch.setattr(apps, "_ours", app)
     app.config_from_object(settings)
     return app

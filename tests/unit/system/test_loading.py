@@ -17,14 +17,15 @@ from sosw_celery.cli import sosw
 from sosw_celery.errors import ConfigError
 from sosw_celery.system.loading import MissingCode, NeededCode, ending_commands, missing_code
 from sosw_celery.wiring.container import QUEUES
+from tests.apps import like_ours
 
 PROBLEM = ConfigError("sosw.labourers.resize.worker", "images:Resize", "a module that can be imported")
 
 
 @pytest.fixture
-def app() -> Celery:
+def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
     """An app that lacks the code of `resize`."""
-    app = Celery("of-this-test", broker="memory://", set_as_current=False)
+    app = like_ours(monkeypatch, "of-this-test", broker_url="memory://", sosw={"labourers": {"resize": {}}})
     missing_code(app).append(MissingCode(PROBLEM, "resize"))
     return app
 
@@ -56,11 +57,10 @@ def test_a_node_of_the_labourer_does_not_start_without_its_code(app: Celery) -> 
     [{"scheduler_class": "nowhere:OurScheduler"}, {"custom_period_patterns": {"of_ours": "nowhere:days"}}],
 )
 def test_essentials_without_the_code_of_their_scheduler_say_so(
-    section: dict[str, Any], caplog: pytest.LogCaptureFixture
+    section: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They start, since tasks that are there go on; a node without the Scheduler's queue has nothing to say."""
-    app = Celery("of-this-test", broker="memory://", set_as_current=False)
-    app.conf.sosw = section
+    app = like_ours(monkeypatch, "of-this-test", broker_url="memory://", sosw=section)
     with caplog.at_level(logging.ERROR):
         node_on(app, QUEUES["scheduler"])
     assert "No module named 'nowhere'" in caplog.text

@@ -59,6 +59,7 @@ def imported(app: Celery) -> None:
     Raises:
         ConfigError: The configuration is wrong.
     """
+    sign_messages(app)  # what it raised when the app was configured, Celery has logged and no more
     keep_private(None if is_ours(app) else is_of_ours)
     mask_replies()
     add_steps(app)

@@ -132,7 +132,7 @@ def test_a_key_that_cannot_be_used_is_an_error_at_the_start(
         (keys / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWtleQ==\n-----END PRIVATE KEY-----\n")
     else:
         os.unlink(keys / missing)
-    answer = run(cluster, "import sosw_celery.system.tasks", TEST_KEYS=str(keys))
+    answer = run(cluster, "from sosw_celery import app; app.loader.import_default_modules()", TEST_KEYS=str(keys))
     assert answer.returncode != 0
     assert "task_serializer" in answer.stderr
     assert words in answer.stderr

@@ -46,7 +46,7 @@ from sosw_celery.errors import (
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.part_writer import Lease, PartWriter
-from sosw_celery.stores.dynamodb.job_table import JobRecord, JobTable, Part
+from sosw_celery.stores.dynamodb.job_table import JobRecord, JobTable, Part, is_free
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import QueueFiles, pop_rows, read_rows
 
@@ -199,7 +199,8 @@ class Scheduler(Chunkers):
         """Send messages for an unfinished job that nobody seems to go on with; return how many. Answers to lost ones.
 
         A job counts as silent when it was not chunked, or a part of it not held by anybody, one lease after the last
-        messages about it were sent; each time they are sent again, the wait doubles up to eight leases.
+        messages about it were sent; each time they are sent again, the wait doubles up to eight leases. While all that
+        is left of it is held it is not silent: it is looked at again when the first of these leases has ended.
         """
         envelopes = self._silent(record, now)
         for envelope in envelopes:
@@ -523,13 +524,22 @@ class Scheduler(Chunkers):
         """Return the messages to send again about a job; none when it is not silent, or somebody else sends them."""
         lease_s = Decimal(repr(self.settings.part_lease_s))
         heard_at = max(record.sent_at, record.lease_until or Decimal(0))
-        silent_until = EXACT.fma(lease_s, 2 ** min(record.resent, MOST_DOUBLINGS), heard_at)
-        if not record.is_being_scheduled or now < silent_until or not self._job_table.note_resent(record, now):
+        wait_s = EXACT.multiply(lease_s, 2 ** min(record.resent, MOST_DOUBLINGS))
+        silent_until = EXACT.add(heard_at, wait_s)
+        if not record.is_being_scheduled or now < silent_until:
             return []
-        if record.state is JobState.ACCEPTED:
-            return [Envelope(record.job_id)]
-        parts = self._job_table.open_parts(record.job_id, ended_before=self._ended_before())
-        # None is open when all are held, or when the last owner died before it could end the writing.
+        held = {} if record.state is JobState.ACCEPTED else self._job_table.unwritten_parts(record)
+        ended_before = self._ended_before()
+        parts = [part for part, until in held.items() if is_free(until, ended_before)]
+        if held and not parts:
+            # A message would find nothing to do, and a part whose owner has just died would wait for the doubled time.
+            ends = min(until for until in held.values() if until is not None)
+            free_from = EXACT.add(ends, Decimal(repr(self.settings.part_margin_s)))
+            self._job_table.note_held(record, EXACT.subtract(free_from, wait_s))
+            return []
+        if not self._job_table.note_resent(record, now):
+            return []
+        # None is left when the last owner died before it could end the writing.
         return [Envelope(record.job_id, part) for part in parts] or [Envelope(record.job_id)]
 
     def _send(self, envelope: Envelope) -> None:

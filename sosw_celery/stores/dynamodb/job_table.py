@@ -50,7 +50,7 @@ from sosw_celery.stores.dynamodb.task_rows import batches, number
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["RUNNING", "SCHEDULING", "WAITING", "JobRecord", "JobTable", "Part"]
+__all__ = ["RUNNING", "SCHEDULING", "WAITING", "JobRecord", "JobTable", "Part", "is_free"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class JobRecord:
         lease_until: When the one who chunks it has to have given a sign of life.
         not_before: When it may be chunked; None: from the beginning.
         is_waiting: That time has not come yet, or nobody has noticed.
-        sent_at: When messages about it were sent last.
+        sent_at: When messages about it were sent last, or from when on its silence counts.
         resent: How often they were sent again because it was silent.
         warned: How many warnings its chunking left.
     """
@@ -322,13 +322,13 @@ class JobTable:
 
     def open_parts(self, job_id: str, *, ended_before: Decimal | None) -> list[int]:
         """Return the numbers of the parts that are not written, and that `claim_part` gives to anybody."""
-        record = self.record(job_id)
+        unwritten = self.unwritten_parts(self.record(job_id))
+        return [part for part, held_until in unwritten.items() if is_free(held_until, ended_before)]
 
-        def is_free(item: Item) -> bool:
-            until = _time(item, "lease_until")
-            return "done" not in item and (until is None or (ended_before is not None and until < ended_before))
-
-        return [int(item["part"]["N"]) for item in self._part_items(record) if is_free(item)]
+    def unwritten_parts(self, record: JobRecord) -> dict[int, Decimal | None]:
+        """Return for each part that is not written until when somebody holds it; None: nobody does."""
+        items = (item for item in self._part_items(record) if "done" not in item)
+        return {int(item["part"]["N"]): _time(item, "lease_until") for item in items}
 
     # ---- labourers
 
@@ -646,14 +646,21 @@ class JobTable:
 
     def note_resent(self, record: JobRecord, now: Decimal) -> bool:
         """Note that messages about a silent job are being sent again; False when somebody else did, or it moved on."""
-        seen = "#resent = :seen" if record.resent else "attribute_not_exists(#resent)"
-        values = {":now": number(now), ":one": number(1), ":state": {"S": record.state.value}}
-        if record.resent:
-            values[":seen"] = number(record.resent)
-        item = self._update(
-            "resend", record.job_id, "SET #sent_at = :now ADD #resent :one", f"{seen} AND #state = :state", values
-        )
+        condition, values = _as_seen(record)
+        values |= {":now": number(now), ":one": number(1)}
+        item = self._update("resend", record.job_id, "SET #sent_at = :now ADD #resent :one", condition, values)
         return item is not None
+
+    def note_held(self, record: JobRecord, heard_at: Decimal) -> None:
+        """Note that a job is gone on with: its silence counts from that time. Nothing if it moved on meanwhile."""
+        condition, values = _as_seen(record)
+        self._update(
+            "note held",
+            record.job_id,
+            "SET #sent_at = :from",
+            condition,
+            {**values, ":from": number(heard_at)},
+        )
 
     # ---- inside
 
@@ -856,6 +863,19 @@ class JobTable:
 
 #: The condition under which an owner may write about its part.
 _OWNED = "#owner = :owner AND attribute_not_exists(#done)"
+
+
+def is_free(held_until: Decimal | None, ended_before: Decimal | None) -> bool:
+    """Return whether anybody may have what is held until then; None is nobody's. As `_free` has DynamoDB decide it."""
+    return held_until is None or (ended_before is not None and held_until < ended_before)
+
+
+def _as_seen(record: JobRecord) -> tuple[str, Item]:
+    """Return the condition that nobody has sent messages about a job again since it was read, and its values."""
+    values: Item = {":state": {"S": record.state.value}}
+    if not record.resent:
+        return "attribute_not_exists(#resent) AND #state = :state", values
+    return "#resent = :seen AND #state = :state", {**values, ":seen": number(record.resent)}
 
 
 def _free(ended_before: Decimal | None) -> tuple[str, Item]:

@@ -747,6 +747,24 @@ def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
     assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
 
 
+def test_a_job_of_which_all_is_held_is_looked_at_when_a_lease_ends(make: Callable[..., World]) -> None:
+    """Whoever died holding its last part is missed right after that: no message is sent before, no wait doubled."""
+    world = make(rows_per_file=100)
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
+    world.sent.clear()
+    (held_until,) = world.job_table.unwritten_parts(world.job_table.record("j1")).values()
+    assert held_until is not None
+    gone_on = []
+    for seconds in range(29, 100):
+        world.now = NOW + seconds
+        gone_on += [seconds] * world.scheduler().resume(world.job_table.record("j1"), world.now)
+    margin_s = Decimal(repr(world.scheduler().settings.part_margin_s))
+    assert gone_on[0] == int(held_until + margin_s - NOW) + 1
+    assert world.sent[0] == {"sosw": {"job_id": "j1", "part": 0}}
+    assert gone_on[1:] == [gone_on[0] + 60]
+
+
 def test_an_end_that_nobody_told_is_found(world: World) -> None:
     """When the last part was written by one who died before saying so, the sweep's message ends the writing."""
     scheduler = world.scheduler()

@@ -25,14 +25,18 @@ SYSTEM = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"
 class Project(Shell):
     """A directory with a project, and processes of Celery that its user has started there."""
 
-    def __init__(self, directory: Path, name: str, app: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, name: str, app: str, environment: dict[str, str], *, has_tables: bool = True
+    ) -> None:
         shutil.copytree(PROJECTS / name, directory)
         super().__init__(directory, environment)
         self._app = app
+        self._has_tables = has_tables
         self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Project:
-        assert self.run("sosw-celery", "-A", self._app, "init").returncode == 0
+        if self._has_tables:
+            assert self.run("sosw-celery", "-A", self._app, "init").returncode == 0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,3 +164,29 @@ def test_a_service_of_fastapi_submits_jobs(environment: dict[str, str], tmp_path
         with urllib.request.urlopen(request, timeout=30) as answer:
             job_id = json.load(answer)["job_id"]
         assert service.await_job(job_id)["completed"] == 3
+
+
+def seen(environment: dict[str, str], directory: Path) -> tuple[Any, list[dict[str, Any]], str]:
+    """Run a plain task in a worker of a project; return what its body saw, what the worker told, and its log."""
+    with Project(directory, "alone", "proj", environment, has_tables=False) as project:
+        log = project.worker(environment["NAME"])
+        program = "import json; from proj import add; print(json.dumps(add.delay(2, 3).get(timeout=30)))"
+        found = json.loads(project.python(program))
+    told = [json.loads(line) for line in (directory / "told.jsonl").read_text().splitlines()]
+    return found, told, log.read_text()
+
+
+def test_a_task_of_the_project_is_left_as_it_was(environment: dict[str, str], tmp_path: Path) -> None:
+    """Setting by setting, signal by signal, and line by line: a worker without a labourer is as without us."""
+    before = seen(environment, tmp_path / "before")
+    after = seen({**environment, "INSTALL": "yes"}, tmp_path / "after")
+    assert after[0] == before[0]
+    settings = [told[0].pop("settings") for _, told, _ in (before, after)]
+    assert {name for name in settings[0] if settings[0][name] != settings[1].get(name)} == {"beat_scheduler"}
+    assert settings[0].keys() == settings[1].keys()
+    assert after[1] == before[1]
+    lines = [
+        [re.sub(r"[0-9a-f-]{36}|[0-9.]{6,}|0x\w+", "", line.partition("] ")[2]) for line in log.splitlines()]
+        for _, _, log in (before, after)
+    ]
+    assert lines[0] == lines[1]

@@ -166,3 +166,55 @@ except ConfigError as problem:
 """
     done = run(tmp_path, program)
     assert message in done.stdout, done.stderr
+
+
+def test_importing_the_app_loads_nothing_of_the_system(tmp_path: Path) -> None:
+    """A project can install it, and a command can be found, without the second that clients take to import."""
+    program = """
+import sys
+import sosw_celery.celery
+from sosw_celery import install
+heavy = ("boto3", "botocore", "redis", "pydantic", "sosw_celery.services", "sosw_celery.stores", "sosw_celery.wiring")
+print([name for name in heavy if name in sys.modules])
+"""
+    assert run(tmp_path, program).stdout.strip() == "[]"
+
+
+def test_which_app_is_meant_where_none_is_named(tmp_path: Path) -> None:
+    """The current one that has the system; else the only one; else ours; and never one of several by chance."""
+    (tmp_path / "celeryconfig.py").write_text("broker_url = 'memory://'\nsosw = {}\n")
+    program = """
+from celery import Celery
+from sosw_celery import install, scheduler
+from sosw_celery.errors import ConfigError
+plain = Celery("plain")
+print(scheduler.app.main)
+one = install(Celery("one", set_as_current=False), {})
+print(scheduler.app.main)
+two = install(Celery("two", set_as_current=False), {})
+try:
+    scheduler.app
+except ConfigError as problem:
+    print(problem)
+two.set_current()
+print(scheduler.app.main)
+"""
+    lines = run(tmp_path, program).stdout.splitlines()
+    expected = "the current app: expected one of those that have the system: one, two (app.set_current()), got 'plain'"
+    assert lines == ["sosw_celery", "one", expected, "two"]
+
+
+def test_an_app_has_one_section(tmp_path: Path) -> None:
+    """Installing twice changes nothing; with another section it is an error."""
+    program = """
+from celery import Celery
+from sosw_celery import install
+from sosw_celery.errors import ConfigError
+app = Celery("one")
+assert install(install(app, {"lease_s": 9}), {"lease_s": 9}) is install(app)
+try:
+    install(app, {"lease_s": 8})
+except ConfigError as problem:
+    print(problem)
+"""
+    assert run(tmp_path, program).stdout.startswith("install(app, config): expected what this app was installed with")

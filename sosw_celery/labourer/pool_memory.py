@@ -8,13 +8,14 @@ stays readable whenever the kill came.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import itertools
 import math
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from billiard.process import current_process
@@ -22,7 +23,7 @@ from billiard.process import current_process
 from sosw_celery.clock import steady
 from sosw_celery.core.tasks.model import LONGEST_KEY, Attempt
 
-__all__ = ["Board", "Entry", "Post", "Stage", "board", "here", "is_pool_process"]
+__all__ = ["Board", "Entry", "Post", "Stage", "board", "here", "is_pool_process", "is_watched", "shared_numbers"]
 
 #: Places, one for each process of a pool. Untouched ones take up no memory.
 PLACES = 1024
@@ -75,6 +76,20 @@ class Entry:
     slot_from: float = 0.0
     pid: int = 0
     place: int = 0
+
+
+def shared_numbers(count: int) -> Sequence[ctypes.c_double]:
+    """Return numbers that this process shares with all that it forks from now on; each is 0 at first.
+
+    A machine reads and writes one in one piece, so no lock is needed.
+    """
+    size = ctypes.sizeof(ctypes.c_double)
+    shared = mmap.mmap(-1, count * size)
+    return [ctypes.c_double.from_buffer(shared, index * size) for index in range(count)]
+
+
+#: Not 0 while somebody follows the events of this node's tasks. Set by its main process.
+is_watched = shared_numbers(1)[0]
 
 
 def is_pool_process() -> bool:

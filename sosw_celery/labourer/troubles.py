@@ -11,9 +11,7 @@ What the row, the message or a store that is away is to blame for does not count
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import mmap
 import time
 from typing import Any
 
@@ -22,14 +20,12 @@ from celery.signals import task_failure, task_postrun, task_success
 from celery.worker import state
 
 from sosw_celery.errors import ContentRefused, InvalidJob, ItemCorrupt, SoswError, StoreUnavailable
-from sosw_celery.labourer.pool_memory import is_pool_process
+from sosw_celery.labourer.pool_memory import is_pool_process, shared_numbers
 from sosw_celery.wiring.container import QUEUES
 
 __all__ = ["MOST_IN_A_ROW", "Troubles", "troubles"]
 
 logger = logging.getLogger(__name__)
-
-DOUBLE_BYTES = ctypes.sizeof(ctypes.c_double)
 
 #: Failures in a row after which a process ends itself.
 MOST_IN_A_ROW = 5
@@ -43,9 +39,7 @@ class Troubles:
     def __init__(self) -> None:
         # Written by the processes of the pool, read by the main one: they inherit the memory by the fork. Two that
         # write at once may count as one; it is the order of magnitude that matters.
-        shared = mmap.mmap(-1, 2 * DOUBLE_BYTES)
-        self._count = ctypes.c_double.from_buffer(shared, 0)
-        self._since = ctypes.c_double.from_buffer(shared, DOUBLE_BYTES)
+        self._count, self._since = shared_numbers(2)
         self._own, self._last = 0, ""
 
     @property

@@ -5,9 +5,7 @@ The main process renews in one place for all (`node/lease_keeper.py`), and notes
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import mmap
 import os
 import threading
 import time
@@ -15,13 +13,11 @@ import time
 from sosw_celery.clock import steady
 from sosw_celery.config.settings import PATIENCE
 from sosw_celery.labourer import children
-from sosw_celery.labourer.pool_memory import Stage, here
+from sosw_celery.labourer.pool_memory import Stage, here, shared_numbers
 
 __all__ = ["Watchdog", "watchdog"]
 
 logger = logging.getLogger(__name__)
-
-DOUBLE_BYTES = ctypes.sizeof(ctypes.c_double)
 
 #: Seconds between two looks of the watchdog: how long an attempt may run on after its node was frozen.
 WATCH_S = 0.2
@@ -35,11 +31,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         # Written by the main process, read by its children: they inherit the memory by the fork.
-        shared = mmap.mmap(-1, 4 * DOUBLE_BYTES)
-        self._renewed_at = ctypes.c_double.from_buffer(shared, 0)
-        self._lease_s = ctypes.c_double.from_buffer(shared, DOUBLE_BYTES)
-        self._main_pid = ctypes.c_double.from_buffer(shared, 2 * DOUBLE_BYTES)
-        self._stops = ctypes.c_double.from_buffer(shared, 3 * DOUBLE_BYTES)
+        self._renewed_at, self._lease_s, self._main_pid, self._stops = shared_numbers(4)
         #: When `renewed` was called last in this process, monotonic: a suspended node is not silent.
         self.noted_at = 0.0
         self._awake_in_pid = 0

@@ -7,13 +7,13 @@ and closed by its signals as any other, with a request and a task id of its own;
 stands on the board.
 
 Lines are short, because to Celery's main process a line is one task: `inspect active` and `revoke` know the message
-alone, and events tell of it alone. And they are kept by nodes of one labourer only: on others, hints of other labourers
-wait.
+alone, and events tell of it alone. So there are none while somebody follows the events of tasks (`event_watch`). And
+they are kept by nodes of one labourer only: on others, hints of other labourers wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from sosw_celery.clock import steady
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.labourer import closing
-from sosw_celery.labourer.pool_memory import here
+from sosw_celery.labourer.pool_memory import here, is_watched
 from sosw_celery.labourer.run_context import RUN, WorkerRun
 from sosw_celery.labourer.serving import serves_ours
 from sosw_celery.labourer.watchdog import watchdog
@@ -39,6 +39,37 @@ __all__ = ["LineTracer", "be_at", "go_on_with", "goes_on", "has_next"]
 NOT_RUN = "Lost: the process that was to run it was interrupted"
 #: Where a request has the id of its task.
 OWN_IDS = ("id", "root_id", "correlation_id")
+
+#: What Celery makes of every message, and puts into its request: `as_task_v2` of celery 5.7, and the worker's part.
+OF_ANY_HINT = frozenset(
+    [
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "properties",
+        "reply_to",
+        "correlation_id",
+        "hostname",
+        "delivery_info",
+        "args",
+        "kwargs",
+        "is_eager",
+    ]
+)
 
 #: Celery's function that runs a task: called with task id, arguments, keyword arguments and the request's fields.
 Trace = Callable[..., Any]
@@ -63,7 +94,7 @@ _line: Line | None = None
 
 def goes_on() -> bool:
     """Return whether this process takes up the next task itself when the one that it runs has completed."""
-    return _line is not None and steady() < _line.until
+    return _line is not None and steady() < _line.until and not is_watched.value
 
 
 def be_at(attempt: Attempt) -> None:
@@ -113,7 +144,12 @@ class LineTracer:
         task_id, args = hint.celery_id, [hint.as_message()]
         own = {"args": args, "argsrepr": hint.attempt.holder, RUN: WorkerRun(run.task, run.slot_from, run.waits)}
         own |= dict.fromkeys(OWN_IDS, task_id)
-        self._trace(task_id, args, {}, {**request, **own})
+        self._trace(task_id, args, {}, {**_of_any_hint(request), **own})
+
+
+def _of_any_hint(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request has that is alike in those of all hints: no header that somebody put on one message."""
+    return {name: value for name, value in request.items() if name in OF_ANY_HINT}
 
 
 @worker_process_init.connect(weak=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -21,6 +20,7 @@ from sosw_celery.core.exact import EXACT
 from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.delays import seconds_until
 from sosw_celery.errors import InvalidJob, StoreUnavailable
+from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
 
 __all__ = ["SchedulerTask", "scheduler_of"]
@@ -33,17 +33,17 @@ LONGEST_ETA_S = 600.0
 #: Seconds after its time when that message is due: a clock that is behind by less makes no difference.
 ETA_LATER_S = 0.1
 
-#: One byte that the worker's main process shares with the children it forks: 1 once it shuts down.
-_shutting_down = mmap.mmap(-1, 1)
+#: 1 once the worker shuts down; its main process tells the children that it has forked.
+_shutting_down = shared_numbers(1)[0]
 
 
 @worker_shutting_down.connect
 def _note_shutdown(**_: Any) -> None:
-    _shutting_down[0] = 1
+    _shutting_down.value = 1
 
 
 def _is_shutting_down() -> bool:
-    return _shutting_down[0] == 1
+    return _shutting_down.value == 1
 
 
 def _job_of(*args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from sosw_celery.celery_fixes.reconnect import CallsOutliveConnection
+from sosw_celery.node.event_watch import EventWatch
 from sosw_celery.node.heartbeat import Heartbeat
 from sosw_celery.node.lease_keeper import LeaseKeeper
 from sosw_celery.node.limits import LimitKeeper
@@ -20,7 +21,7 @@ class CallsOutlive(NodeStep, CallsOutliveConnection):
     """Not in a worker that serves none of ours."""
 
 
-STEPS = (NeededCode, CallsOutlive, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
+STEPS = (NeededCode, CallsOutlive, EventWatch, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
 
 
 def add_steps(app: Celery) -> None:

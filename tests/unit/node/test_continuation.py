@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.tasks.model import Attempt, Hint, Task
+from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.labourer.run_context import RUN
 from sosw_celery.node import continuation
 from sosw_celery.node.continuation import LineTracer, be_at, go_on_with, goes_on
@@ -86,6 +87,29 @@ def test_a_line_gets_no_longer_after_its_time(pool: Pool) -> None:
     pool.run("a.1", [], {}, REQUEST)
     assert [task_id for task_id, *_ in pool.traced] == ["a.1", "b.1", "c.1"]
     assert pool.next == ["d", "e", "f"]
+
+
+def test_while_events_are_watched_each_task_has_a_message(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Flower sees all of them; whoever begins to watch during a line sees what follows it."""
+    watched = shared_numbers(1)[0]
+    monkeypatch.setattr(continuation, "is_watched", watched)
+
+    def watch() -> None:
+        if len(pool.traced) == 2:
+            watched.value = 1
+
+    pool.next, pool.during = ["b", "c"], watch
+    pool.run("a.1", [], {}, REQUEST)
+    assert [task_id for task_id, *_ in pool.traced] == ["a.1", "b.1"]
+    pool.run("c.1", [], {}, REQUEST)
+    assert pool.next == ["c"]
+
+
+def test_a_header_of_one_message_is_not_that_of_the_next_task(pool: Pool) -> None:
+    """As the place in a trace, which belongs to the one task."""
+    pool.next = ["b"]
+    pool.run("a.1", [], {}, {**REQUEST, "traceparent": "00-1-1-01"})
+    assert ["traceparent" in request for *_, request in pool.traced] == [True, False]
 
 
 def test_what_ends_the_process_ends_the_line(pool: Pool) -> None:

@@ -20,6 +20,7 @@ from moto import mock_aws
 from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import InvalidJob, JobNotFound, StoreUnavailable
+from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system import scheduler_task
 from sosw_celery.system.scheduler_task import SchedulerTask
@@ -196,7 +197,7 @@ def test_the_task_is_acknowledged_late(task: SchedulerTask) -> None:
 
 def test_a_worker_that_shuts_down_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery's signal in the main process is seen by its children, too: the byte is shared memory."""
-    monkeypatch.setattr(scheduler_task, "_shutting_down", bytearray(1))
+    monkeypatch.setattr(scheduler_task, "_shutting_down", shared_numbers(1)[0])
     assert not scheduler_task._is_shutting_down()
     scheduler_task._note_shutdown(sig="SIGTERM", how="Warm", exitcode=0)
     assert scheduler_task._is_shutting_down()

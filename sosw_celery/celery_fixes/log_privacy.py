@@ -3,6 +3,8 @@
 Celery shows the whole body of a message that it refuses, arguments of tasks in its debug lines, and what a task has
 returned. Those lines stay, without these parts. The same goes for what travels with a record for handlers of one's own
 (`record.data`), and for the copy of a task's arguments that each message carries for monitors.
+
+Matches the texts of celery 5.7, which has no setting for it. Delete what a later one lets be set.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ When the connection is lost, the worker's event loop closes and first makes the 
 acknowledge messages of the lost connection raise `AttributeError` in kombu 5.7, since its channel has no connection
 any more; nobody catches that, and the worker ends with "Unrecoverable error" where it should connect again. Such an
 acknowledgement has no use: the message comes again, and the claim refuses it.
+
+Seen with celery 5.7 and kombu 5.7; https://github.com/celery/celery/issues/9250 is a brother of it. Delete it when a
+worker outlives `tests/integration/test_redis_lives.py` without.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -154,7 +155,15 @@ class SoswBeat(PersistentScheduler):
     def setup_schedule(self) -> None:
         """Read what is remembered, and plan. That needs names of labourers alone, so missing code ends nothing."""
         tell_of_missing(self.app)
-        super().setup_schedule()
+        try:
+            super().setup_schedule()
+        except (ImportError, AttributeError) as problem:
+            # Celery begins anew where entries cannot be read, but for classes that had another place in their version.
+            logger.warning("beat.schedule_of_another_version file=%s: %s", self.schedule_filename, problem)
+            self.close()
+            for suffix in self.known_suffixes:
+                Path(f"{self.schedule_filename}{suffix}").unlink(missing_ok=True)
+            super().setup_schedule()
 
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Bring the remembered entries in line with the configuration: ours, and Celery's own `beat_schedule`."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shelve
+import sys
+import types
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -444,3 +447,18 @@ def test_beside_another_beat_only_our_entries_run(make_beat: Any, tmp_path: Path
     ours.close()
     assert planned == set(beat_entries(load_settings(both.app.conf.sosw)))
     assert "sosw.scheduled_jobs.nightly" in planned
+
+
+def test_a_schedule_file_of_another_version_is_begun_anew(make_beat: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Its entries may be of classes that have another place now; beat starts, and says so."""
+    elsewhere = types.ModuleType("sosw_celery_of_before")
+    elsewhere.TickSchedule = type("TickSchedule", (), {"__module__": elsewhere.__name__})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+    with shelve.open(str(tmp_path / "schedule")) as store:  # as Celery keeps it
+        store["entries"] = {"nightly": elsewhere.TickSchedule()}
+    monkeypatch.delitem(sys.modules, elsewhere.__name__)
+    beat = make_beat(nightly="0 3 * * *")
+    assert "sosw.scheduled_jobs.nightly" in beat.schedule
+    beat.close()
+    again = make_beat(nightly="0 3 * * *")
+    assert "sosw.scheduled_jobs.nightly" in again.schedule

@@ -27,7 +27,19 @@ from celery.signals import import_modules
 from sosw_celery.errors import ConfigError
 from sosw_celery.names import check_labourer_name
 
-__all__ = ["app", "current", "install", "installed", "is_finalized", "is_installed", "is_ours", "ours", "section_of"]
+__all__ = [
+    "app",
+    "current",
+    "install",
+    "installed",
+    "is_finalized",
+    "is_installed",
+    "is_ours",
+    "ours",
+    "place",
+    "section_of",
+    "stated_section",
+]
 
 AnyApp = TypeVar("AnyApp", bound=Celery)
 
@@ -38,6 +50,8 @@ BOOTSTRAP = "sosw_celery.system.bootstrap"
 LOADER = "sosw_celery.system.loading:Loader"
 #: Where an app keeps the section that `install` was given.
 _ATTRIBUTE = "_sosw_section"
+#: Where it keeps that with other servers in it.
+_PLACED = "_sosw_placed_section"
 
 _lock = threading.RLock()
 #: In the order of their installation. Apps live as long as their program.
@@ -100,10 +114,21 @@ def installed() -> list[Celery]:
     return list(_installed)
 
 
-def section_of(app: Celery) -> Any:
-    """Return the section `sosw` of the app's configuration, unchecked; an empty one where none is stated."""
+def stated_section(app: Celery) -> Any:
+    """Return the section `sosw` as the app's configuration states it, unchecked; an empty one where there is none."""
     section = vars(app).get(_ATTRIBUTE)
     return section if section is not None else app.conf.get("sosw") or {}
+
+
+def section_of(app: Celery) -> Any:
+    """Return the section in effect: the stated one, with a local stack that runs here in place of its servers."""
+    stated = stated_section(app)  # first: it has the app configured, and so placed
+    return vars(app).get(_PLACED, stated)
+
+
+def place(app: Celery, section: Mapping[str, Any]) -> None:
+    """Have a section take effect in place of the stated one."""
+    vars(app)[_PLACED] = section
 
 
 def current() -> Celery:

@@ -39,16 +39,17 @@ class NotStarted(SoswError):
 
 @dataclass(frozen=True)
 class Role:
-    """What a process is for: its name for people, and what follows `celery -A sosw_celery`."""
+    """What a process is for: its name for people, what follows `celery -A APP`, and that app."""
 
     name: str
     arguments: tuple[str, ...]
+    app: str = "sosw_celery"
 
     def command(self, log_level: str = LOG_LEVEL) -> list[str]:
         """Return the command line. A worker's node name is a new one each time: two nodes never share one."""
         unique = f"{self.name}-{secrets.token_hex(3)}@%h"
         arguments = [unique if word == NODE else word for word in self.arguments]
-        return [sys.executable, "-m", "celery", "-q", "-A", "sosw_celery", *arguments, "--loglevel", log_level]
+        return [sys.executable, "-m", "celery", "-q", "-A", self.app, *arguments, "--loglevel", log_level]
 
 
 #: Stands in a role's arguments for the name of the node.

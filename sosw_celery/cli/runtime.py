@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APP",
     "command_app",
+    "command_app_name",
     "config_module",
     "data_option",
     "end_on_sigterm",
@@ -89,6 +90,20 @@ def command_app() -> Celery:
         expected = "an app that has the system: app = sosw_celery.install(Celery(...))"
         raise ConfigError("--app", name or app.main, expected)
     return cast("Celery", app)
+
+
+def command_app_name() -> str:
+    """Return what has to follow `celery -A` for the app that the command is for.
+
+    Raises:
+        ConfigError: It was named to another program than `sosw-celery`, which keeps that to itself.
+    """
+    context = click.get_current_context(silent=True)
+    name: str | None = None if context is None else context.meta.get(APP)
+    app = command_app()
+    if name is None and not importlib.import_module("sosw_celery.celery").is_ours(app):
+        raise ConfigError("celery -A", app.main, "`sosw-celery -A APP`, for a command that starts processes")
+    return name or "sosw_celery"
 
 
 def _found_app(name: str) -> Any:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.init import make_places
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, ending_words, essentials, labourer_node
-from sosw_celery.cli.runtime import config_module, end_on_sigterm, load_services
+from sosw_celery.cli.runtime import command_app, command_app_name, config_module, end_on_sigterm, load_services
 from sosw_celery.config.settings import Settings
 from sosw_celery.local import LocalStack
 from sosw_celery.local.configuration import left_out
@@ -46,13 +47,18 @@ COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_
 
 
 def roles_of(
-    settings: Settings, schedule_file: Path, concurrency: int | None = None, log_level: str | None = None
+    settings: Settings,
+    schedule_file: Path,
+    concurrency: int | None = None,
+    log_level: str | None = None,
+    app: str = Role.app,
 ) -> list[tuple[Role, str]]:
     """Return the processes of a whole system on one machine, and what each of them logs.
 
     Parameters:
         concurrency: Tasks that each labourer's worker runs at once; None: its slots, but no more than there are CPUs.
         log_level: Of all; None: labourers' workers tell of every task, the others of what is wrong.
+        app: The Celery app of all, as `celery -A` takes it.
     """
     cpus = os.cpu_count() or 1
     own = log_level or OWN_LOG_LEVEL
@@ -60,7 +66,8 @@ def roles_of(
         (labourer_node(name, concurrency or min(settings.labourer(name).slots, cpus)), log_level or "INFO")
         for name in settings.labourers
     ]
-    return [(essentials(ESSENTIALS_CONCURRENCY), own), *workers, (beat(schedule_file), own)]
+    roles = [(essentials(ESSENTIALS_CONCURRENCY), own), *workers, (beat(schedule_file), own)]
+    return [(replace(role, app=app), level) for role, level in roles]
 
 
 class FirstStartFailed(CommandFailed):
@@ -214,6 +221,7 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
         addresses = stack.environment()
         os.environ.update(addresses)
         services = load_services()
+        command_app_name()  # before anything is made
         log = Log(max(map(len, ["essentials", *services.settings.labourers])))
         for name, is_new in make_places(services).tables.items():
             if is_new:
@@ -221,11 +229,20 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
         log.say(f"data in {data}; programs in this directory use these servers, others by:")
         for name, value in addresses.items():
             log.say(f"  export {name}={value}")
-        for key in left_out(getattr(sys.modules.get(config_module()), "sosw", {})):
+        for key in left_out(_stated_section()):
             log.say(f"left out: sosw.{key}; nobody beyond this machine is told of dead tasks")
-        roles = roles_of(services.settings, data.resolve() / "beat-schedule", concurrency, log_level)
+        schedule_file = data.resolve() / "beat-schedule"
+        roles = roles_of(services.settings, schedule_file, concurrency, log_level, command_app_name())
         with Processes(os.environ) as processes:
             _keep(roles, processes, log)
+
+
+def _stated_section() -> Mapping[str, Any]:
+    """Return the section `sosw` as it was before the stack took the place of its servers."""
+    apps = importlib.import_module("sosw_celery.celery")
+    app = command_app()
+    found = getattr(sys.modules.get(config_module()), "sosw", {}) if apps.is_ours(app) else apps.stated_section(app)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _keep(roles: list[tuple[Role, str]], processes: Processes, log: Log) -> None:

@@ -10,17 +10,18 @@ from typing import Any
 
 from celery import Celery
 
-from sosw_celery.celery import is_ours
+from sosw_celery.celery import is_ours, place, stated_section
 from sosw_celery.celery_fixes.log_privacy import keep_private, shown_arguments
 from sosw_celery.celery_fixes.signing import AUTH, sign_messages
 from sosw_celery.core.celery_message import SYSTEM_HEADER
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.worker import is_labourer, labourers
+from sosw_celery.local.configuration import configured_for
 from sosw_celery.names import QUEUES
 from sosw_celery.node import close_signals, pool_process, shutdown
 from sosw_celery.system import own_worker
 from sosw_celery.system.beat import plan_with_ours
-from sosw_celery.system.loading import MissingCode, missing_code
+from sosw_celery.system.loading import MissingCode, missing_code, stack_here
 from sosw_celery.system.registration import register_configured
 from sosw_celery.system.remote import mask_replies, report_of
 from sosw_celery.system.routes import queue_of
@@ -33,14 +34,33 @@ __all__ = ["configured", "finalized", "imported", "options_of", "report_of"]
 #: Importing them connects their receivers, which pass over tasks that are not ours.
 RECEIVERS = (close_signals, own_worker, pool_process, shutdown)
 
+#: Settings that name servers, or fit those only that are named.
+SERVERS = (
+    *("broker_url", "broker_read_url", "broker_write_url", "broker_transport_options", "broker_use_ssl"),
+    *("result_backend", "result_backend_transport_options", "redis_backend_use_ssl"),
+)
 #: Options of a message that say where it goes.
 PLACES = frozenset({"queue", "exchange", "routing_key", "router"})
 
 
 def configured(app: Celery) -> None:
     """Take up what the app's configuration says. What this raises Celery logs, and then nothing can be sent."""
+    if not is_ours(app):  # whose loader has seen to that
+        _use_stack(app)
     sign_messages(app)
     plan_with_ours(app)
+
+
+def _use_stack(app: Celery) -> None:
+    """Have the app use a local stack that runs here, in place of the servers that its configuration names."""
+    stack = stack_here()
+    if not stack:
+        return
+    stated = {name: app.conf[name] for name in SERVERS if app.conf.get(name)}
+    placed = configured_for({**stated, "sosw": stated_section(app)}, stack)
+    place(app, placed.pop("sosw"))
+    nothing = {name: {} if name.endswith("_options") else None for name in stated}
+    app.conf.update({**nothing, **placed})
 
 
 def finalized(app: Celery) -> None:

@@ -35,7 +35,7 @@ from sosw_celery.system.defaults import unstated
 from sosw_celery.system.exits import code_of, line_of
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, settings_of
 
-__all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "tell_of_missing"]
+__all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "stack_here", "tell_of_missing"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Loader(AppLoader):
         """
         with ending_commands(self.app):
             try:
-                stack = _stack_here()
+                stack = stack_here()
                 super().config_from_object(obj, silent=silent)
                 if stack:
                     super().config_from_object(_placed_on(stack, self.conf), silent=silent)
@@ -191,7 +191,7 @@ def _is_in_celery_command(app: Celery) -> bool:
     return True
 
 
-def _stack_here() -> Mapping[str, str]:
+def stack_here() -> Mapping[str, str]:
     """Return the addresses of the local stack that this process is to use, by their variables; none where none runs.
 
     They are set there too, for what the configuration reads, and for clients of AWS; what is set already counts.

@@ -190,3 +190,15 @@ def test_a_task_of_the_project_is_left_as_it_was(environment: dict[str, str], tm
         for _, _, log in (before, after)
     ]
     assert lines[0] == lines[1]
+
+
+def test_everything_of_a_project_runs_on_one_machine(tmp_path: Path) -> None:
+    """`up` starts servers, workers and beat of the project's app, whatever servers its configuration names."""
+    nowhere = {"REDIS": "redis://127.0.0.1:1/0", "DYNAMODB": "http://127.0.0.1:1", "FILES": "file:///nowhere"}
+    with Project(tmp_path / "plain", "plain", "proj", {**nowhere, "NAME": "plain"}, has_tables=False) as plain:
+        log = plain.background("sosw-celery", "-A", "proj", "up", "-l", "INFO", until="ready.")
+        await_(lambda: log.read_text().count("ready.") == 3, log.read_text)
+        job = {"lambda_name": "fetch_prices", "isolate_shops": True, "shops": {name: {} for name in "abc"}}
+        assert plain.json("schedule", "-", "--wait", "--timeout", "60", job=job)["completed"] == 3
+        plain.worker("sums")
+        assert plain.python("from proj.tasks import add; print(add.delay(2, 3).get(timeout=30))") == "5"

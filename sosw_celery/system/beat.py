@@ -159,10 +159,11 @@ class SoswBeat(PersistentScheduler):
             super().setup_schedule()
         except (ImportError, AttributeError) as problem:
             # Celery begins anew where entries cannot be read, but for classes that had another place in their version.
-            logger.warning("beat.schedule_of_another_version file=%s: %s", self.schedule_filename, problem)
+            file: Any = self  # the stubs do not know what it has of its file
+            logger.warning("beat.schedule_of_another_version file=%s: %s", file.schedule_filename, problem)
             self.close()
-            for suffix in self.known_suffixes:
-                Path(f"{self.schedule_filename}{suffix}").unlink(missing_ok=True)
+            for suffix in file.known_suffixes:
+                Path(f"{file.schedule_filename}{suffix}").unlink(missing_ok=True)
             super().setup_schedule()
 
     def merge_inplace(self, b: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def _use_stack(app: Celery) -> None:
     stated = {name: app.conf[name] for name in SERVERS if app.conf.get(name)}
     placed = configured_for({**stated, "sosw": stated_section(app)}, stack)
     place(app, placed.pop("sosw"))
-    nothing = {name: {} if name.endswith("_options") else None for name in stated}
+    nothing: dict[str, Any] = {name: {} if name.endswith("_options") else None for name in stated}
     app.conf.update({**nothing, **placed})
 
 

@@ -15,9 +15,8 @@ from sosw_celery.celery_fixes.log_privacy import keep_private, shown_arguments
 from sosw_celery.celery_fixes.signing import AUTH, sign_messages
 from sosw_celery.core.celery_message import SYSTEM_HEADER
 from sosw_celery.errors import ConfigError
-from sosw_celery.labourer.worker import is_labourer, labourers
+from sosw_celery.labourer.worker import labourers
 from sosw_celery.local.configuration import configured_for
-from sosw_celery.names import QUEUES
 from sosw_celery.node import close_signals, pool_process, shutdown
 from sosw_celery.system import own_worker
 from sosw_celery.system.beat import plan_with_ours
@@ -80,15 +79,11 @@ def imported(app: Celery) -> None:
         ConfigError: The configuration is wrong.
     """
     sign_messages(app)  # what it raised when the app was configured, Celery has logged and no more
-    keep_private(None if is_ours(app) else is_of_ours)
+    if is_ours(app):  # on another app's worker: where it serves ours, see `own_worker`
+        keep_private()
     mask_replies()
     add_steps(app)
     register_configured(app)
-
-
-def is_of_ours(name: str) -> bool:
-    """Return whether a task is the system's, or a labourer."""
-    return name in QUEUES or is_labourer(name)
 
 
 def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:

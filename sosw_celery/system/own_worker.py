@@ -11,9 +11,11 @@ from typing import Any
 from celery.signals import worker_init
 
 from sosw_celery.celery import is_installed, is_ours
+from sosw_celery.celery_fixes.log_privacy import keep_private
 from sosw_celery.celery_fixes.signing import AUTH
 from sosw_celery.labourer.serving import Serves, serves
 from sosw_celery.system.defaults import DEFAULTS
+from sosw_celery.system.routes import is_private
 
 __all__ = ["BOTH_KINDS", "make_ours"]
 
@@ -34,9 +36,15 @@ BOTH_KINDS = (
 
 @worker_init.connect(weak=False)
 def make_ours(sender: Any = None, **_: object) -> None:
-    """Have a worker of ours alone take one message for each process, and be ended by none."""
+    """Have a worker of ours alone take one message for each process, and be ended by none.
+
+    Where it serves ours at all, its log holds nothing of what our tasks are called with.
+    """
     app = sender.app
-    if not is_installed(app) or is_ours(app) or serves(app) is not Serves.OURS:
+    if not is_installed(app) or is_ours(app) or serves(app) is Serves.THEIRS:
+        return
+    keep_private(is_private)
+    if serves(app) is Serves.BOTH:
         return
     sender.prefetch_multiplier = DEFAULTS["worker_prefetch_multiplier"]
     sender.consumer_cls = DEFAULTS["worker_consumer"]

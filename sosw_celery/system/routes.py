@@ -11,7 +11,7 @@ from sosw_celery.labourer.worker import is_labourer
 from sosw_celery.names import QUEUES
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["queue_of"]
+__all__ = ["is_private", "queue_of"]
 
 
 def queue_of(app: Celery, name: str) -> str | None:
@@ -19,3 +19,8 @@ def queue_of(app: Celery, name: str) -> str | None:
     if name in QUEUES:
         return QUEUES[name]
     return name if name in settings_of(app).labourers or is_labourer(name) else None
+
+
+def is_private(name: str) -> bool:
+    """Return whether what a task is called with is not to be logged: it is the system's, or a labourer."""
+    return name in QUEUES or is_labourer(name)

@@ -436,12 +436,16 @@ class Worker(Processor, CeleryTask):
         """Submit the event as a job of this labourer, so that `delay(event)` is counted, capped and kept as well.
 
         Raises:
+            ConfigError: The system is not on its app.
             TypeError: It is not called with an event alone, or with an option that a job does not keep.
             InvalidJob: The event cannot be a job.
             StoreUnavailable: Whether it is accepted is not known: call again, with the same `task_id`.
         """
         event = calls.given_event(self.name, self._event_name, args, kwargs)
         calls.check_options(self.name, options)
+        if not is_installed(self.app):
+            expected = "one that has the system: sosw_celery.install(app)"
+            raise ConfigError(f"the app of labourer {self.name!r}", self.app.main, expected)
         if self.app.conf.task_always_eager:
             return self.apply((event,), task_id=options.get("task_id"))
         return self.app.tasks[SCHEDULER].apply_async(args=(self._job_of(event),), **options)

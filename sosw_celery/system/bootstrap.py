@@ -92,7 +92,12 @@ def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[
     One of ours goes to its queue, says which system it comes from, and shows monitors the ids in its arguments and
     nothing else of them.
     """
-    queue = queue_of(app, name)
+    try:
+        queue = queue_of(app, name)
+    except ConfigError:
+        if is_ours(app):
+            raise
+        queue = None  # a section that is wrong keeps nobody's own tasks from being sent
     if queue is None:
         return dict(options)
     headers = {SYSTEM_HEADER: settings_of(app).system, **(options.get("headers") or {})}

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery, Task
 from celery.result import AsyncResult
@@ -19,7 +19,7 @@ from sosw_celery.config.masking import masked
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.delays import seconds_until
-from sosw_celery.errors import InvalidJob, StoreUnavailable
+from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
 
@@ -159,7 +159,13 @@ def scheduler_of(app: Celery) -> SchedulerTask:
     """Return the app's task `scheduler`, registered when it is first asked for.
 
     So a process that imports no more than the module of a labourer can submit jobs.
+
+    Raises:
+        ConfigError: The app has another task of this name.
     """
     if SCHEDULER not in app.tasks:
         app.register_task(SchedulerTask())
-    return cast(SchedulerTask, app.tasks[SCHEDULER])
+    task = app.tasks[SCHEDULER]
+    if not isinstance(task, SchedulerTask):
+        raise ConfigError("the task", SCHEDULER, "no task of this name beside the system's")
+    return task

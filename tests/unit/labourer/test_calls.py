@@ -18,6 +18,7 @@ from moto import mock_aws
 from sosw_celery import Worker
 from sosw_celery import app as sosw_app
 from sosw_celery.core.tasks.model import Attempt, Hint
+from sosw_celery.errors import ConfigError
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.wiring.container import QUEUES, Services, services_of
@@ -91,6 +92,17 @@ def test_a_labourer_needs_no_task_of_ours_to_be_imported(app: Celery) -> None:
     assert body(app, result.id) == JOB
     assert scheduler_of(app) is app.tasks["scheduler"]
     assert [(task, message_id) for task, message_id, _, _ in messages(app)] == [("scheduler", result.id)]
+
+
+def test_a_labourer_of_an_app_without_the_system_says_so() -> None:
+    """Instead of a task that nobody knows."""
+    plain = Celery("plain", broker="memory://", set_as_current=False)
+
+    @plain.task(base=Worker, name="resize", shared=False)
+    def resize(event: dict[str, Any]) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"labourer 'resize': expected one that has the system: .*install\(app\)"):
+        resize.delay(EVENT)
 
 
 @pytest.mark.parametrize(

@@ -312,12 +312,13 @@ def _not_spared(evidence: Evidence, usages: Mapping[str, Usage]) -> Iterator[Fin
             yield Finding(
                 Promise.IDLE, f"slots of {labourer_id} were not in full use for {low_s:.1f} s of {fault.kind}"
             )
-        late = list(_seen_to_late(labourer_id, fault, evidence))
+        late = list(_seen_to_late(labourer_id, until, fault, evidence))
         if late:
             yield _finding(Promise.IDLE, f"of {labourer_id} were not tried again in time during {fault.kind}", late)
 
 
-def _seen_to_late(labourer_id: str, fault: FaultRecord, evidence: Evidence) -> Iterator[str]:
+def _seen_to_late(labourer_id: str, killed_at: float, fault: FaultRecord, evidence: Evidence) -> Iterator[str]:
+    """Yield the tasks of a spared labourer that were not tried again in time; some of its nodes died at `killed_at`."""
     runs: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(evidence.runs, key=lambda run: run.start):
         if evidence.labourer_of.get(run.task_id) == labourer_id:
@@ -326,6 +327,8 @@ def _seen_to_late(labourer_id: str, fault: FaultRecord, evidence: Evidence) -> I
         for run, following in zip_longest(of_task, of_task[1:]):
             # A process that died in a body may have taken its node with it: that is known when its lease has ended.
             due_at = run.alive_at + (LATE_S if run.how else evidence.lease_s + LATE_S)
+            if run.alive_at <= killed_at <= due_at:  # a node may have died with the next attempt before its body began
+                due_at = max(due_at, killed_at + evidence.lease_s + LATE_S)
             is_judged = run.how != "done" and run.number < evidence.max_attempts
             is_judged = is_judged and fault.at <= run.alive_at and due_at <= fault.over
             if is_judged and (following is None or following.start > due_at):

@@ -368,3 +368,18 @@ def test_retries_and_lost_tasks_that_another_ones_fault_holds_up_are_found(how: 
         runs = [*evidence.runs[:number], failed, *evidence.runs[number + 1 :], second]
         tried = with_row(replace(evidence, runs=runs), number, attempts=2, failed_attempts=1, run="second")
         assert broken(tried) == ({Promise.IDLE} if expected else set())
+
+
+@pytest.mark.parametrize(("more_s", "is_late"), [(-1.0, False), (1.0, True)])
+def test_a_retry_that_a_node_took_with_it_is_due_when_its_lease_has_ended(more_s: float, is_late: bool) -> None:
+    """Its hint may have been in a node of the spared labourer that died before the body began."""
+    evidence = replace(with_another_labourer(40.0), caps={"note": 3}, looks=())
+    number = 200
+    failed = replace(evidence.runs[number], how="raised")
+    killed_at = failed.alive_at + LATE_S - 0.5
+    fault = replace(evidence.faults[0], spares=("note", killed_at))
+    at = killed_at + evidence.lease_s + LATE_S + more_s
+    second = replace(failed, name="second", number=2, start=at, alive_at=at + 0.01, how="done")
+    runs = [*evidence.runs[:number], failed, *evidence.runs[number + 1 :], second]
+    tried = with_row(replace(evidence, runs=runs, faults=[fault]), number, attempts=2, failed_attempts=1, run="second")
+    assert broken(tried) == ({Promise.IDLE} if is_late else set())

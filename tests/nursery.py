@@ -37,7 +37,7 @@ __all__ = ["Nursery", "Process", "children_of", "groups_of", "signal_node"]
 ROOT = Path(__file__).parents[1]
 
 #: What every process under test imports, as far as it reads no configuration while it is imported. Nothing that makes
-#: memory for a node's processes to share, as `leases` does: all nodes would share it.
+#: memory for a node's processes to share, as `pool_memory` does: all nodes would share it.
 COMMON = (
     "sosw_celery.wiring.container",
     "celery.app.log",

@@ -1,4 +1,4 @@
-"""The history of a task: what happened to it, who did it, and when. Values only; see `services/meta_handler.py`."""
+"""The history of a task: what happened to it, who did it, and when. Values only; see `services/history.py`."""
 
 from __future__ import annotations
 

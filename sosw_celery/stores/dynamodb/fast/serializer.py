@@ -1,6 +1,6 @@
 """Writes DynamoDB's requests that hold items.
 
-As with answers (`item_parser`): botocore copies each value of each item along its model of the service, and all but
+As with answers (`parser.py`): botocore copies each value of each item along its model of the service, and all but
 binary values are JSON as they are meant to be.
 """
 

@@ -21,7 +21,7 @@ from typing import IO, cast
 
 from sosw_celery.errors import SoswError
 from sosw_celery.local import supervise
-from sosw_celery.wiring.container import QUEUES
+from sosw_celery.names import QUEUES
 
 __all__ = ["CeleryProcess", "Processes", "Role", "beat", "ending_words", "essentials", "labourer_node"]
 

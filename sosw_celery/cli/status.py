@@ -20,12 +20,12 @@ from sosw_celery.core.schedules import instant
 from sosw_celery.core.tasks.durations import eta_s
 from sosw_celery.core.tasks.model import JobSummary
 from sosw_celery.errors import ItemCorrupt, JobNotFound
+from sosw_celery.names import QUEUES
 from sosw_celery.services.scheduled_jobs import LastTick, last_tick
 from sosw_celery.services.strays import stray_jobs
 from sosw_celery.stores.redis.node_registry import NodeNote
 from sosw_celery.stores.redis.slots import Readiness
 from sosw_celery.text import did_you_mean
-from sosw_celery.wiring.container import QUEUES
 
 if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services

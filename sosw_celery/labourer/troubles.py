@@ -21,7 +21,7 @@ from celery.worker import state
 
 from sosw_celery.errors import ContentRefused, InvalidJob, ItemCorrupt, SoswError, StoreUnavailable
 from sosw_celery.labourer.pool_memory import is_pool_process, shared_numbers
-from sosw_celery.wiring.container import QUEUES
+from sosw_celery.names import QUEUES
 
 __all__ = ["MOST_IN_A_ROW", "Troubles", "troubles"]
 

@@ -57,11 +57,11 @@ from sosw_celery.labourer.run_context import DirectRun, Lasting, WorkerRun, forg
 from sosw_celery.labourer.task_options import check_task_options
 from sosw_celery.labourer.troubles import troubles
 from sosw_celery.labourer.watchdog import watchdog
-from sosw_celery.names import check_labourer_name
+from sosw_celery.names import QUEUES, SCHEDULER, check_labourer_name
 from sosw_celery.services.attempts import Outcome, describe
 from sosw_celery.services.history import OwnMeta
 from sosw_celery.services.starts import Verdict
-from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
+from sosw_celery.wiring.container import services_of
 
 if TYPE_CHECKING:
     CeleryTask = Task[..., Any]

@@ -1,7 +1,7 @@
 """Ends, from a node's main process, what takes too long or has no lease any more in a process of its pool.
 
-A thread of the main process looks ten times a second at what each process says that it is at (`pool_memory.py`). It kills one
-whose body runs longer than its labourer's `duration`, counted from the first line of the body, and all of them when
+A thread of the main process looks ten times a second at what each process says that it is at (`pool_memory.py`). It kills
+one whose body runs longer than its labourer's `duration`, counted from the first line of the body, and all of them when
 the node has not renewed its leases for too long: a body in one long call of C keeps the watchdog of its own process
 from running. The main process does so because nothing that a body does can stop it, and because it hears of the death:
 the attempt is failed and its slot freed after that.

@@ -30,18 +30,10 @@ from sosw_celery import clock
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.schedules import Schedule, instant, tick_job_id
 from sosw_celery.errors import InvalidJob
+from sosw_celery.names import DISPATCH_ALL, QUEUES, SCHEDULER, SWEEP_ALL, SWEEP_JOBS, TELL_OF_DEAD
 from sosw_celery.services.scheduled_jobs import plan_of, problem_of
 from sosw_celery.system.loading import ending_commands, tell_of_missing
-from sosw_celery.wiring.container import (
-    DISPATCH_ALL,
-    MESSAGE_EXPIRES_S,
-    QUEUES,
-    SCHEDULER,
-    SWEEP_ALL,
-    SWEEP_JOBS,
-    TELL_OF_DEAD,
-    settings_of,
-)
+from sosw_celery.wiring.container import MESSAGE_EXPIRES_S, settings_of
 
 __all__ = ["OnlyOurs", "SoswBeat", "TickSchedule", "beat_entries", "plan_with_ours"]
 

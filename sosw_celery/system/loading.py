@@ -30,10 +30,11 @@ from sosw_celery.config.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
 from sosw_celery.labourer.serving import serves_ours
 from sosw_celery.local.stack_place import data_dir, may_run
+from sosw_celery.names import QUEUES, SCHEDULER
 from sosw_celery.services.preview import Chunker
 from sosw_celery.system.defaults import unstated
 from sosw_celery.system.exits import code_of, line_of
-from sosw_celery.wiring.container import QUEUES, SCHEDULER, settings_of
+from sosw_celery.wiring.container import settings_of
 
 __all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "stack_here", "tell_of_missing"]
 

@@ -21,7 +21,8 @@ from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.delays import seconds_until
 from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.labourer.pool_memory import shared_numbers
-from sosw_celery.wiring.container import QUEUES, SCHEDULER, services_of
+from sosw_celery.names import QUEUES, SCHEDULER
+from sosw_celery.wiring.container import services_of
 
 __all__ = ["SchedulerTask", "scheduler_of"]
 

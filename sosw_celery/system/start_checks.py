@@ -18,10 +18,11 @@ from sosw_celery.config.masking import masked
 from sosw_celery.errors import StoreError, TaskNotFound
 from sosw_celery.labourer.serving import Serves, serves, serves_ours
 from sosw_celery.labourer.worker import Worker
+from sosw_celery.names import QUEUES
 from sosw_celery.system.exits import CONFIGURED_WRONG, line_of
 from sosw_celery.system.own_worker import BOTH_KINDS
 from sosw_celery.text import did_you_mean
-from sosw_celery.wiring.container import QUEUES, Services, services_of
+from sosw_celery.wiring.container import Services, services_of
 
 __all__ = ["StartChecks", "problems_of_queues"]
 

@@ -25,13 +25,9 @@ from sosw_celery.core.tasks.model import Hint
 from sosw_celery.errors import StoreError
 from sosw_celery.names import (
     DISPATCH,
-    DISPATCH_ALL,
     QUEUES,
     SCHEDULER,
     SWEEP,
-    SWEEP_ALL,
-    SWEEP_JOBS,
-    TELL_OF_DEAD,
     WORKER_ASSISTANT,
 )
 from sosw_celery.services.alerts import Notices
@@ -72,21 +68,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-__all__ = [
-    "DISPATCH",
-    "DISPATCH_ALL",
-    "QUEUES",
-    "SCHEDULER",
-    "SWEEP",
-    "SWEEP_ALL",
-    "SWEEP_JOBS",
-    "TELL_OF_DEAD",
-    "WORKER_ASSISTANT",
-    "Services",
-    "has_services",
-    "services_of",
-    "settings_of",
-]
+__all__ = ["MESSAGE_EXPIRES_S", "Services", "has_services", "services_of", "settings_of"]
 
 #: Messages of one network call when hints are published.
 HINTS_PER_CALL = 200

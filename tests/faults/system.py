@@ -20,9 +20,10 @@ from celery import Celery
 
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.local import DynamoServer
+from sosw_celery.names import SCHEDULER
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system.scheduler_task import SchedulerTask
-from sosw_celery.wiring.container import SCHEDULER, services_of
+from sosw_celery.wiring.container import services_of
 from tests.faults.injectors.aws_rules import AwsFaults, Rule
 from tests.faults.injectors.clocks import ChangingClock, wrong_clock
 from tests.faults.injectors.lagging_index import LaggingIndexes

@@ -15,9 +15,10 @@ from celery import Celery
 
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.tasks.model import JobSummary, Task
+from sosw_celery.names import QUEUES
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.wiring.broker import own_keys
-from sosw_celery.wiring.container import QUEUES, Services
+from sosw_celery.wiring.container import Services
 from tests.nursery import ROOT, Nursery, Process
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"

@@ -14,7 +14,7 @@ import pytest
 
 from sosw_celery import clock
 from sosw_celery.core.tasks.model import JobState
-from sosw_celery.wiring.container import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
+from sosw_celery.names import DISPATCH, QUEUES, SCHEDULER, SWEEP, WORKER_ASSISTANT
 from tests.integration.cluster import Cluster
 
 if TYPE_CHECKING:

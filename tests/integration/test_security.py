@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import RedisServer
-from sosw_celery.wiring.container import QUEUES, SCHEDULER, WORKER_ASSISTANT
+from sosw_celery.names import QUEUES, SCHEDULER, WORKER_ASSISTANT
 from tests.integration.cluster import Cluster
 from tests.nursery import Nursery
 

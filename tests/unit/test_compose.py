@@ -22,7 +22,7 @@ import celeryconfig
 from sosw_celery.celery import app
 from sosw_celery.cli import sosw
 from sosw_celery.cli.health import full_name
-from sosw_celery.wiring.container import QUEUES
+from sosw_celery.names import QUEUES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())

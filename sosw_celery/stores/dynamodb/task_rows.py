@@ -99,8 +99,10 @@ def number(value: Decimal | int) -> dict[str, str]:
 
 
 def value_to_attribute(value: object) -> Item:
-    """Return any value as an attribute, in the form of `core/tasks/storable.py`: recording it fails neither for its type nor
-    for its size."""
+    """Return any value as an attribute, in the form of `core/tasks/storable.py`.
+
+    So recording it fails neither for its type nor for its size.
+    """
     return attribute_of(storable(value))
 
 

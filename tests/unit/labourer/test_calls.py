@@ -19,9 +19,10 @@ from sosw_celery import Worker
 from sosw_celery import app as sosw_app
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.errors import ConfigError
+from sosw_celery.names import QUEUES
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system.scheduler_task import scheduler_of
-from sosw_celery.wiring.container import QUEUES, Services, services_of
+from sosw_celery.wiring.container import Services, services_of
 from tests.apps import theirs
 
 EVENT = {"images": ["a", "b"]}

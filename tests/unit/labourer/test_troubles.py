@@ -13,7 +13,7 @@ from celery.worker import state
 from sosw_celery.errors import ContentRefused, InvalidJob, ItemCorrupt, StoreError, StoreUnavailable
 from sosw_celery.labourer import troubles as module
 from sosw_celery.labourer.troubles import MOST_IN_A_ROW, Troubles, look_at_process, note_failure, note_success
-from sosw_celery.wiring.container import DISPATCH
+from sosw_celery.names import DISPATCH
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from sosw_celery.cli import sosw
 from sosw_celery.errors import ConfigError
+from sosw_celery.names import QUEUES
 from sosw_celery.system.loading import MissingCode, NeededCode, ending_commands, missing_code
-from sosw_celery.wiring.container import QUEUES
 from tests.apps import like_ours
 
 PROBLEM = ConfigError("sosw.labourers.resize.worker", "images:Resize", "a module that can be imported")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from sosw_celery.cli.exits import DEBUG, one_exit
+from sosw_celery.cli.exits import APP, DEBUG, one_exit
 from sosw_celery.system.exits import ExitCode
 from sosw_celery.text import did_you_mean
 
@@ -115,7 +115,7 @@ def app_option() -> click.Option:
 
 def _remember_app(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value:
-        ctx.meta["sosw_celery.app"] = value
+        ctx.meta[APP] = value
 
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

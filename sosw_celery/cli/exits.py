@@ -12,10 +12,12 @@ import click
 
 from sosw_celery.system.exits import ExitCode, code_of, line_of
 
-__all__ = ["ADDRESSES", "DEBUG", "one_exit"]
+__all__ = ["ADDRESSES", "APP", "DEBUG", "one_exit"]
 
 #: Key in click's `Context.meta` under which `--debug` is kept.
 DEBUG = "sosw_celery.debug"
+#: The same of the app that `-A` names.
+APP = "sosw_celery.app"
 #: Key in click's `Context.meta` of the addresses that a command asks: store -> address.
 ADDRESSES = "sosw_celery.addresses"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from sosw_celery.cli.exits import ADDRESSES
+from sosw_celery.cli.exits import ADDRESSES, APP
 from sosw_celery.config.masking import masked
 from sosw_celery.errors import ConfigError
 from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sosw_celery.wiring.container import Services
 
 __all__ = [
-    "APP",
     "command_app",
     "command_app_name",
     "config_module",
@@ -39,8 +38,6 @@ __all__ = [
 CONFIG_MODULE = "CELERY_CONFIG_MODULE"
 #: The name of the app that a command of Celery's has without `-A`.
 CELERYS_DEFAULT = "default"
-#: Key in click's `Context.meta` under which the name of the app is kept that `-A` names.
-APP = "sosw_celery.app"
 
 data_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--data",

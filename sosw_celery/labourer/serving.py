@@ -12,7 +12,7 @@ from sosw_celery.labourer.worker import is_labourer
 from sosw_celery.names import QUEUES
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["Serves", "serves", "serves_ours"]
+__all__ = ["Serves", "our_queues", "serves", "serves_ours"]
 
 
 class Serves(enum.Enum):
@@ -26,14 +26,18 @@ class Serves(enum.Enum):
     BOTH = enum.auto()
 
 
+def our_queues(app: Celery) -> list[str]:
+    """Return those of this worker's queues that are a labourer's or the system's; they are chosen by then."""
+    known = {*QUEUES.values(), *settings_of(app).labourers}
+    return [queue for queue in app.amqp.queues.consume_from if queue in known or is_labourer(queue)]
+
+
 def serves(app: Celery) -> Serves:
-    """Return whose messages this worker takes; its queues are chosen by then."""
-    queues = set(app.amqp.queues.consume_from)
-    system = {*QUEUES.values(), *settings_of(app).labourers}
-    ours = {queue for queue in queues if queue in system or is_labourer(queue)}
+    """Return whose messages this worker takes."""
+    ours = our_queues(app)
     if not ours:
         return Serves.THEIRS
-    return Serves.OURS if ours == queues else Serves.BOTH
+    return Serves.OURS if len(ours) == len(app.amqp.queues.consume_from) else Serves.BOTH
 
 
 def serves_ours(app: Celery | None = None) -> bool:

@@ -1,10 +1,10 @@
 """Ends, from a node's main process, what takes too long or has no lease any more in a process of its pool.
 
-A thread of the main process looks ten times a second at what each process says that it is at (`pool_memory.py`). It kills
-one whose body runs longer than its labourer's `duration`, counted from the first line of the body, and all of them when
-the node has not renewed its leases for too long: a body in one long call of C keeps the watchdog of its own process
-from running. The main process does so because nothing that a body does can stop it, and because it hears of the death:
-the attempt is failed and its slot freed after that.
+A thread of the main process looks ten times a second at what each process says that it is at (`pool_memory.py`). It
+kills one whose body runs longer than its labourer's `duration`, counted from the first line of the body, and all of
+them when the node has not renewed its leases for too long: a body in one long call of C keeps the watchdog of its own
+process from running. The main process does so because nothing that a body does can stop it, and because it hears of the
+death: the attempt is failed and its slot freed after that.
 
 Celery's own time limits count from the message, and free the slot while the process still dies. Where this thread is at
 work they are taken over for labourers: `--time-limit`, `task_time_limit` and a labourer's `time_limit` may shorten its

@@ -36,7 +36,16 @@ from sosw_celery.system.defaults import unstated
 from sosw_celery.system.exits import code_of, line_of
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["Loader", "MissingCode", "NeededCode", "ending_commands", "missing_code", "stack_here", "tell_of_missing"]
+__all__ = [
+    "Loader",
+    "MissingCode",
+    "NeededCode",
+    "ending_commands",
+    "is_node",
+    "missing_code",
+    "stack_here",
+    "tell_of_missing",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +145,7 @@ class NeededCode(bootsteps.Step):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        if not (is_ours(parent.app) or serves_ours(parent.app)):
+        if not is_node(parent.app):
             return
         queues = frozenset(parent.app.amqp.queues.consume_from)
         for missing in missing_code(parent.app):
@@ -146,6 +155,11 @@ class NeededCode(bootsteps.Step):
         tell_of_missing(parent.app)
         if QUEUES[SCHEDULER] in queues:
             _tell_of_missing_chunker(parent.app)
+
+
+def is_node(app: Celery) -> bool:
+    """Return whether this worker is there for work of ours: one of our own app always is, whatever its queues are."""
+    return is_ours(app) or serves_ours(app)
 
 
 def tell_of_missing(app: Celery) -> None:

@@ -16,10 +16,11 @@ from celery import bootsteps
 from sosw_celery.celery import is_ours
 from sosw_celery.config.masking import masked
 from sosw_celery.errors import StoreError, TaskNotFound
-from sosw_celery.labourer.serving import Serves, serves, serves_ours
+from sosw_celery.labourer.serving import Serves, our_queues, serves
 from sosw_celery.labourer.worker import Worker
 from sosw_celery.names import QUEUES
 from sosw_celery.system.exits import CONFIGURED_WRONG, line_of
+from sosw_celery.system.loading import is_node
 from sosw_celery.system.own_worker import BOTH_KINDS
 from sosw_celery.text import did_you_mean
 from sosw_celery.wiring.container import Services, services_of
@@ -38,8 +39,8 @@ class StartChecks(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def include_if(self, worker: Any) -> bool:
-        """Return whether the node is there for work of ours: one of our own app always is."""
-        return is_ours(worker.app) or serves_ours(worker.app)
+        """Return whether the node is there for work of ours."""
+        return is_node(worker.app)
 
     def create(self, worker: Any) -> Any:
         """Return the step itself as what is started."""
@@ -52,9 +53,7 @@ class StartChecks(bootsteps.StartStopStep):
         queues = tuple(app.amqp.queues.consume_from)
         if serves(app) is Serves.BOTH and not is_ours(app):
             logger.warning(BOTH_KINDS)
-            queues = tuple(
-                queue for queue in queues if queue in services.settings.labourers or queue in QUEUES.values()
-            )
+            queues = tuple(our_queues(app))
         coded = {name for name, task in app.tasks.items() if isinstance(task, Worker)}
         for problem in problems_of_queues(queues, services.settings.labourers, coded):
             logger.warning(problem)

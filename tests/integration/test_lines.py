@@ -62,6 +62,16 @@ def test_many_short_tasks_take_few_messages(start: Callable[..., Cluster]) -> No
 
 
 @pytest.mark.slow
+def test_while_events_are_watched_each_task_has_a_message(start: Callable[..., Cluster]) -> None:
+    """Flower, and whoever else follows events, sees all of them."""
+    cluster = start()
+    node = cluster.worker("count", "-c", "1", "-E")
+    groups = {f"g{number:02d}": {"values": [number]} for number in range(30)}
+    assert cluster.ended(cluster.submit(job("count", groups))).completed == 30
+    assert messages(cluster.log(node), "count") == 30
+
+
+@pytest.mark.slow
 def test_where_lines_would_do_harm_every_task_takes_a_message(start: Callable[..., Cluster]) -> None:
     """Where hints of another labourer would wait for the line, and where a process ends after so many messages."""
     cluster = start()

@@ -97,10 +97,12 @@ def command_app_name() -> str:
     """
     context = click.get_current_context(silent=True)
     name: str | None = None if context is None else context.meta.get(APP)
+    if name is not None:
+        return name
     app = command_app()
-    if name is None and not importlib.import_module("sosw_celery.celery").is_ours(app):
+    if not importlib.import_module("sosw_celery.celery").is_ours(app):
         raise ConfigError("celery -A", app.main, "`sosw-celery -A APP`, for a command that starts processes")
-    return name or "sosw_celery"
+    return "sosw_celery"
 
 
 def _found_app(name: str) -> Any:

@@ -217,11 +217,11 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
     Ctrl-C ends all in good order: running tasks are finished first. A second Ctrl-C ends all at once.
     """
     end_on_sigterm()
+    app_name = command_app_name()  # before anything is started
     with LocalStack(data) as stack:
         addresses = stack.environment()
         os.environ.update(addresses)
         services = load_services()
-        command_app_name()  # before anything is made
         log = Log(max(map(len, ["essentials", *services.settings.labourers])))
         for name, is_new in make_places(services).tables.items():
             if is_new:
@@ -232,7 +232,7 @@ def up(data: Path, concurrency: int | None, log_level: str | None) -> None:
         for key in left_out(_stated_section()):
             log.say(f"left out: sosw.{key}; nobody beyond this machine is told of dead tasks")
         schedule_file = data.resolve() / "beat-schedule"
-        roles = roles_of(services.settings, schedule_file, concurrency, log_level, command_app_name())
+        roles = roles_of(services.settings, schedule_file, concurrency, log_level, app_name)
         with Processes(os.environ) as processes:
             _keep(roles, processes, log)
 

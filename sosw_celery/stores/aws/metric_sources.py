@@ -102,7 +102,7 @@ class CloudWatch:
         end = EPOCH + timedelta(microseconds=int(EXACT.scaleb(self._clock(), 6)))
         query = {key: value for key, value in details.items() if key != "MetricAggregationTimeSlice"}
         statistic = details["Statistics"][0]
-        with translated("cloudwatch", "GetMetricStatistics", retryable=()):
+        with translated("cloudwatch", "GetMetricStatistics"):
             answer = self._client(timeout_s).get_metric_statistics(
                 **query, StartTime=end - timedelta(seconds=slice_s), EndTime=end
             )

@@ -251,10 +251,10 @@ def test_sns_gets_subject_and_text() -> None:
 
 
 def test_a_topic_that_is_gone_is_an_error_of_ours() -> None:
-    """The vendor's code stays readable."""
+    """It names who was asked, and the vendor's code stays readable."""
     with moto.mock_aws():
         target = targets_from(settings(sns_config={"recipient": "arn:aws:sns:eu-west-1:123456789012:gone"}))["sns"]
-        with pytest.raises(StoreError, match="NotFound"):
+        with pytest.raises(StoreError, match=r"^sns: Publish.*NotFound"):
             target(some_notice())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,13 @@ from celery import Celery
 
 from sosw_celery import Worker
 from sosw_celery.errors import ConfigError
+from sosw_celery.node.shutdown import write_history
 from sosw_celery.system import bootstrap
+from sosw_celery.system.loading import missing_code
+from sosw_celery.system.own_worker import BOTH_KINDS
 from sosw_celery.system.scheduler_task import scheduler_of
+from sosw_celery.system.start_checks import StartChecks
+from sosw_celery.wiring.container import has_services
 from tests.apps import theirs
 
 
@@ -66,3 +72,40 @@ def test_a_class_is_a_labourer_of_each_app_that_has_the_system(monkeypatch: pyte
     tasks = [app.tasks["shrink"] for app in (one, two)]
     assert [task.app for task in tasks] == [one, two]
     assert all(isinstance(task, Shrink) for task in tasks)
+
+
+def test_a_class_that_cannot_be_a_labourer_keeps_its_nodes_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery would log what is wrong with it, and a node that is to run it would start."""
+    app = theirs(monkeypatch, {"labourers": {"shrink": {}}})
+    app.conf.task_annotations = {"shrink": {"rate_limit": "6/m"}}
+
+    class Shrink(Worker):
+        name = "shrink"
+
+        def __call__(self, event: Any) -> None: ...
+
+    app.finalize()
+    (missing,) = missing_code(app)
+    assert (missing.labourer_id, "rate_limit" in str(missing.problem)) == ("shrink", True)
+
+
+def test_what_ends_a_process_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that wait are written where there are services; an app whose section is wrong has none."""
+    app = theirs(monkeypatch, {"labourerz": {}})
+    write_history()
+    assert not has_services(app)
+
+
+def test_a_worker_of_both_kinds_says_what_that_means(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nothing of queues that are not ours."""
+    app = theirs(monkeypatch, {"labourers": {"resize": {}}})
+
+    @app.task(base=Worker, name="resize")
+    def resize(event: Any) -> None: ...
+
+    monkeypatch.setattr("sosw_celery.system.start_checks._ask_stores", lambda *_: None)
+    app.amqp.queues.select(["resize", "mails"])
+    StartChecks(SimpleNamespace(app=app)).start(SimpleNamespace(app=app))
+    assert [record.getMessage() for record in caplog.records] == [BOTH_KINDS]

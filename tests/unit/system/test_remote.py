@@ -10,7 +10,7 @@ from celery import Celery
 from celery.worker.control import Panel
 
 from sosw_celery.system.remote import mask_replies
-from tests.apps import like_ours
+from tests.apps import like_ours, theirs
 
 ADDRESS = "redis://user:canary@127.0.0.1:6379/0"
 HOOK = "https://hooks.example.org/canary"
@@ -56,3 +56,14 @@ def test_a_report_shows_no_secrets(app: Celery) -> None:
     assert "canary" not in told
     assert "redis://user:***@127.0.0.1:6379/0" in told
     assert "software -> celery" in told
+
+
+def test_of_somebodys_app_the_section_alone_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its other settings are told as Celery tells them."""
+    app = theirs(monkeypatch, {})
+    app.conf.update(sosw={"redis_url": ADDRESS}, own_hook=HOOK)
+    mask_replies()
+    told = Panel.data["conf"](types.SimpleNamespace(app=app))
+    assert told["sosw"] == {"redis_url": "redis://user:***@127.0.0.1:6379/0"}
+    assert told["own_hook"] == HOOK
+    assert HOOK in app.bugreport()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from sosw_celery.celery_fixes.fork_locks import LocksOutliveForks
 from sosw_celery.celery_fixes.reconnect import CallsOutliveConnection
 from sosw_celery.node.event_watch import EventWatch
 from sosw_celery.node.heartbeat import Heartbeat
@@ -21,7 +22,21 @@ class CallsOutlive(NodeStep, CallsOutliveConnection):
     """Not in a worker that serves none of ours."""
 
 
-STEPS = (NeededCode, CallsOutlive, EventWatch, LeaseKeeper, LimitKeeper, PoolKeeper, Heartbeat, StartChecks)
+class LocksOutlive(NodeStep, LocksOutliveForks):
+    """Not in a worker that serves none of ours."""
+
+
+STEPS = (
+    NeededCode,
+    CallsOutlive,
+    LocksOutlive,
+    EventWatch,
+    LeaseKeeper,
+    LimitKeeper,
+    PoolKeeper,
+    Heartbeat,
+    StartChecks,
+)
 
 
 def add_steps(app: Celery) -> None:

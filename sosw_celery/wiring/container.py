@@ -467,7 +467,9 @@ class Services:
             return messages_on(connection, queue)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+# A process that is forked while a thread makes services would find the lock taken for ever.
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 #: Where an app keeps its services, with the process that built them.
 _ATTRIBUTE = "_sosw_services"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -65,3 +66,18 @@ def _last_runs(runs: list[int]) -> list[int]:
     """Return how many runs each process had, from the numbers that its runs counted."""
     most = max(runs)
     return [most, len(runs) - most] if len(runs) > most else [most]
+
+
+@pytest.mark.slow
+def test_bodies_send_messages_whatever_a_thread_held_when_their_process_was_forked(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    """A node's heartbeat connects to the broker at any time; its processes connect all the same, and it can end."""
+    cluster = make_cluster(labourers={"tell": {"max_simultaneous_invocations": 2}})
+    cluster.worker()
+    cluster.beat()
+    node = cluster.worker("tell", "-c", "2", TEST_IMPORTS="forked_labourers")
+    summary = cluster.ended(cluster.submit(job("tell", TASKS)))
+    assert (summary.state, summary.completed) == (JobState.COMPLETED, TASKS)
+    node.send_signal(signal.SIGTERM)
+    assert node.wait(30) == 0

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 import boto3
 import fakeredis
@@ -13,22 +19,58 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sosw_celery import clock
+from sosw_celery.config.settings import Settings, load_settings
 from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.run_context import WorkerRun
 from sosw_celery.labourer.worker import Worker
 from sosw_celery.stores.dynamodb.tables import Tables, definitions
+from sosw_celery.wiring import container
 from sosw_celery.wiring.container import services_of
+
+#: Longer than a fork takes.
+LONG_S = 0.5
 
 
 def test_a_queue_without_messages_has_none() -> None:
     """Redis keeps no empty queue, and kombu calls one that is not there an error."""
-    app = Celery("wiring", broker="memory://", set_as_current=False)
-    app.conf.sosw = {"labourers": {"note": {}}}
+    app = _app()
     services = services_of(app)
     assert services._depth("note") == 0
     app.send_task("note", queue="note")
     assert services._depth("note") == 1
+
+
+def test_a_fork_makes_services_while_a_thread_of_its_parent_makes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node forks the processes of its pool while its own threads begin to work."""
+    is_at_it = threading.Event()
+
+    def read(section: Mapping[str, Any]) -> Settings:
+        is_at_it.set()
+        time.sleep(LONG_S)
+        return load_settings(section)
+
+    monkeypatch.setattr(container, "load_settings", read)
+    thread = threading.Thread(target=services_of, args=(_app(),))
+    thread.start()
+    assert is_at_it.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        told = 1
+        try:
+            told = 0 if services_of(_app()) else 1
+        finally:
+            os._exit(told)
+    assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
+
+
+def _app() -> Celery:
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}}
+    return app
 
 
 def test_the_time_that_nodes_share_is_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:

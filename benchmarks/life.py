@@ -15,11 +15,12 @@ from benchmarks.system import table_names
 from sosw_celery import clock
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.jobs.plan import Envelope
-from sosw_celery.core.tasks.model import Hint
 from sosw_celery.services.attempts import Attempts, Run
+from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.wiring.container import Services
+from tests.harness.messenger import FakeMessenger
 
 __all__ = ["STAGES", "Life"]
 
@@ -57,8 +58,7 @@ class Life:
         self._in_lines = in_lines
         self._begun: Run | None = None
         self._during = during
-        self._hints: list[Hint] = []
-        self._dispatches: list[str] = []
+        self._messenger = FakeMessenger()
         settings = load_settings(
             {
                 "redis_url": redis_url,
@@ -77,15 +77,22 @@ class Life:
         if client is not None:
             services.__dict__["redis"] = client  # built when it is first asked for, which is below
         create_tables(services.dynamodb, services.tables)
+        hints = HintPublisher(
+            settings,
+            lambda: services.task_table,
+            services.slots,
+            messenger=self._messenger,
+            node=name,
+            clock=clock.now,
+        )
         self._orchestrator = Orchestrator(
             settings,
             services.task_table,
             services.slots,
-            publish=self._hints.extend,
-            depth=lambda _: 0,
+            hints=hints,
+            messenger=self._messenger,
             clock=clock.now,
             turns=services.turns,
-            ask=self._dispatches.append,
             is_first_start=lambda _: True,
         )
         self._attempts = Attempts(
@@ -93,9 +100,8 @@ class Life:
             services.task_table,
             services.slots,
             node=name,
-            publish=self._hints.extend,
-            dispatch=self._dispatches.append,
-            sweep=lambda _: None,
+            hints=hints,
+            messenger=self._messenger,
             job_ended=lambda _: None,
             clock=clock.now,
         )
@@ -116,7 +122,7 @@ class Life:
         with self._during("schedule"):
             job_id, _ = self.services.scheduler.submit(self.job(tasks), uuid.uuid4().hex)
             self.services.scheduler.run(Envelope(job_id))
-        self._dispatches.append(LABOURER)
+        self._messenger.request_dispatch(LABOURER)
         return job_id
 
     def run(self, tasks: int) -> None:
@@ -134,10 +140,11 @@ class Life:
             self.services.scavenger.sweep(LABOURER)
 
     def _run_one(self) -> None:
-        if self._dispatches:
+        dispatches = self._messenger.dispatches
+        if dispatches:
             with self._during("dispatch"):
-                self._orchestrator.dispatch(self._dispatches.pop())
-            self._dispatches.clear()  # one message is pending at most
+                self._orchestrator.dispatch(dispatches.pop())
+            dispatches.clear()  # one message is pending at most
         run = self._begun or self._begin()
         outcome = run.outcome({"size": 1})
         with self._during("close"):
@@ -148,6 +155,6 @@ class Life:
 
     def _begin(self) -> Run:
         with self._during("claim"):
-            run = self._attempts.begin(self._hints.pop(0))
+            run = self._attempts.begin(self._messenger.hints.pop(0))
         assert run is not None
         return run

@@ -50,7 +50,8 @@ from sosw_celery.core.tasks.siblings import Sibling, next_depth
 from sosw_celery.core.tasks.storable import storable
 from sosw_celery.delays import Delay
 from sosw_celery.errors import ConfigError, RetryLater, StoreUnavailable
-from sosw_celery.labourer import calls, closing, event_loop
+from sosw_celery.labourer import calls, event_loop
+from sosw_celery.labourer.gateway import AttemptGateway, gateway_of
 from sosw_celery.labourer.pool_memory import here
 from sosw_celery.labourer.processor import Processor, call_arguments, counters
 from sosw_celery.labourer.run_context import DirectRun, Lasting, WorkerRun, forget_run, keep_run, run_of
@@ -321,7 +322,7 @@ class Worker(Processor, CeleryTask):
         if run is None or run.marked_failed is not None:
             return
         try:
-            closing.complete_early(services_of(self.app), run, self.outcome_of(run))
+            self._gateway.complete_early(run, self.outcome_of(run))
         except Exception:
             logger.warning("not closed yet, its end will", exc_info=True, extra={"holder": run.attempt.holder})
 
@@ -357,13 +358,9 @@ class Worker(Processor, CeleryTask):
         run = self._task_run()
         if run is None:
             raise RuntimeError("spawn_sibling: only a running task has siblings")
-        services = services_of(self.app)
-        depth = next_depth(run.task.task_id, run.sibling_depth, services.settings.max_sibling_depth)
+        depth = next_depth(run.task.task_id, run.sibling_depth, services_of(self.app).settings.max_sibling_depth)
         sibling = Sibling.of(run.task.task_id, depth, run.without_ids(payload), run.siblings)
-        if services.settings.labourer(run.attempt.labourer_id).through_assistant:
-            run.unspawned.append(sibling)
-        else:
-            services.siblings.spawn(run.attempt, run.task.job_id, sibling)
+        self._gateway.spawn(run, sibling)
         run.siblings.append(sibling)
         return sibling.task_id
 
@@ -506,11 +503,13 @@ class Worker(Processor, CeleryTask):
         logger.info("message passed on to the Scheduler as a job", extra={"job_id": message_id})
         raise Ignore
 
+    @property
+    def _gateway(self) -> AttemptGateway:
+        return gateway_of(services_of(self.app), self.name)
+
     def _begin(self, hint: Hint) -> WorkerRun:
-        services = services_of(self.app)
-        assisted = hint.task is not None or services.settings.labourer(self.name).through_assistant
         try:
-            run = (services.assisted if assisted else services.attempts).begin(hint)
+            run = self._gateway.begin(hint)
         except StoreUnavailable as problem:
             logger.warning("hint dropped, the task is found again: %s", problem, extra={"holder": hint.attempt.holder})
             raise Ignore from problem
@@ -542,10 +541,8 @@ class Worker(Processor, CeleryTask):
         try:
             return run.event()
         except ValueError as problem:
-            services = services_of(self.app)
-            if services.settings.labourer(self.name).through_assistant:
+            if not self._gateway.bury(run, f"the payload cannot be read: {problem}"):
                 raise  # the attempt fails
-            services.attempts.bury(run.attempt, f"the payload cannot be read: {problem}")
             forget_run(self.request)
             raise Ignore from problem
 

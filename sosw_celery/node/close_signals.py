@@ -19,7 +19,8 @@ from celery.exceptions import Ignore, Reject
 from celery.signals import task_failure, task_postrun, task_revoked, task_success
 
 from sosw_celery.core.tasks.model import Attempt, Hint
-from sosw_celery.labourer import children, closing, event_loop
+from sosw_celery.labourer import children, event_loop
+from sosw_celery.labourer.gateway import LIMIT_S, AttemptGateway, gateway_of
 from sosw_celery.labourer.pool_memory import Stage, board, here
 from sosw_celery.labourer.run_context import WorkerRun, forget_run, run_of
 from sosw_celery.labourer.worker import Worker
@@ -45,9 +46,9 @@ def close_completed(sender: Any = None, result: Any = None, **_: Any) -> None:
     outcome = sender.outcome_of(run, result)
     _forget(sender, run, completed=True)
     if continuation.goes_on():
-        continuation.go_on_with(closing.go_on(services_of(sender.app), run, outcome, continuation.be_at))
+        continuation.go_on_with(_gateway(sender, run.attempt).go_on(run, outcome, continuation.be_at))
     else:
-        closing.complete(services_of(sender.app), run, outcome)
+        _gateway(sender, run.attempt).complete(run, outcome)
 
 
 @task_failure.connect(weak=False)
@@ -81,7 +82,7 @@ def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_
     elif run is not None and issubclass(type(retval), (Ignore, Reject)):
         _end_failed(sender, retval)
     if state is None:  # what it raised ends the process, whose main process ends the attempt then
-        here.close(closing.LIMIT_S)
+        here.close(LIMIT_S)
     elif not continuation.has_next():
         here.be_done()
 
@@ -91,7 +92,8 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, me
     if run is not None:
         outcome = sender.outcome_of(run)
         _forget(sender, run, completed=False)
-        closing.fail(services_of(sender.app), run.attempt, error if run.raised is None else run.raised, outcome, run)
+        raised = error if run.raised is None else run.raised
+        _gateway(sender, run.attempt).fail(run.attempt, raised, outcome, run)
         return
     entry = board.of_message(message_id)
     is_own = entry is not None and entry.pid == os.getpid()
@@ -99,9 +101,13 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, me
         error = children.lay_to_rest(entry) or error
     attempt = entry.attempt if entry is not None else _attempt_of(args)
     if attempt is not None:
-        closing.fail(services_of(sender.app), attempt, error, Outcome(), None)
+        _gateway(sender, attempt).fail(attempt, error, Outcome(), None)
     if is_own:
         here.be_done()
+
+
+def _gateway(sender: Worker, attempt: Attempt) -> AttemptGateway:
+    return gateway_of(services_of(sender.app), attempt.labourer_id)
 
 
 def _attempt_of(args: Any) -> Attempt | None:
@@ -117,6 +123,6 @@ def _is_under_way(message_id: str) -> bool:
 
 def _forget(sender: Worker, run: WorkerRun, *, completed: bool) -> None:
     """One attempt is ended by one signal: a later one of the same request finds no run."""
-    here.close(closing.LIMIT_S)
+    here.close(LIMIT_S)
     sender.end_run(run, completed=completed)
     forget_run(sender.request)

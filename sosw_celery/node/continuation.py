@@ -22,9 +22,8 @@ from celery.app import app_or_default
 from celery.signals import worker_process_init
 
 from sosw_celery.clock import steady
-from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks.model import Attempt, Hint
-from sosw_celery.labourer import closing
+from sosw_celery.labourer.gateway import LIMIT_S, gateway_of
 from sosw_celery.labourer.pool_memory import here, is_watched
 from sosw_celery.labourer.run_context import RUN, WorkerRun
 from sosw_celery.labourer.serving import serves_ours
@@ -100,7 +99,7 @@ def goes_on() -> bool:
 def be_at(attempt: Attempt) -> None:
     """Tell the main process that this one has the lease of that attempt now."""
     if _line is not None:
-        here.close_and_take(attempt, closing.LIMIT_S)
+        here.close_and_take(attempt, LIMIT_S)
 
 
 def has_next() -> bool:
@@ -134,7 +133,8 @@ class LineTracer:
         finally:
             _line = None
             if line.next is not None:  # what ended before it raised, after its end was told
-                closing.fail(services_of(self._task.app), line.next.attempt, NOT_RUN, Outcome(), None)
+                attempt = line.next.attempt
+                gateway_of(services_of(self._task.app), attempt.labourer_id).fail(attempt, NOT_RUN, Outcome(), None)
                 here.be_done()
         return answer
 
@@ -158,17 +158,14 @@ def keep_lines(**_: Any) -> None:
     app = app_or_default()
     if not serves_ours(app):
         return
-    settings = services_of(app).settings
+    services = services_of(app)
+    settings = services.settings
     serves_one_queue = len(app.amqp.queues.consume_from) == 1
     ends_after_messages = getattr(getattr(current_process(), "_target", None), "maxtasks", None) is not None
     is_watched = watchdog.is_in_pool_process and here.has_place
     if not (settings.line_s and serves_one_queue and is_watched) or ends_after_messages:
         return
     for task in app.tasks.values():
-        if isinstance(task, Worker) and _closes_itself(settings, task.name):
+        if isinstance(task, Worker) and task.name in settings.labourers and gateway_of(services, task.name).goes_on:
             traced: Any = task  # the stubs know of no trace
             traced.__trace__ = LineTracer(task, traced.__trace__, settings.line_s)
-
-
-def _closes_itself(settings: Settings, labourer_id: str) -> bool:
-    return labourer_id in settings.labourers and not settings.labourer(labourer_id).through_assistant

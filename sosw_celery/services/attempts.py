@@ -12,12 +12,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from sosw_celery.clock import Clock, steady
+from sosw_celery.clock import steady
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.core.tasks.retrying import Dead, Retry, decide
 from sosw_celery.core.tasks.storable import TooLarge, entries, storable_entries, text_of, type_name
 from sosw_celery.errors import ContentRefused, RetryLater, StoreError, StoreUnavailable, TransitionRefused
+from sosw_celery.services.hint_publisher import HintPublisher
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 from sosw_celery.stores.redis.slots import Confirmation, Released, Slots
 
@@ -164,9 +166,6 @@ class Attempts:
 
     Parameters:
         node: Who claims, for the row's `claimed_by`.
-        publish: Puts hints on their labourers' queues.
-        dispatch: Sends a dispatch for a labourer.
-        sweep: Sends a sweep for a labourer.
         job_ended: Called with a job's id after one of its tasks died.
         shared_clock: Tells retries when they are due: a node may be minutes fast. By default `clock`.
         share_of: Gives the share of its cap that a labourer's health leaves it, 0 to 1; by default all of it.
@@ -179,9 +178,8 @@ class Attempts:
         slots: Slots,
         *,
         node: str,
-        publish: Callable[[Sequence[Hint]], None],
-        dispatch: Callable[[str], None],
-        sweep: Callable[[str], None],
+        hints: HintPublisher,
+        messenger: Messenger,
         job_ended: Callable[[str], object],
         clock: Clock,
         chance: Callable[[], float] = random.random,
@@ -194,9 +192,8 @@ class Attempts:
         self._task_table = task_table
         self._slots = slots
         self._node = node
-        self._publish = publish
-        self._dispatch = dispatch
-        self._sweep = sweep
+        self._hints = hints
+        self._messenger = messenger
         self._job_ended = job_ended
         self._clock = clock
         self._chance = chance
@@ -251,7 +248,7 @@ class Attempts:
         if not keep_slot:
             self.free(attempt)
         elif self._slots.note_close(attempt.labourer_id):
-            self._tell(self._sweep, attempt.labourer_id)
+            self._tell(self._messenger.request_sweep, attempt.labourer_id)
 
     def go_on(self, attempt: Attempt, outcome: Outcome, be_at: Callable[[Attempt], None]) -> Run | None:
         """Complete the attempt, and begin the one that its slot is given to: its body runs next in this process.
@@ -372,13 +369,13 @@ class Attempts:
     def _tell_due(self, labourer_id: str, released: Released, *, refused: bool = False) -> None:
         """Send the dispatch and the sweep that are due."""
         if released.dispatch_due or refused:
-            self._tell(self._dispatch, labourer_id)
+            self._tell(self._messenger.request_dispatch, labourer_id)
         if released.archive_due:
-            self._tell(self._sweep, labourer_id)
+            self._tell(self._messenger.request_sweep, labourer_id)
 
     def _hand_over(self, labourer_id: str, hints: Sequence[Hint]) -> bool:
         """Publish the hints of those that got a slot; if the broker refuses, free their slots and return False."""
-        if self._tell(self._publish, hints):
+        if self._tell(self._hints.publish, hints):
             return True
         try:
             for hint in hints:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sosw_celery.clock import Clock
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.errors import StoreError
+from sosw_celery.services.hint_publisher import HintPublisher
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.slots import Granted, Limits, PassView, Slots, Usage
 from sosw_celery.stores.redis.turns import Turns
@@ -102,10 +103,7 @@ class Orchestrator:
     """Fills free slots from the queues of the tasks table. Any number of them may work at once.
 
     Parameters:
-        publish: Puts hints on their labourers' queues.
-        depth: Tells how many messages wait on a labourer's queue.
         turns: Which passes the safety net has asked for.
-        ask: Sends a dispatch from the head of a labourer's queue.
         is_first_start: Notes that a labourer gets slots, and tells whether it never had any.
         share_of: Gives the share of its cap that a labourer's health leaves it, 0 to 1; by default all of it.
         started_at: Gives the time at which this process was started with its configuration, by Redis' clock.
@@ -117,24 +115,22 @@ class Orchestrator:
         task_table: TaskTable,
         slots: Slots,
         *,
-        publish: Callable[[Sequence[Hint]], None],
-        depth: Callable[[str], int],
+        hints: HintPublisher,
+        messenger: Messenger,
         clock: Clock,
         turns: Turns,
-        ask: Callable[[str], None],
         is_first_start: Callable[[str], bool],
         share_of: Callable[[str], float] = lambda _: 1.0,
         started_at: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._settings = settings
         self._turns = turns
-        self._ask = ask
         self._share_of = share_of
         self._started_at = started_at
         self._task_table = task_table
         self._slots = slots
-        self._publish = publish
-        self._depth = depth
+        self._hints = hints
+        self._messenger = messenger
         self._clock = clock
         self._is_first_start = is_first_start
 
@@ -187,10 +183,14 @@ class Orchestrator:
                     if usage.ready != "ready" or not self._all_is_well(usage):
                         wanted[_pass_of(labourer_id)] = labourer_id
             with steps.step("passes"):
-                self._turns.ask_each(list(wanted), ASK_AGAIN_S, lambda name: self._ask(wanted[name]))
+                self._turns.ask_each(
+                    list(wanted),
+                    ASK_AGAIN_S,
+                    lambda name: self._messenger.request_dispatch(wanted[name], from_head=True),
+                )
 
     def _keep_hints(self, labourer_id: str, usage: Usage) -> None:
-        if usage.pending and self._depth(labourer_id) >= usage.pending:
+        if usage.pending and self._messenger.queue_depth(labourer_id) >= usage.pending:
             self._slots.renew_pending(labourer_id, lease_s=self._settings.hint_lease_s)
 
     def _all_is_well(self, usage: Usage) -> bool:
@@ -279,7 +279,7 @@ class Orchestrator:
         if not holders:
             return
         try:
-            self._publish([Hint(Attempt.from_holder(labourer_id, holder)) for holder in holders])
+            self._hints.publish([Hint(Attempt.from_holder(labourer_id, holder)) for holder in holders])
         except Exception:
             # Some may be on the queue: a worker that finds its lease gone takes another or drops the hint.
             for holder in holders:

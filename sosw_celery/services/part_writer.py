@@ -28,7 +28,6 @@ from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 
-from sosw_celery.clock import Clock
 from sosw_celery.core.exact import EXACT, MICROSECOND
 from sosw_celery.core.jobs.plan import decode_row, task_id
 from sosw_celery.core.tasks import greenfield
@@ -36,6 +35,7 @@ from sosw_celery.core.tasks.history import Action, Observer, nobody
 from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreError, TransitionRefused
 from sosw_celery.services.lease_clock import LeaseClock
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.client import sent_only_if
 from sosw_celery.stores.dynamodb.job_table import JobTable, Part
 from sosw_celery.stores.dynamodb.task_table import TaskTable
@@ -132,8 +132,7 @@ class PartWriter:
 
     Parameters:
         arn: Of the labourer, kept on each row.
-        announce: Told, after each batch, the labourer and the lowest greenfield of the rows that may be new in the
-            table; None when it is not known.
+        messenger: Announces, after each batch, the rows that may be new in the table.
         observe: Told of the tasks whose rows are in the table.
     """
 
@@ -146,7 +145,7 @@ class PartWriter:
         arn: str,
         task_table: TaskTable,
         job_table: JobTable,
-        announce: Callable[[str, Decimal | None], None],
+        messenger: Messenger,
         clock: Clock,
         lease_clock: LeaseClock,
         steady: Callable[[], float],
@@ -159,7 +158,7 @@ class PartWriter:
         self._arn = arn
         self._task_table = task_table
         self._job_table = job_table
-        self._announce = announce
+        self._messenger = messenger
         self._clock = clock
         self._lease_clock = lease_clock
         self._steady = steady
@@ -267,7 +266,7 @@ class PartWriter:
 
     def _tell(self, lowest: Decimal | None) -> None:
         try:
-            self._announce(self._labourer_id, lowest)
+            self._messenger.announce(self._labourer_id, lowest)
         except Exception:
             # The rows are stored; the safety net finds them without the hint.
             logger.exception("work not announced", extra={"labourer_id": self._labourer_id})

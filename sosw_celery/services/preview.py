@@ -29,8 +29,7 @@ class Chunker:
             task_table=nothing,
             job_table=nothing,
             queue_files=nothing,
-            announce=nothing,
-            spawn=nothing,
+            messenger=nothing,
             warned=self.warnings.append,
         )
 

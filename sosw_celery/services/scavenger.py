@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
-from sosw_celery.clock import Clock
 from sosw_celery.config.settings import Labourer, Settings
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.isolation import each_by_itself
@@ -25,6 +24,7 @@ from sosw_celery.core.tasks.greenfield import claimed_at
 from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services.attempts import Attempts
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.job_table import RUNNING, SCHEDULING, JobRecord, JobTable
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.idle_flag import IdleMark
@@ -67,8 +67,6 @@ class Scavenger:
     Parameters:
         turns: Whose turn it is to sweep.
         idle_mark: Says that there is no unfinished job.
-        dispatch: Sends a dispatch for a labourer.
-        ask: Has a labourer swept, thoroughly or not.
         resume_job: Has a Scheduler go on with a job if its own died; called with its item and the time.
         begin_due: Has Schedulers begin with jobs that waited for a time which has come.
         clock, own_clock: The one that all share, and that of this node; by default the same.
@@ -84,8 +82,7 @@ class Scavenger:
         *,
         turns: Turns,
         idle_mark: IdleMark,
-        dispatch: Callable[[str], None],
-        ask: Callable[[str, bool], None],
+        messenger: Messenger,
         resume_job: Callable[[JobRecord, Decimal], object],
         begin_due: Callable[[], object],
         clock: Clock,
@@ -99,8 +96,7 @@ class Scavenger:
         self._attempts = attempts
         self._turns = turns
         self._idle_mark = idle_mark
-        self._dispatch = dispatch
-        self._ask = ask
+        self._messenger = messenger
         self._resume_job = resume_job
         self._begin_due = begin_due
         self._clock = clock
@@ -175,7 +171,11 @@ class Scavenger:
 
     def _ask_for(self, labourer_ids: Sequence[str], thoroughly: Collection[str] = ()) -> None:
         """Have labourers swept, unless they are about to be, or are being swept."""
-        self._turns.ask_each(labourer_ids, ASK_AGAIN_S, lambda name: self._ask(name, name in thoroughly))
+        self._turns.ask_each(
+            labourer_ids,
+            ASK_AGAIN_S,
+            lambda name: self._messenger.request_sweep(name, thorough=name in thoroughly),
+        )
 
     def _unfinished(self, stage: str) -> list[str]:
         """Return jobs behind those that the last sweep looked at."""
@@ -231,7 +231,7 @@ class Scavenger:
             if view.next_retry_at is None:
                 unexplained.append(labourer_id)
             else:
-                self._dispatch(labourer_id)
+                self._messenger.request_dispatch(labourer_id)
         self._ask_for(unexplained, unexplained)
 
     def _warn_of(self, labourer_id: str, jobs: int) -> None:
@@ -264,7 +264,7 @@ class Scavenger:
             if everything:
                 with steps.step("queue"):
                     self._slots.reset_cursor(labourer_id)
-                    self._dispatch(labourer_id)
+                    self._messenger.request_dispatch(labourer_id)
         return is_left
 
     def _is_due(self, labourer_id: str, view: SweepView, now: Decimal) -> bool:
@@ -394,4 +394,4 @@ class Scavenger:
         """Tell that rows came to the head of the queue: the next pass reads from there."""
         self._slots.reset_cursor(labourer_id)
         if self._slots.announce_work(labourer_id):
-            self._dispatch(labourer_id)
+            self._messenger.request_dispatch(labourer_id)

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from sosw_celery import clock as system_clock
-from sosw_celery.clock import Clock
 from sosw_celery.config.places import found_at
 from sosw_celery.config.settings import Settings
 from sosw_celery.core import chunking
@@ -46,6 +45,7 @@ from sosw_celery.errors import (
 from sosw_celery.services.chunkers import Chunkers
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.part_writer import Lease, PartWriter
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.job_table import JobRecord, JobTable, Part, is_free
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import QueueFiles, pop_rows, read_rows
@@ -55,7 +55,6 @@ __all__ = ["Scheduler", "scheduler_class"]
 logger = logging.getLogger(__name__)
 
 Payload = dict[str, Any]
-Spawn = Callable[[Mapping[str, Any]], None]
 
 #: Jobs whose time has come that one sweep begins with; the next one goes on.
 DUE_AT_ONCE = 500
@@ -95,9 +94,6 @@ class Scheduler(Chunkers):
     """Accepts jobs, chunks them and writes their tasks. Safe to share between threads and processes.
 
     Parameters:
-        announce: Told, after rows were written, their labourer and the lowest greenfield of them, None when that is not
-            known. May fail.
-        spawn: Sends a message for another Scheduler, the argument of the Celery task `scheduler`. May fail.
         lease_clock: By which jobs and parts change hands; None: by `clock` alone.
         observe: Told of the tasks whose rows are in the table.
         warned: Told of each warning about a job that is chunked outside a run; None: it is logged.
@@ -110,8 +106,7 @@ class Scheduler(Chunkers):
         task_table: TaskTable,
         job_table: JobTable,
         queue_files: QueueFiles,
-        announce: Callable[[str, Decimal | None], None],
-        spawn: Spawn,
+        messenger: Messenger,
         clock: Clock = system_clock.now,
         lease_clock: LeaseClock | None = None,
         steady: Callable[[], float] = system_clock.steady,
@@ -125,8 +120,7 @@ class Scheduler(Chunkers):
         self._lease_clock = lease_clock or LeaseClock(clock)
         self._job_table = job_table
         self._queue_files = queue_files
-        self._announce = announce
-        self._spawn = spawn
+        self._messenger = messenger
         self._steady = steady
         self._work: _Work | None = None
         self._queue_file_name = ""
@@ -493,7 +487,7 @@ class Scheduler(Chunkers):
             arn=labourer.arn if labourer else "",
             task_table=self._task_table,
             job_table=self._job_table,
-            announce=self._announce,
+            messenger=self._messenger,
             clock=self._clock,
             lease_clock=self._lease_clock,
             steady=self._steady,
@@ -544,7 +538,7 @@ class Scheduler(Chunkers):
 
     def _send(self, envelope: Envelope) -> None:
         try:
-            self._spawn(envelope.as_message())
+            self._messenger.spawn_scheduler(envelope.as_message())
         except Exception:
             # The job item says what is to be done, so the next sweep sends it again.
             logger.exception("message not sent", extra={"job_id": envelope.job_id, "part": envelope.part})

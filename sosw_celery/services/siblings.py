@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from decimal import Decimal
 
-from sosw_celery.clock import Clock
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.tasks import greenfield
 from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.core.tasks.siblings import DEPTH, PARENT, Sibling
+from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 
 __all__ = ["Siblings"]
@@ -19,23 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 class Siblings:
-    """Queues siblings: tasks of the same labourer and job as the task that asks for them.
-
-    Parameters:
-        announce: Told, after a row was written, its labourer and greenfield. May fail: beat finds the row as well.
-    """
+    """Queues siblings: tasks of the same labourer and job as the task that asks for them."""
 
     def __init__(
         self,
         settings: Settings,
         task_table: TaskTable,
         *,
-        announce: Callable[[str, Decimal], None],
+        messenger: Messenger,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._task_table = task_table
-        self._announce = announce
+        self._messenger = messenger
         self._clock = clock
 
     def spawn(self, parent: Attempt, job_id: str, sibling: Sibling) -> bool:
@@ -63,7 +57,7 @@ class Siblings:
         if not self._task_table.spawn(parent, task, now=now):
             return False
         try:
-            self._announce(parent.labourer_id, task.greenfield)
+            self._messenger.announce(parent.labourer_id, task.greenfield)
         except Exception:
             logger.warning("sibling not announced, the safety net finds it", exc_info=True)
         return True

@@ -33,7 +33,8 @@ from sosw_celery.errors import InvalidJob
 from sosw_celery.names import DISPATCH_ALL, QUEUES, SCHEDULER, SWEEP_ALL, SWEEP_JOBS, TELL_OF_DEAD
 from sosw_celery.services.scheduled_jobs import plan_of, problem_of
 from sosw_celery.system.loading import ending_commands, tell_of_missing
-from sosw_celery.wiring.container import MESSAGE_EXPIRES_S, settings_of
+from sosw_celery.wiring.container import settings_of
+from sosw_celery.wiring.messenger import MESSAGE_EXPIRES_S
 
 __all__ = ["OnlyOurs", "SoswBeat", "TickSchedule", "beat_entries", "plan_with_ours"]
 

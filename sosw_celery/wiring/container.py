@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -20,21 +20,14 @@ from sosw_celery import clock
 from sosw_celery.celery import section_of
 from sosw_celery.config.history import MetaHandlerConfig
 from sosw_celery.config.settings import Settings, greenfield_delta, load_settings
-from sosw_celery.core.tasks.history import Action, Observer, Origin, nobody
-from sosw_celery.core.tasks.model import Hint
+from sosw_celery.core.tasks.history import Observer, Origin, nobody
 from sosw_celery.errors import StoreError
-from sosw_celery.names import (
-    DISPATCH,
-    QUEUES,
-    SCHEDULER,
-    SWEEP,
-    WORKER_ASSISTANT,
-)
 from sosw_celery.services.alerts import Notices
-from sosw_celery.services.assisted_attempts import AssistedAttempts, Courier
+from sosw_celery.services.assisted_attempts import AssistedAttempts
 from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
+from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.history import MetaHandler
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.orchestrator import Orchestrator
@@ -60,7 +53,7 @@ from sosw_celery.stores.redis.metric_cache import Readings
 from sosw_celery.stores.redis.node_registry import Nodes
 from sosw_celery.stores.redis.slots import Slots
 from sosw_celery.stores.redis.turns import Turns
-from sosw_celery.wiring.broker import messages_on
+from sosw_celery.wiring.messenger import CeleryMessenger
 
 if TYPE_CHECKING:
     import redis
@@ -68,15 +61,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["MESSAGE_EXPIRES_S", "Services", "has_services", "services_of", "settings_of"]
+__all__ = ["Services", "has_services", "services_of", "settings_of"]
 
-#: Messages of one network call when hints are published.
-HINTS_PER_CALL = 200
 #: How often a pass or a sweep sends a request at most.
 HASTY_SENDS = 3
-#: Seconds until a message that asks for a pass or a sweep is dropped: beat sends another long before. Far more than
-#: clocks may differ, because the receiver compares the time with its own.
-MESSAGE_EXPIRES_S = 900
 
 
 class Services:
@@ -259,8 +247,7 @@ class Services:
             "task_table": self.task_table,
             "job_table": self.job_table,
             "queue_files": self.queue_files,
-            "announce": self._announce,
-            "spawn": self._spawn,
+            "messenger": self.messenger,
             "clock": clock.now,
             "lease_clock": LeaseClock(clock.now, lambda: self.slots.now()),
             "observe": self._observer,
@@ -279,7 +266,7 @@ class Services:
             self.settings,
             Readings(self.redis, prefix=self.settings.redis_prefix),
             lambda: self.metric_sources,
-            recovered=self.send_dispatch,
+            recovered=self.messenger.request_dispatch,
         )
 
     @cached_property
@@ -295,11 +282,10 @@ class Services:
             self.settings,
             self.hasty_task_table,
             self.slots,
-            publish=self.courier.publish,
-            depth=self._depth,
+            hints=self.hint_publisher,
+            messenger=self.messenger,
             clock=clock.now,
             turns=self.turns,
-            ask=lambda labourer_id: self._send(DISPATCH, labourer_id, kwargs={"from_head": True}),
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, clock.now()),
             share_of=self.ecology.share_of,
             started_at=lambda: self.started_at,
@@ -316,9 +302,8 @@ class Services:
             task_table,
             self.slots,
             node=self.node,
-            publish=self.courier.publish,
-            dispatch=self.send_dispatch,
-            sweep=self._send_sweep,
+            hints=self.hint_publisher,
+            messenger=self.messenger,
             job_ended=lambda job_id: job_table.finish_if_done(job_id, clock.now()),
             clock=clock.now,
             shared_clock=self.shared_now,
@@ -331,13 +316,18 @@ class Services:
         return Starts(self.slots)
 
     @cached_property
-    def courier(self) -> Courier:
+    def messenger(self) -> CeleryMessenger:
+        """Sends everything that is sent."""
+        return CeleryMessenger(self._app, lambda: self.slots, observe=self._observer)
+
+    @cached_property
+    def hint_publisher(self) -> HintPublisher:
         """Publishes hints."""
-        return Courier(
+        return HintPublisher(
             self.settings,
             lambda: self.task_table,
             self.slots,
-            publish=self._publish,
+            messenger=self.messenger,
             node=self.node,
             clock=clock.now,
         )
@@ -345,12 +335,12 @@ class Services:
     @cached_property
     def assisted(self) -> AssistedAttempts:
         """Begins attempts in workers that have no access to the tables."""
-        return AssistedAttempts(self.settings, self.slots, dispatch=self.send_dispatch)
+        return AssistedAttempts(self.settings, self.slots, messenger=self.messenger)
 
     @cached_property
     def siblings(self) -> Siblings:
         """Queues tasks that running ones ask for."""
-        return Siblings(self.settings, self.task_table, announce=self._announce, clock=clock.now)
+        return Siblings(self.settings, self.task_table, messenger=self.messenger, clock=clock.now)
 
     @cached_property
     def worker_assistant(self) -> WorkerAssistant:
@@ -392,8 +382,7 @@ class Services:
             self._attempts(self.hasty_task_table, job_table),
             turns=self.turns,
             idle_mark=self.idle_mark,
-            dispatch=self.send_dispatch,
-            ask=self._send_sweep,
+            messenger=self.messenger,
             resume_job=lambda record, now: self.scheduler.resume(record, now),
             begin_due=lambda: self.scheduler.begin_due(),
             clock=self.shared_now,
@@ -412,59 +401,12 @@ class Services:
         """When this process got its configuration, in seconds since the epoch by Redis' clock, to the millisecond."""
         return round(float(self.slots.now()) - (clock.steady() - self.configured_at), 3)
 
-    def send_dispatch(self, labourer_id: str) -> None:
-        """Ask an orchestrator for a pass over the labourer's queue."""
-        self._send(DISPATCH, labourer_id)
-
-    def hand_over(self, message: Mapping[str, Any]) -> None:
-        """Have the WorkerAssistant close an attempt."""
-        self._app.send_task(WORKER_ASSISTANT, [dict(message)], queue=QUEUES[WORKER_ASSISTANT])
-
-    def _send_sweep(self, labourer_id: str, thorough: bool = False) -> None:
-        self._send(SWEEP, labourer_id, kwargs={"thorough": True} if thorough else {})
-
-    def _send(self, name: str, labourer_id: str, **options: Any) -> None:
-        self._app.send_task(
-            name, [labourer_id], queue=QUEUES[name], ignore_result=True, expires=MESSAGE_EXPIRES_S, **options
-        )
-
-    def _announce(self, labourer_id: str, lowest_greenfield: Any) -> None:
-        if self.slots.announce_work(labourer_id, lowest_greenfield):
-            self.send_dispatch(labourer_id)
-
-    def _spawn(self, envelope: Mapping[str, Any]) -> None:
-        self._app.send_task(SCHEDULER, [dict(envelope)], queue=QUEUES[SCHEDULER], ignore_result=True)
-
     def _origin(self) -> Origin:
         """Tell which Celery task acts in this thread; beside one, in the main process of a worker, it is the node."""
         task = self._app.current_worker_task
         if task is None:
             return Origin("sosw_celery", "", self.node)
         return Origin(task.name or "", task.request.id or "", task.request.hostname or self.node)
-
-    def _publish(self, hints: Sequence[Hint]) -> None:
-        at = clock.now()
-        with self._app.producer_or_acquire() as producer, producer.batch(max_size=HINTS_PER_CALL):
-            for hint in hints:
-                attempt = hint.attempt
-                self._app.send_task(
-                    attempt.labourer_id,
-                    [hint.as_message()],
-                    task_id=hint.celery_id,
-                    queue=attempt.labourer_id,
-                    ignore_result=True,
-                    # Who has a task of this name itself, as a node of a pool without processes, would send its limits.
-                    time_limit=None,
-                    soft_time_limit=None,
-                    argsrepr=attempt.holder,  # a hint's only argument; Celery would make a text of it with much care
-                    producer=producer,
-                )
-        if self.meta_handler:
-            self.meta_handler.observe(Action.DISPATCHED, [hint.attempt for hint in hints], at)
-
-    def _depth(self, queue: str) -> int:
-        with self._app.connection_for_read() as connection:
-            return messages_on(connection, queue)
 
 
 _lock = threading.RLock()

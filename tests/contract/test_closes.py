@@ -12,12 +12,14 @@ from sosw_celery.config.settings import greenfield_delta, load_settings
 from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.errors import ContentRefused
 from sosw_celery.services.attempts import Attempts, Outcome, Run
+from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, WorkerAssistant, closing_message
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.slots import Limits, Slots
+from tests.harness.messenger import FakeMessenger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,18 +35,26 @@ class Worker:
         self.task_table = TaskTable(client, tables, delta=greenfield_delta(settings), job_counters=counters, parallel=1)
         self.slots = Slots(fakeredis.FakeRedis())
         self.slots.rebuild("resize", [], limits=Limits(1), lease_s=60, settle_s=0)
+        messenger = FakeMessenger()
+        hints = HintPublisher(
+            settings,
+            lambda: self.task_table,
+            self.slots,
+            messenger=messenger,
+            node="node",
+            clock=lambda: self.now,
+        )
         self.attempts = Attempts(
             settings,
             self.task_table,
             self.slots,
             node="node",
-            publish=lambda hints: None,
-            dispatch=lambda labourer_id: None,
-            sweep=lambda labourer_id: None,
+            hints=hints,
+            messenger=messenger,
             job_ended=lambda job_id: None,
             clock=lambda: self.now,
         )
-        siblings = Siblings(settings, self.task_table, announce=lambda *_: None, clock=lambda: self.now)
+        siblings = Siblings(settings, self.task_table, messenger=messenger, clock=lambda: self.now)
         self.assistant = WorkerAssistant(self.attempts, siblings)
 
     def queue(self, task_id: str, payload_bytes: int) -> None:

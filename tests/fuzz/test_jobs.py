@@ -28,6 +28,7 @@ from sosw_celery.stores.dynamodb.tables import Tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
 from tests.fuzz.hostile import HOSTILE, QUICK, SLOW, WORD, counted, mutated_vectors
+from tests.harness.messenger import FakeMessenger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -135,8 +136,7 @@ class Plant:
             task_table=self.task_table,
             job_table=job_table,
             queue_files=self.files,
-            announce=lambda *_: None,
-            spawn=lambda *_: None,
+            messenger=FakeMessenger(),
             clock=lambda: NOW,
         )
 

@@ -22,6 +22,7 @@ from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import ItemCorrupt
 from sosw_celery.services.attempts import Attempts, Outcome
+from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import InvalidAction, WorkerAssistant, closing_message
 from sosw_celery.stores.dynamodb.job_table import JobTable
@@ -30,6 +31,7 @@ from sosw_celery.stores.dynamodb.task_rows import close_request, from_item, to_i
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.slots import Slots
 from tests.fuzz.hostile import HOSTILE, QUICK, SCALAR, SLOW, UNSAYABLE, WORD, counted
+from tests.harness.messenger import FakeMessenger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -198,18 +200,19 @@ def task_table(dynamodb_client: DynamoDBClient, tables: Tables) -> TaskTable:
 def assistant(task_table: TaskTable, slots_redis: redis.Redis) -> WorkerAssistant:
     """The assistant on real servers."""
     section = load_settings({"labourers": {"resize": {}}})
+    messenger, slots = FakeMessenger(), Slots(slots_redis, prefix="fuzz")
+    hints = HintPublisher(section, lambda: task_table, slots, messenger=messenger, node="node", clock=lambda: NOW)
     attempts = Attempts(
         section,
         task_table,
-        Slots(slots_redis, prefix="fuzz"),
+        slots,
         node="node",
-        publish=lambda hints: None,
-        dispatch=lambda labourer_id: None,
-        sweep=lambda labourer_id: None,
+        hints=hints,
+        messenger=messenger,
         job_ended=lambda job_id: None,
         clock=lambda: NOW,
     )
-    return WorkerAssistant(attempts, Siblings(section, task_table, announce=lambda *_: None, clock=lambda: NOW))
+    return WorkerAssistant(attempts, Siblings(section, task_table, messenger=messenger, clock=lambda: NOW))
 
 
 def running(task_table: TaskTable) -> Attempt:

@@ -152,13 +152,13 @@ class Cast:
         """Return the services of a role's process."""
         if name not in self.cast:
             services = Services(self.app, self.settings)
-            publish = services._publish
+            publish = services.messenger.publish_hints
 
             def note(hints: Sequence[Hint]) -> None:
                 publish(hints)
                 self.hints.extend(hints)
 
-            services._publish = note  # type: ignore[method-assign]
+            services.messenger.publish_hints = note  # type: ignore[method-assign]
             self.cast[name], self.recorders[name] = services, Recorder()
             dynamodb = (services.dynamodb, services.hasty_dynamodb, services.task_table.new_rows.client)
             for client in (*dynamodb, services.s3, services.meta_table._client):

@@ -37,6 +37,7 @@ from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
 from sosw_celery.stores.redis.slots import Slots
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
+from tests.harness.messenger import FakeMessenger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -106,8 +107,7 @@ def scheduler_on(
         ),
         job_table=job_table,
         queue_files=DirectoryQueueFiles(Path(queue)),
-        announce=lambda labourer_id, lowest: None,
-        spawn=lambda message: None,
+        messenger=FakeMessenger(),
         lease_clock=lease_clock,
     )
 

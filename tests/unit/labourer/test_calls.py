@@ -22,7 +22,8 @@ from sosw_celery.errors import ConfigError
 from sosw_celery.names import QUEUES
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system.scheduler_task import scheduler_of
-from sosw_celery.wiring.container import Services, services_of
+from sosw_celery.wiring.container import services_of
+from sosw_celery.wiring.messenger import CeleryMessenger
 from tests.apps import theirs
 
 EVENT = {"images": ["a", "b"]}
@@ -55,7 +56,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
         services = services_of(app)
         services.__dict__["redis"] = fakeredis.FakeRedis()
         create_tables(services.dynamodb, services.tables)
-        monkeypatch.setattr(Services, "_announce", lambda *_: None)
+        monkeypatch.setattr(CeleryMessenger, "announce", lambda *_: None)
         for queue in ("sosw_scheduler", "resize", "elsewhere", "unlisted", "celery"):
             messages(app, queue)  # of the tests before: the broker is the process'
         yield app

@@ -128,9 +128,8 @@ def test_what_ends_the_process_ends_the_line(pool: Pool) -> None:
 def test_a_run_that_was_begun_and_is_not_run_fails(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a task does after its end was told may raise."""
     failed: list[Any] = []
-    monkeypatch.setattr(
-        continuation.closing, "fail", lambda services, attempt, error, *_: failed.append((attempt, error))
-    )
+    gateway = SimpleNamespace(fail=lambda attempt, error, *_: failed.append((attempt, error)))
+    monkeypatch.setattr(continuation, "gateway_of", lambda services, labourer_id: gateway)
     trace = pool._trace
 
     def raise_after(task_id: str, args: Any, kwargs: Any, request: Any) -> str:

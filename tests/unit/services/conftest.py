@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +14,9 @@ import pytest
 
 from sosw_celery.config.settings import greenfield_delta, load_settings
 from sosw_celery.core.exact import EXACT
-from sosw_celery.core.tasks.model import Hint, Task
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.services.attempts import Attempts, Run
+from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.stores.dynamodb.job_table import JobTable
@@ -25,28 +26,21 @@ from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.idle_flag import IdleMark
 from sosw_celery.stores.redis.slots import Slots
 from sosw_celery.stores.redis.turns import Turns
+from tests.harness.messenger import FakeMessenger
 
 
-class System:
-    """Everything that moves a task on, without processes: messages are kept in lists, the time is `now`."""
+class System(FakeMessenger):
+    """Everything that moves a task on, without processes: it is its own messenger, and the time is `now`."""
 
     def __init__(self, **section: Any) -> None:
+        super().__init__()
         self.settings = load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 2}}, **section})
         self.now = Decimal(1_795_392_000)
-        self.hints: list[Hint] = []
-        self.dispatches: list[str] = []
-        self.sweeps: list[str] = []
-        #: Passes that the safety net asked for.
-        self.passes: list[str] = []
-        #: Sweeps that the scavenger asked for: of whom, and whether thoroughly.
-        self.asked: list[tuple[str, bool]] = []
         #: Jobs that a Scheduler was to go on with.
         self.resumed: list[str] = []
         #: How fast the clock of Redis is.
         self.shared_clock_off_s = 0
         self.monotonic = 0.0
-        self.depth = 0
-        self.broker_error: Exception | None = None
         #: Share of its cap that health leaves each labourer.
         self.health = 1.0
         client = boto3.client("dynamodb", region_name="eu-west-1")
@@ -62,15 +56,22 @@ class System:
             job_counters=self.job_table.counters_update,
             parallel=1,
         )
+        self.hint_publisher = HintPublisher(
+            self.settings,
+            lambda: self.task_table,
+            self.slots,
+            messenger=self,
+            node="orchestrator",
+            clock=lambda: self.now,
+        )
         self.orchestrator = Orchestrator(
             self.settings,
             self.task_table,
             self.slots,
-            publish=self._publish,
-            depth=lambda _: self.depth,
+            hints=self.hint_publisher,
+            messenger=self,
             clock=lambda: self.now,
             turns=Turns(self.redis, prefix="sosw"),
-            ask=self.passes.append,
             is_first_start=lambda labourer_id: self.job_table.begin_labourer(labourer_id, self.now),
             share_of=lambda _: self.health,
         )
@@ -79,9 +80,8 @@ class System:
             self.task_table,
             self.slots,
             node="node",
-            publish=self._publish,
-            dispatch=self.dispatches.append,
-            sweep=self.sweeps.append,
+            hints=self.hint_publisher,
+            messenger=self,
             job_ended=lambda job_id: self.job_table.finish_if_done(job_id, self.now),
             clock=lambda: self.now,
             chance=lambda: 1.0,
@@ -95,8 +95,7 @@ class System:
             self.attempts,
             turns=Turns(self.redis, prefix="sosw"),
             idle_mark=IdleMark(self.redis, prefix="sosw"),
-            dispatch=self.dispatches.append,
-            ask=lambda labourer_id, thorough: self.asked.append((labourer_id, thorough)),
+            messenger=self,
             resume_job=lambda record, now: self.resumed.append(record.job_id),
             begin_due=lambda: self.resumed.extend(self.job_table.due(self.now, 10)),
             clock=lambda: EXACT.add(self.now, self.shared_clock_off_s),
@@ -146,8 +145,8 @@ class System:
 
     def make_sweeps(self) -> None:
         """Make the sweeps that were asked for, until no more is."""
-        while self.asked:
-            labourer_id, thorough = self.asked.pop(0)
+        while self.sweeps:
+            labourer_id, thorough = self.sweeps.pop(0)
             self.scavenger.sweep(labourer_id, thorough=thorough)
 
     def begin_all(self) -> list[Run]:
@@ -159,11 +158,6 @@ class System:
     def ids(self) -> list[str]:
         """Return the tasks of the published hints, in their order."""
         return [hint.attempt.task_id for hint in self.hints]
-
-    def _publish(self, hints: Sequence[Hint]) -> None:
-        if self.broker_error is not None:
-            raise self.broker_error
-        self.hints.extend(hints)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import StoreUnavailable, TransitionRefused
-from sosw_celery.services.assisted_attempts import AssistedAttempts, Courier
+from sosw_celery.services.assisted_attempts import AssistedAttempts
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, InvalidAction, WorkerAssistant, closing_message
@@ -25,24 +25,11 @@ class Assisted:
     def __init__(self, make_system: Callable[..., System]) -> None:
         entry = {"max_simultaneous_invocations": 2, "close_through": "assistant"}
         self.system = make_system(labourers={"resize": entry})
-        self.published: list[Hint] = []
-        self.announced: list[Any] = []
-        self.courier = Courier(
-            self.system.settings,
-            lambda: self.system.task_table,
-            self.system.slots,
-            publish=self.published.extend,
-            node="orchestrator",
-            clock=lambda: self.system.now,
-        )
-        # Both publish through the courier in the wiring.
-        self.system.orchestrator._publish = self.courier.publish
-        self.system.attempts._publish = self.courier.publish
-        self.worker = AssistedAttempts(self.system.settings, self.system.slots, dispatch=self.system.dispatches.append)
+        self.worker = AssistedAttempts(self.system.settings, self.system.slots, messenger=self.system)
         self.siblings = Siblings(
             self.system.settings,
             self.system.task_table,
-            announce=lambda *told: self.announced.append(told),
+            messenger=self.system,
             clock=lambda: self.system.now,
         )
         self.assistant = WorkerAssistant(self.system.attempts, self.siblings)
@@ -55,8 +42,8 @@ class Assisted:
 
     def arrived(self) -> list[Hint]:
         """Return the hints that were published since the last look, as workers get them."""
-        hints = [Hint.from_message(hint.as_message()) for hint in self.published]
-        self.published.clear()
+        hints = [Hint.from_message(hint.as_message()) for hint in self.system.hints]
+        self.system.hints.clear()
         return [hint for hint in hints if hint is not None]
 
     def task(self, task_id: str = "task-001") -> Any:
@@ -156,7 +143,7 @@ def test_a_task_that_somebody_else_has_is_not_handed_out(assisted: Assisted) -> 
     assisted.system.orchestrator.dispatch("no such labourer")
     assisted.system.slots.rebuild("resize", [], limits=Limits(2), lease_s=20, settle_s=0)
     assisted.system.slots.take("resize", holders, lease_s=6)
-    assisted.courier.publish([Hint(task.next_attempt) for task in tasks])
+    assisted.system.hint_publisher.publish([Hint(task.next_attempt) for task in tasks])
     assert [hint.attempt.task_id for hint in assisted.arrived()] == ["task-002"]
     assert assisted.used() == (1, 0)
 
@@ -261,7 +248,7 @@ def test_only_the_attempt_that_runs_spawns(assisted: Assisted) -> None:
     sibling = Sibling.of("task-001", 1, {"offset": 5}, [])
     assert assisted.siblings.spawn(hint.attempt, "", sibling) is True
     assert assisted.siblings.spawn(hint.attempt, "", sibling) is False
-    assert assisted.announced == [("resize", assisted.task(sibling.task_id).greenfield)]
+    assert assisted.system.announced == [("resize", assisted.task(sibling.task_id).greenfield)]
     stale = Attempt("resize", "task-001", 2)
     other = Sibling.of("task-001", 1, {"offset": 6}, [])
     with pytest.raises(TransitionRefused, match="spawn refused"):
@@ -275,15 +262,9 @@ def test_only_the_attempt_that_runs_spawns(assisted: Assisted) -> None:
 
 def test_a_sibling_that_cannot_be_announced_is_spawned_all_the_same(assisted: Assisted) -> None:
     """The row is there; beat finds it."""
-
-    def fail(*_: Any) -> None:
-        raise OSError("no broker")
-
     (hint,) = assisted.hand_out()
-    siblings = Siblings(
-        assisted.system.settings, assisted.system.task_table, announce=fail, clock=lambda: assisted.system.now
-    )
-    assert siblings.spawn(hint.attempt, "", Sibling.of("task-001", 1, {}, [])) is True
+    assisted.system.error = OSError("no broker")
+    assert assisted.siblings.spawn(hint.attempt, "", Sibling.of("task-001", 1, {}, [])) is True
 
 
 def test_an_absurd_delay_of_a_failed_attempt_leaves_it_to_the_backoff(assisted: Assisted) -> None:

@@ -225,8 +225,8 @@ def test_nobody_is_told_of_anything_before_the_close(going_on: System, monkeypat
     going_on.slots.end_pass("resize", work_seq=view.work_seq, dry=False)
     states: list[Any] = []
     monkeypatch.setattr(
-        going_on.attempts,
-        "_dispatch",
+        going_on,
+        "request_dispatch",
         lambda _: states.append(going_on.task_table.find("task-001").task.completed_at),
     )
     while not states:
@@ -291,16 +291,21 @@ def test_who_lost_its_slot_closes_and_goes_on_with_nothing(system: System) -> No
     assert system.task_table.find("task-003").task.attempts == 0
 
 
+def refuse(what: object) -> None:
+    """Raise as a broker that is away does."""
+    raise ConnectionError(f"broker is away from {what}")
+
+
 def test_a_broker_that_refuses_does_not_fail_a_close(system: System, caplog: pytest.LogCaptureFixture) -> None:
     """When the next task's hint cannot be sent, the task is closed all the same, and the slot is free for a pass."""
     run = started(system, 4)
-    system.broker_error = ConnectionError("broker is away")
-    system.attempts.complete(run.attempt, run.outcome())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system, "publish_hints", refuse)
+        system.attempts.complete(run.attempt, run.outcome())
     assert "broker is away" in caplog.text
     assert system.task_table.find("task-001").task.completed_at == system.now
     assert used(system) == 1
     assert system.dispatches == ["resize"]
-    system.broker_error = None
     assert system.orchestrator.dispatch("resize", from_head=True) == 1
 
 
@@ -308,12 +313,8 @@ def test_a_close_does_not_fail_for_want_of_a_dispatch(
     system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The dispatch and the sweep that a close calls for may fail; both are tried."""
-
-    def refuse(labourer_id: str) -> None:
-        raise ConnectionError(f"broker is away from {labourer_id}")
-
-    monkeypatch.setattr(system.attempts, "_dispatch", refuse)
-    monkeypatch.setattr(system.attempts, "_sweep", refuse)
+    monkeypatch.setattr(system, "request_dispatch", refuse)
+    monkeypatch.setattr(system, "request_sweep", refuse)
     run = started(system)
     for _ in range(4):
         system.slots.take_back("resize", "other/1")  # four ends: the fifth asks for a sweep
@@ -334,7 +335,7 @@ def test_a_redis_that_goes_away_with_its_broker_does_not_fail_a_close(
     def gone(labourer_id: str, holder: str) -> None:
         raise StoreUnavailable("redis", "release", "ConnectionError")
 
-    system.broker_error = ConnectionError("broker is away")
+    system.error = ConnectionError("broker is away")
     monkeypatch.setattr(system.slots, "take_back", gone)
     system.attempts.complete(run.attempt, run.outcome())
     assert used(system) == 2

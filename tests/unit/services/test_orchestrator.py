@@ -254,14 +254,14 @@ def test_a_row_behind_the_cursor_is_handed_out(system: System) -> None:
 def test_hints_that_could_not_be_published_free_their_slots(system: System) -> None:
     """When the broker refuses, nothing is lost: the next passes hand out others first and then these."""
     system.queue(3)
-    system.broker_error = ConnectionError("broker is away")
+    system.error = ConnectionError("broker is away")
     with pytest.raises(ConnectionError):
         system.orchestrator.dispatch("resize")
     assert used(system) == 0
     with pytest.raises(ConnectionError):
         system.orchestrator.dispatch("resize")
     assert used(system) == 0
-    system.broker_error = None
+    system.error = None
     assert system.orchestrator.dispatch("resize") == 2
     assert system.slots.look("resize").standby == 1
 
@@ -365,11 +365,10 @@ def test_the_cap_of_who_started_last_is_obeyed_by_all(make_system: Callable[...,
         load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 1}}}),
         system.task_table,
         system.slots,
-        publish=system.hints.extend,
-        depth=lambda _: 0,
+        hints=system.hint_publisher,
+        messenger=system,
         clock=lambda: system.now,
         turns=Turns(system.redis, prefix="sosw"),
-        ask=system.passes.append,
         is_first_start=lambda _: False,
         started_at=lambda: 5.0,
     )

@@ -102,7 +102,7 @@ def test_an_answer_that_comes_late_does_not_lengthen_a_lease() -> None:
 def writer(held: Lease, task_table: Any = None) -> PartWriter:
     """Return what writes rows under the lease; of its surroundings there is only the table."""
     nothing: Any = None
-    names = ("labourer_id", "arn", "job_table", "announce", "clock", "lease_clock", "steady")
+    names = ("labourer_id", "arn", "job_table", "messenger", "clock", "lease_clock", "steady")
     part: Any = SimpleNamespace(next_row=0, batch_rows=0, claims=1)
     return PartWriter(part, held, task_table=task_table, lease_s=LEASE_S, **dict.fromkeys(names, nothing))
 

@@ -60,7 +60,7 @@ def test_a_burst_of_closes_asks_for_a_sweep(system: System) -> None:
     for _ in range(5):
         for run in running(system):
             system.attempts.complete(run.attempt, run.outcome())
-    assert system.sweeps == ["resize"]
+    assert system.sweeps == [("resize", False)]
 
 
 def test_a_task_whose_lease_is_gone_is_lost_and_tried_again(system: System) -> None:
@@ -160,12 +160,12 @@ def test_a_job_with_open_tasks_and_none_running_has_its_queue_read(system: Syste
     system.orchestrator.dispatch("resize")
     (run,) = system.begin_all()
     system.scavenger.sweep_jobs()
-    assert (system.asked, system.dispatches) == ([], ["resize"])
+    assert (system.sweeps, system.dispatches) == ([], ["resize"])
     system.attempts.complete(run.attempt, run.outcome())
     system.scavenger.sweep("resize", thorough=True)
     system.dispatches.clear()
     system.scavenger.sweep_jobs()
-    assert (system.asked, system.dispatches) == ([], [])
+    assert (system.sweeps, system.dispatches) == ([], [])
 
 
 def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: System) -> None:
@@ -175,9 +175,9 @@ def test_an_open_task_that_nothing_explains_is_looked_for_everywhere(system: Sys
     system.scavenger.sweep("resize")
     system.redis.zrem("sosw:{resize}:running", run.attempt.holder)
     system.scavenger.look(thorough=True)
-    assert system.asked == []
+    assert system.sweeps == []
     system.scavenger.sweep_jobs()
-    assert system.asked == [("resize", True)]
+    assert system.sweeps == [("resize", True)]
     system.make_sweeps()
     assert system.task_table.find("task-001", ["resize"]).where == "retry"
     calls = reads_of(system)
@@ -202,7 +202,7 @@ def test_an_idle_labourer_costs_no_read(system: System) -> None:
     system.scavenger.look()
     system.scavenger.look(thorough=True)
     system.scavenger.sweep("resize")
-    assert (calls, system.asked, system.dispatches) == ([], [], [])
+    assert (calls, system.sweeps, system.dispatches) == ([], [], [])
 
 
 def test_an_idle_labourer_is_looked_at_now_and_then(system: System) -> None:
@@ -214,7 +214,7 @@ def test_an_idle_labourer_is_looked_at_now_and_then(system: System) -> None:
     system.dispatches.clear()
     calls = reads_of(system)
     system.scavenger.look()
-    assert system.asked == []
+    assert system.sweeps == []
     system.scavenger.look(thorough=True)
     system.make_sweeps()
     assert (calls, system.dispatches) == (["Query", "Query"], ["resize"])
@@ -335,16 +335,16 @@ def test_a_labourer_whose_tables_are_throttled_holds_up_no_other(
     system = labourers(make_system)
     throttle(system, monkeypatch, "resize-1")
     system.scavenger.look()
-    assert system.asked == [(f"resize-{number}", False) for number in range(4)]
-    for name, thorough in system.asked:
+    assert system.sweeps == [(f"resize-{number}", False) for number in range(4)]
+    for name, thorough in system.sweeps:
         with pytest.raises(StoreUnavailable) if name == "resize-1" else nullcontext():
             system.scavenger.sweep(name, thorough=thorough)
-    system.asked.clear()
+    system.sweeps.clear()
     for number in (0, 2, 3):
         assert system.task_table.find(f"resize-{number}-1").where == "closed"
         assert system.task_table.find(f"resize-{number}-0", [f"resize-{number}"]).where == "retry"
     system.scavenger.look()
-    assert "resize-1" not in dict(system.asked)
+    assert "resize-1" not in dict(system.sweeps)
     monkeypatch.undo()
     system.redis.delete("sosw:turn:resize-1")  # some seconds later
     system.sweep()
@@ -357,38 +357,38 @@ def test_a_look_at_labourers_reads_no_table_and_asks_for_each_once(make_system: 
     calls = reads_of(system)
     for _ in range(3):
         system.scavenger.look()
-    assert system.asked == [("resize-0", False), ("resize-1", False)]
+    assert system.sweeps == [("resize-0", False), ("resize-1", False)]
     turn = Turns(system.redis, prefix="sosw").begin("resize-0", 20)
     system.scavenger.look()
     system.scavenger.sweep("resize-0")
-    assert (calls, len(system.asked)) == ([], 2)
+    assert (calls, len(system.sweeps)) == ([], 2)
     assert turn is not None
     Turns(system.redis, prefix="sosw").end(turn)
     system.make_sweeps()
     system.scavenger.look()
     system.scavenger.look()
-    assert system.asked == [("resize-0", False), ("resize-1", False)], "of the ends of the lost ones"
+    assert system.sweeps == [("resize-0", False), ("resize-1", False)], "of the ends of the lost ones"
     system.make_sweeps()
     system.scavenger.look()
-    assert system.asked == []
+    assert system.sweeps == []
 
 
 def test_a_message_that_cannot_be_sent_keeps_no_other_from_being_sent(make_system: Callable[..., System]) -> None:
     """It is asked for again by the next look."""
     system = labourers(make_system, 3)
-    whole = system.scavenger._ask
+    whole = system.request_sweep
 
-    def ask(labourer_id: str, thorough: bool) -> None:
+    def request(labourer_id: str, *, thorough: bool) -> None:
         if labourer_id == "resize-1":
             raise OSError("no broker")
-        whole(labourer_id, thorough)
+        whole(labourer_id, thorough=thorough)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(system.scavenger, "_ask", ask)
+        patch.setattr(system, "request_sweep", request)
         with pytest.raises(OSError, match="no broker"):
             system.scavenger.look()
     system.scavenger.look()
-    assert system.asked == [("resize-0", False), ("resize-2", False), ("resize-1", False)]
+    assert system.sweeps == [("resize-0", False), ("resize-2", False), ("resize-1", False)]
 
 
 def test_a_sweep_ends_in_time_and_what_is_left_is_asked_for_again(
@@ -411,19 +411,20 @@ def test_a_sweep_ends_in_time_and_what_is_left_is_asked_for_again(
         return int(archive(*args, **options))
 
     monkeypatch.setattr(system.task_table, "archive", take_long)
+    system.sweeps.clear()  # of the ends
     system.scavenger.sweep("resize")
     where = [system.task_table.find(f"task-00{number}", ["resize"]).where for number in range(1, 8)]
     assert where == ["closed", "closed", "tasks", "tasks", "tasks", "retry", "tasks"]
     assert system.task_table.find("task-007").task.greenfield < system.now - 300_000_000, "it is at the head again"
-    assert system.asked == [("resize", False)]
-    system.asked.clear()  # the message is lost
+    assert system.sweeps == [("resize", False)]
+    system.sweeps.clear()  # the message is lost
     system.redis.delete("sosw:turn:resize")  # and a minute later
     system.sweep()
     assert [task.task_id for task in system.task_table.closed("resize", status=1)] == [
         f"task-00{number}" for number in range(1, 6)
     ]
     system.scavenger.look()
-    assert system.asked == []
+    assert system.sweeps == []
 
 
 def test_more_retries_than_one_batch_come_back_in_one_sweep(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,7 +446,7 @@ def test_more_retries_than_one_batch_come_back_in_one_sweep(system: System, monk
     monkeypatch.setattr(system.task_table, "due", take_long)
     system.scavenger.sweep("resize")
     assert system.task_table.count_queued("resize", now=system.now) == 6
-    assert system.asked == [("resize", False)]
+    assert system.sweeps == [("resize", False)]
     system.make_sweeps()
     assert system.task_table.count_queued("resize", now=system.now) == 7
     assert system.slots.begin_sweep("resize").next_retry_at is None
@@ -538,7 +539,7 @@ def test_jobs_of_a_labourer_that_is_not_configured_are_warned_of_now_and_then(
     system.monotonic += scavenger.WARN_AGAIN_S
     system.scavenger.sweep_jobs()
     assert caplog.text.count("labourer renamed is not configured") == 2
-    assert (system.asked, system.dispatches) == ([], [])
+    assert (system.sweeps, system.dispatches) == ([], [])
 
 
 def test_jobs_that_wait_are_begun_with_in_time_and_cost_nothing_before(make_system: Callable[..., System]) -> None:

@@ -28,6 +28,7 @@ from sosw_celery.stores.dynamodb.job_table import SCHEDULING, JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
+from tests.harness.messenger import FakeMessenger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -75,8 +76,7 @@ class World:
     now: Decimal = NOW
     steady: float = 1000.0
     lease_clock: LeaseClock | None = None
-    sent: list[Mapping[str, Any]] = field(default_factory=list)
-    announced: list[tuple[str, Decimal | None]] = field(default_factory=list)
+    messenger: FakeMessenger = field(default_factory=FakeMessenger)
 
     def __post_init__(self) -> None:
         self.settings = load_settings(
@@ -106,8 +106,7 @@ class World:
             task_table=self.task_table,
             job_table=self.job_table,
             queue_files=DirectoryQueueFiles(self.queue / "q"),
-            announce=lambda labourer_id, lowest: self.announced.append((labourer_id, lowest)),
-            spawn=self.sent.append,
+            messenger=self.messenger,
             clock=lambda: self.now,
             lease_clock=self.lease_clock,
             steady=lambda: self.steady,
@@ -186,16 +185,16 @@ def test_rows_of_a_part_keep_their_order(make: Callable[..., World]) -> None:
 def test_each_batch_is_announced(world: World) -> None:
     """After each batch its labourer is told with the lowest greenfield, so that free slots do not wait for the rest."""
     world.run()
-    assert [labourer_id for labourer_id, _ in world.announced] == ["resize"] * 3
+    assert [labourer_id for labourer_id, _ in world.messenger.announced] == ["resize"] * 3
     lowest = {row.greenfield for row in world.rows()}
-    assert all(greenfield in lowest for _, greenfield in world.announced)
+    assert all(greenfield in lowest for _, greenfield in world.messenger.announced)
 
 
 def test_siblings_get_the_other_parts(world: World) -> None:
     """The one who chunks sends a message for every other part, in an envelope that no job can be taken for."""
     world.run()
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": 1}}]
-    assert Envelope.from_message(world.sent[0]) == Envelope("j1", 1)
+    assert world.messenger.envelopes == [{"sosw": {"job_id": "j1", "part": 1}}]
+    assert Envelope.from_message(world.messenger.envelopes[0]) == Envelope("j1", 1)
     assert world.scheduler().run(Envelope("j1", 1)).written == 6
 
 
@@ -337,7 +336,7 @@ def test_a_row_that_is_too_big_shows_before_the_first_is_written(make: Callable[
     huge = {"shops": {f"s{n}": {"skus": ["a"]} for n in range(9)} | {"z": {"text": "x" * 410_000}}}
     with pytest.raises(InvalidJob, match="over the limit"):
         world.run({"lambda_name": "resize", "isolate_shops": True, **huge})
-    assert (world.rows(), world.files(), world.sent) == ([], [], [])
+    assert (world.rows(), world.files(), world.messenger.envelopes) == ([], [], [])
 
 
 class GivesNothing(Scheduler):
@@ -393,9 +392,9 @@ def test_rows_that_the_dead_could_not_announce_are_announced(make: Callable[...,
     world.die_after(0, 6)
     with pytest.raises(Killed):
         world.run()
-    world.announced.clear()
+    world.messenger.announced.clear()
     survive(world)
-    assert world.announced == [("resize", None)]
+    assert world.messenger.announced == [("resize", None)]
 
 
 def test_a_row_that_has_moved_on_is_not_written_again(world: World) -> None:
@@ -490,7 +489,7 @@ def test_one_clock_that_is_fast_takes_no_part_from_its_owner(world: World, own: 
     world.lease_clock = LeaseClock(lambda: world.now + own, lambda: world.now + shared)
     assert world.scheduler().run(Envelope("j1", 0)).written == 2
     world.scheduler().resume(world.job_table.record("j1"), world.now + 60)
-    assert {"sosw": {"job_id": "j1", "part": 0}} not in world.sent
+    assert {"sosw": {"job_id": "j1", "part": 0}} not in world.messenger.envelopes
 
 
 @pytest.mark.parametrize(("own", "shared"), [(-60, 0), (0, -60)])
@@ -637,18 +636,13 @@ def test_rows_are_announced_also_when_others_failed(make: Callable[..., World]) 
         scheduler.run(Envelope("j1"))
     rows = world.rows()
     assert len(rows) == 2
-    assert world.announced == [("resize", rows[0].greenfield)]
+    assert world.messenger.announced == [("resize", rows[0].greenfield)]
 
 
 def test_failing_hints_cost_nothing(world: World) -> None:
     """A broker that is away, for announcements and for siblings, does not keep rows from being written."""
-
-    def broken(*_: Any) -> None:
-        raise ConnectionError("no broker")
-
     scheduler = world.scheduler()
-    scheduler._announce = broken
-    scheduler._spawn = broken
+    world.messenger.error = ConnectionError("no broker")
     scheduler.submit(JOB, "j1")
     assert scheduler.run(Envelope("j1")).written == 6
 
@@ -674,7 +668,7 @@ def test_what_is_left_goes_to_a_sibling(make: Callable[..., World]) -> None:
     assert world.files() == ["tasks_queue_j1.1_00000.txt"]
     (path,) = world.queue.rglob("*.txt")
     assert [line.split("\t")[0] for line in path.read_text().splitlines()] == ["4", "5"]
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0, "depth": 1}}]
+    assert world.messenger.envelopes == [{"sosw": {"job_id": "j1", "part": 0, "depth": 1}}]
     world.now += 1
     assert world.scheduler().run(Envelope("j1", 0)).state is JobState.SCHEDULED
     assert world.payloads() == EXPECTED
@@ -686,7 +680,7 @@ def test_shutting_down_ends_well(world: World) -> None:
     scheduler.submit(JOB, "j1")
     summary = scheduler.run(Envelope("j1"), should_stop=lambda: len(world.rows()) >= 2)
     assert summary.written == 2
-    assert world.sent[-1] == {"sosw": {"job_id": "j1", "part": 0, "depth": 1}}
+    assert world.messenger.envelopes[-1] == {"sosw": {"job_id": "j1", "part": 0, "depth": 1}}
     assert world.job_table.open_parts("j1", ended_before=world.now) == [0, 1]
 
 
@@ -706,12 +700,12 @@ def test_a_line_of_schedulers_that_get_nothing_done_has_an_end(make: Callable[..
         assert envelope is not None
         depths.append(envelope.depth)
         world.scheduler().run(envelope, should_stop=lambda: True)
-        waiting += world.sent
-        world.sent.clear()
+        waiting += world.messenger.envelopes
+        world.messenger.envelopes.clear()
     assert depths == [0, 1, 2, 3]
     assert world.rows() == []
     assert world.scheduler().resume(world.job_table.record("j1"), NOW + 40) == 1
-    assert [Envelope.from_message(message) for message in world.sent] == [Envelope("j1", 0)]
+    assert [Envelope.from_message(message) for message in world.messenger.envelopes] == [Envelope("j1", 0)]
 
 
 def test_only_a_run_spawns_siblings(world: World) -> None:
@@ -731,7 +725,7 @@ def test_a_lost_message_is_sent_again(world: World) -> None:
     times = [NOW + seconds for seconds in range(30, 700, 5)]
     sent_at = [at - NOW for at in times if scheduler.resume(world.job_table.record("j1"), at)]
     assert sent_at == [30, 90, 210, 450, 690]
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}] * 5
+    assert world.messenger.envelopes == [{"sosw": {"job_id": "j1", "part": None}}] * 5
     assert scheduler.run(Envelope("j1")).written == 6
     assert world.job_table.unfinished(stages=(SCHEDULING,)) == []
 
@@ -740,11 +734,11 @@ def test_parts_that_nobody_holds_are_gone_on_with(world: World) -> None:
     """Of a job that is being written, messages go to the parts whose owners are gone; held ones are left alone."""
     with pytest.raises(Killed):
         world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
-    world.sent.clear()
+    world.messenger.envelopes.clear()
     world.job_table.claim_part(world.job_table.record("j1"), 1, "alive", NOW + 25, 30.0, ended_before=None)
     world.now = NOW + 40
     assert world.scheduler().resume(world.job_table.record("j1"), NOW + 40) == 1
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": 0}}]
+    assert world.messenger.envelopes == [{"sosw": {"job_id": "j1", "part": 0}}]
 
 
 def test_a_job_of_which_all_is_held_is_looked_at_when_a_lease_ends(make: Callable[..., World]) -> None:
@@ -752,7 +746,7 @@ def test_a_job_of_which_all_is_held_is_looked_at_when_a_lease_ends(make: Callabl
     world = make(rows_per_file=100)
     with pytest.raises(Killed):
         world.run(kind=type("Dies", (DiesWhile,), {"step": "after locking"}))
-    world.sent.clear()
+    world.messenger.envelopes.clear()
     (held_until,) = world.job_table.unwritten_parts(world.job_table.record("j1")).values()
     assert held_until is not None
     gone_on = []
@@ -761,7 +755,7 @@ def test_a_job_of_which_all_is_held_is_looked_at_when_a_lease_ends(make: Callabl
         gone_on += [seconds] * world.scheduler().resume(world.job_table.record("j1"), world.now)
     margin_s = Decimal(repr(world.scheduler().settings.part_margin_s))
     assert gone_on[0] == int(held_until + margin_s - NOW) + 1
-    assert world.sent[0] == {"sosw": {"job_id": "j1", "part": 0}}
+    assert world.messenger.envelopes[0] == {"sosw": {"job_id": "j1", "part": 0}}
     assert gone_on[1:] == [gone_on[0] + 60]
 
 
@@ -772,9 +766,9 @@ def test_an_end_that_nobody_told_is_found(world: World) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(world.job_table, "finish_writing", lambda job_id: False)
         assert scheduler.run(Envelope("j1")).state is JobState.WRITING
-    world.sent.clear()
+    world.messenger.envelopes.clear()
     assert scheduler.resume(world.job_table.record("j1"), NOW + 40) == 1
-    assert world.sent == [{"sosw": {"job_id": "j1", "part": None}}]
+    assert world.messenger.envelopes == [{"sosw": {"job_id": "j1", "part": None}}]
     assert scheduler.run(Envelope("j1")).state is JobState.SCHEDULED
 
 
@@ -960,7 +954,7 @@ def test_nothing_of_a_job_starts_before_its_time(world: World) -> None:
     summary = scheduler.run(Envelope("j1"))
     assert (summary.state, summary.tasks, summary.not_before) == (JobState.ACCEPTED, None, NOW + 60)
     assert scheduler.begin_due() == 0
-    assert (world.rows(), world.files(), world.sent) == ([], [], [])
+    assert (world.rows(), world.files(), world.messenger.envelopes) == ([], [], [])
     world.now += Decimal("0.001")
     assert scheduler.run(Envelope("j1")).tasks == 6
     assert scheduler.run(Envelope("j1")).written == 6
@@ -990,7 +984,7 @@ def test_a_sweep_begins_with_jobs_whose_time_has_come(world: World) -> None:
     scheduler.submit(JOB, "j2", not_before=NOW + 61)
     world.now += 60
     assert scheduler.begin_due() == 1
-    assert [Envelope.from_message(message) for message in world.sent] == [Envelope("j1")]
+    assert [Envelope.from_message(message) for message in world.messenger.envelopes] == [Envelope("j1")]
     assert scheduler.begin_due() == 0
     assert scheduler.run(Envelope("j1")).tasks == 6
 

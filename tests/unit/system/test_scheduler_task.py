@@ -24,7 +24,8 @@ from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.system import scheduler_task
 from sosw_celery.system.scheduler_task import SchedulerTask
-from sosw_celery.wiring.container import Services, services_of
+from sosw_celery.wiring.container import services_of
+from sosw_celery.wiring.messenger import CeleryMessenger
 
 JOB = {"lambda_name": "resize", "isolate_skus": True, "skus": ["a", "b", "c"]}
 
@@ -44,7 +45,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
         services.__dict__["redis"] = fakeredis.FakeRedis()  # instead of one that may be on this machine
         create_tables(services.dynamodb, services.tables)
         # No slots here: nobody is told of new rows.
-        monkeypatch.setattr(Services, "_announce", lambda *_: None)
+        monkeypatch.setattr(CeleryMessenger, "announce", lambda *_: None)
         app.register_task(SchedulerTask())
         with app.connection_for_write() as connection, connection.SimpleQueue("sosw_scheduler") as queue:
             queue.clear()

@@ -36,9 +36,9 @@ def test_a_queue_without_messages_has_none() -> None:
     """Redis keeps no empty queue, and kombu calls one that is not there an error."""
     app = _app()
     services = services_of(app)
-    assert services._depth("note") == 0
+    assert services.messenger.queue_depth("note") == 0
     app.send_task("note", queue="note")
-    assert services._depth("note") == 1
+    assert services.messenger.queue_depth("note") == 1
 
 
 def test_a_fork_makes_services_while_a_thread_of_its_parent_makes_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_message_carries_no_time_limit() -> None:
     def limited(event: object) -> None: ...
 
     app.finalize()
-    services_of(app).courier.publish([Hint(Attempt("limited", "task", 3))])
+    services_of(app).hint_publisher.publish([Hint(Attempt("limited", "task", 3))])
     with app.connection_for_read() as connection, connection.SimpleQueue("limited") as queue:
         message = queue.get_nowait()
         assert message.headers["id"] == "task.3"

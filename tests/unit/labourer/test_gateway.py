@@ -1,4 +1,4 @@
-"""How the end of an attempt comes to the assistant."""
+"""How attempts begin and end, in the tables and through the assistant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
-from sosw_celery.core.tasks.model import Attempt, Task
+from sosw_celery.core.tasks.model import Attempt, Hint, Task
 from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import RetryLater, StoreError, StoreUnavailable
-from sosw_celery.labourer import closing
+from sosw_celery.labourer import gateway
+from sosw_celery.labourer.gateway import gateway_of
 from sosw_celery.labourer.run_context import WorkerRun
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED
@@ -31,7 +32,7 @@ class Broker:
         self.held = 0
         self.closes = 0
 
-    def hand_over(self, message: Any) -> None:
+    def hand_to_assistant(self, message: Any) -> None:
         """Take a message."""
         if self.errors:
             raise self.errors.pop(0)
@@ -51,13 +52,14 @@ class Broker:
             settings=SimpleNamespace(labourer=lambda labourer_id: entry),
             assisted=SimpleNamespace(hold=self.hold),
             attempts=SimpleNamespace(fail=close, complete=close, go_on=close),
-            hand_over=self.hand_over,
+            messenger=self,
         )
 
     def fail(self, refusal: Exception | None = None) -> None:
         """End the attempt through this broker."""
         outcome = Outcome({"n": 1}, {"text": "x" * 1000})
-        closing.fail(self.services(refusal), ATTEMPT, ValueError("broken"), outcome, None)
+        way = gateway_of(self.services(refusal), ATTEMPT.labourer_id)
+        way.fail(ATTEMPT, ValueError("broken"), outcome, None)
 
     def hold(self, attempt: Attempt, *, lease_s: float) -> None:
         """Note that the slot is held."""
@@ -68,7 +70,7 @@ class Broker:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What would have been slept."""
     slept: list[float] = []
-    monkeypatch.setattr(closing.time, "sleep", slept.append)
+    monkeypatch.setattr(gateway.time, "sleep", slept.append)
     return slept
 
 
@@ -128,13 +130,13 @@ def test_what_the_tables_do_not_close_is_handed_over(
 def test_the_assistant_is_told_all_that_a_close_would_say() -> None:
     """The wait that the body asked for, its job, what it has spawned, and whether its body goes on."""
     broker = Broker([])
-    services, outcome, sibling = broker.services(), Outcome({}, {}), Sibling("s", "{}", 1)
+    way, outcome, sibling = gateway_of(broker.services(), "resize"), Outcome({}, {}), Sibling("s", "{}", 1)
     task = Task("task-1", "resize", Decimal(1), Decimal(1), job_id="j", attempts=1)
     run = WorkerRun(task, unspawned=[sibling])
-    closing.fail(services, ATTEMPT, RetryLater(5), outcome, run)
-    closing.complete(services, run, outcome)
-    assert closing.go_on(services, run, outcome, lambda attempt: None) is None
-    closing.complete_early(services, run, outcome)
+    way.fail(ATTEMPT, RetryLater(5), outcome, run)
+    way.complete(run, outcome)
+    assert way.go_on(run, outcome, lambda attempt: None) is None
+    way.complete_early(run, outcome)
     said = [(one["action"], one["delay_s"], one["keep_slot"]) for one in broker.sent]
     assert said == [(FAILED, 5, False), (COMPLETED, None, False), (COMPLETED, None, False), (COMPLETED, None, True)]
     for message in broker.sent:
@@ -148,7 +150,45 @@ def test_an_early_close_keeps_the_slot_for_the_body_that_goes_on() -> None:
     services = Broker([]).services(refusal=StoreError("dynamodb", "UpdateItem", "AccessDeniedException"))
     run = WorkerRun(Task("task-1", "resize", Decimal(1), Decimal(1), attempts=1))
     with pytest.raises(StoreError):
-        closing.complete_early(services, run, Outcome({}, {}))
+        gateway_of(services, "resize").complete_early(run, Outcome({}, {}))
     services.attempts.complete = lambda attempt, outcome, **options: told.append((attempt, options))
-    closing.complete_early(services, run, Outcome({}, {}))
+    gateway_of(services, "resize").complete_early(run, Outcome({}, {}))
     assert told == [(ATTEMPT, {"keep_slot": True})]
+
+
+@pytest.mark.parametrize(
+    ("through_assistant", "is_claimed", "by"),
+    [(False, False, "attempts"), (False, True, "assisted"), (True, True, "assisted"), (True, False, "assisted")],
+)
+def test_a_hint_is_taken_up_by_who_can(through_assistant: bool, is_claimed: bool, by: str) -> None:
+    """One whose task is claimed already needs its slot only, also where `close_through` has changed since."""
+    task = Task("task-1", "resize", Decimal(1), Decimal(1), attempts=1)
+    entry = SimpleNamespace(through_assistant=through_assistant)
+    services: Any = SimpleNamespace(
+        settings=SimpleNamespace(labourer=lambda labourer_id: entry),
+        attempts=SimpleNamespace(begin=lambda hint: "attempts"),
+        assisted=SimpleNamespace(begin=lambda hint: "assisted"),
+    )
+    assert gateway_of(services, "resize").begin(Hint(ATTEMPT, task if is_claimed else None)) == by
+
+
+def test_who_cannot_reach_the_tables_leaves_them_alone() -> None:
+    """Siblings wait for the end of the attempt, which fails where its payload cannot be read; no line goes on."""
+    run = WorkerRun(Task("task-1", "resize", Decimal(1), Decimal(1), job_id="j", attempts=1))
+    way, sibling = gateway_of(Broker([]).services(), "resize"), Sibling("s", "{}", 1)
+    way.spawn(run, sibling)
+    assert (run.unspawned, way.bury(run, "broken"), way.goes_on) == ([sibling], False, False)
+
+
+def test_who_reaches_the_tables_writes_at_once() -> None:
+    """A sibling's row, and the end of a task that cannot run."""
+    written: list[Any] = []
+    services = Broker([]).services(refusal=StoreError("dynamodb", "UpdateItem", "AccessDeniedException"))
+    services.siblings = SimpleNamespace(spawn=lambda *what: written.append(what))
+    services.attempts.bury = lambda *what: written.append(what)
+    run = WorkerRun(Task("task-1", "resize", Decimal(1), Decimal(1), job_id="j", attempts=1))
+    way, sibling = gateway_of(services, "resize"), Sibling("s", "{}", 1)
+    way.spawn(run, sibling)
+    assert (way.bury(run, "broken"), way.goes_on) == (True, True)
+    assert written == [(ATTEMPT, "j", sibling), (ATTEMPT, "broken")]
+    assert run.unspawned == []

@@ -9,12 +9,11 @@ import pytest
 
 from sosw_celery.core.tasks.model import Attempt, Hint
 from sosw_celery.core.tasks.siblings import Sibling
-from sosw_celery.errors import StoreUnavailable, TransitionRefused
+from sosw_celery.errors import TransitionRefused
 from sosw_celery.services.assisted_attempts import AssistedAttempts
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED, InvalidAction, WorkerAssistant, closing_message
-from sosw_celery.stores.redis.slots import Limits
 
 System = Any
 
@@ -133,36 +132,6 @@ def test_a_running_one_does_not_expire_by_the_time_of_its_claim(assisted: Assist
     assisted.system.now += 100_000
     assisted.system.scavenger.sweep("resize", thorough=True)
     assert assisted.task().failed_attempts == 0
-
-
-def test_a_task_that_somebody_else_has_is_not_handed_out(assisted: Assisted) -> None:
-    """Its slot is free again, and the others are published."""
-    tasks = assisted.system.queue(2)
-    assisted.system.task_table.claim(tasks[0].next_attempt, now=assisted.system.now, node="other")
-    holders = [(task.next_attempt.holder, task.greenfield) for task in tasks]
-    assisted.system.orchestrator.dispatch("no such labourer")
-    assisted.system.slots.rebuild("resize", [], limits=Limits(2), lease_s=20, settle_s=0)
-    assisted.system.slots.take("resize", holders, lease_s=6)
-    assisted.system.hint_publisher.publish([Hint(task.next_attempt) for task in tasks])
-    assert [hint.attempt.task_id for hint in assisted.arrived()] == ["task-002"]
-    assert assisted.used() == (1, 0)
-
-
-def test_what_is_claimed_is_published_though_the_tables_stop_answering(
-    assisted: Assisted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rest gives its slots back and stays queued."""
-    claim = assisted.system.task_table.claim
-
-    def claim_one(attempt: Attempt, **more: Any) -> Any:
-        if attempt.task_id != "task-001":
-            raise StoreUnavailable("dynamodb", "UpdateItem")
-        return claim(attempt, **more)
-
-    monkeypatch.setattr(assisted.system.task_table, "claim", claim_one)
-    assert [hint.attempt.task_id for hint in assisted.hand_out(2)] == ["task-001"]
-    assert assisted.used() == (1, 0)
-    assert assisted.task("task-002").attempts == 0
 
 
 # ---- the assistant

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from sosw_celery import clock
 from sosw_celery.config.settings import Settings, load_settings
-from sosw_celery.core.tasks.model import Attempt, Hint, Task
+from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.run_context import WorkerRun
 from sosw_celery.labourer.worker import Worker
@@ -30,15 +30,6 @@ from sosw_celery.wiring.container import services_of
 
 #: Longer than a fork takes.
 LONG_S = 0.5
-
-
-def test_a_queue_without_messages_has_none() -> None:
-    """Redis keeps no empty queue, and kombu calls one that is not there an error."""
-    app = _app()
-    services = services_of(app)
-    assert services.messenger.queue_depth("note") == 0
-    app.send_task("note", queue="note")
-    assert services.messenger.queue_depth("note") == 1
 
 
 def test_a_fork_makes_services_while_a_thread_of_its_parent_makes_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,26 +94,6 @@ def test_rows_of_new_tasks_are_sent_once_and_given_up_in_time() -> None:
         assert config.retries["total_max_attempts"] == 1
         assert config.read_timeout == services.settings.row_timeout_s == 2
         assert table.new_rows._held_back_s == services.settings.part_margin_s == 4
-
-
-def test_a_message_carries_no_time_limit() -> None:
-    """Celery would count it from the message, and free the slot while the process still dies.
-
-    Also when it comes from a node whose own tasks have limits, as with the threads pool: Celery takes those it knows.
-    """
-    app = Celery("wiring", broker="memory://", set_as_current=False)
-    app.conf.sosw = {"labourers": {"limited": {"duration": 60}}}
-
-    @app.task(name="limited", time_limit=60, soft_time_limit=50)
-    def limited(event: object) -> None: ...
-
-    app.finalize()
-    services_of(app).hint_publisher.publish([Hint(Attempt("limited", "task", 3))])
-    with app.connection_for_read() as connection, connection.SimpleQueue("limited") as queue:
-        message = queue.get_nowait()
-        assert message.headers["id"] == "task.3"
-        assert message.headers["timelimit"] == [None, None]
-        message.ack()
 
 
 def test_a_labourer_posts_where_its_own_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:

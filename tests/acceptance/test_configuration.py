@@ -14,6 +14,7 @@ from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.local.servers import RedisServer
 from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Shell, await_, descendants, kill
+from tests.harness.client import table_names
 
 #: Starts a command of the `celery` script; returns where its output goes.
 Celery = Callable[..., Path]
@@ -133,13 +134,7 @@ def test_code_beside_the_configuration_is_found_by_all_that_name_it(
     shell: Shell, celery: Celery, table_prefix: str
 ) -> None:
     """Labourers, clients, health, periods, the Scheduler and notices: no PYTHONPATH, the `celery` script itself."""
-    tables = {
-        "dynamo_db_config": {"table_name": f"{table_prefix}tasks"},
-        "sosw_closed_tasks_table": f"{table_prefix}closed",
-        "sosw_retry_tasks_table": f"{table_prefix}retry",
-        "sosw_jobs_table": f"{table_prefix}jobs",
-    }
-    configure(shell, {**NAMING, "task_config": tables})
+    configure(shell, {**NAMING, "task_config": table_names(table_prefix)})
     for name, text in MODULES.items():
         shell.write(name, text)
     made = shell.run("sosw-celery", "init")

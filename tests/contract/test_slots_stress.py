@@ -11,16 +11,16 @@ import contextlib
 import multiprocessing
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import pytest
 import redis
 
 from sosw_celery.stores.redis.slots import Confirmation, Limits, Slots, Usage
+from tests.harness.overlap import most_at_once
 
 LABOURER = "resize"
 LEASE_S = 0.2
@@ -109,12 +109,6 @@ def hold_until_all_are_in_use(slots: Slots, client: redis.Redis, holder: str, ca
     return lease_end
 
 
-def most_at_once(spans: list[Span]) -> int:
-    """Return how many spans overlapped at the worst instant."""
-    steps = [(begin, 1) for _, begin, _ in spans] + [(end, -1) for _, _, end in spans]
-    return max(accumulate(step for _, step in sorted(steps)), default=0)
-
-
 @contextlib.contextmanager
 def ended_in_any_case(processes: list[multiprocessing.process.BaseProcess]) -> Iterator[None]:
     """Start the processes, and leave none behind."""
@@ -145,9 +139,11 @@ def test_cap_holds_at_every_instant(redis_url: str, cap: int) -> None:
                 process.join(20)
                 assert process.exitcode == 0
         assert {holder for holder, _, _ in held} == {str(number) for number in range(TASKS)}
-        assert most_at_once(held) == cap, "never more than the cap, and at some instant all of it is used"
+        most = most_at_once((start, end) for _, start, end in held)
+        assert most == cap, "never more than the cap, and at some instant all of it is used"
         by_holder = groupby(sorted(held), key=lambda span: span[0])
-        assert Counter(most_at_once(list(its_spans)) for _, its_spans in by_holder).keys() == {1}
+        of_each = {most_at_once((start, end) for _, start, end in its_spans) for _, its_spans in by_holder}
+        assert of_each == {1}
         wait_until_free(slots)
 
 

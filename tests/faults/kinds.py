@@ -26,7 +26,8 @@ from tests.faults.injectors.clocks import IS_AVAILABLE as CLOCKS_CAN_BE_WRONG
 from tests.faults.injectors.clocks import NOTICED_S, wrong_clock
 from tests.faults.injectors.messages import Messages, OldMessages
 from tests.faults.plan import CAPS, STEADY, Fault, Kind, Profile
-from tests.faults.system import Node, System, wait_for
+from tests.faults.system import Node, System
+from tests.harness.waiting import wait_for
 
 __all__ = ["KINDS", "inject"]
 

@@ -19,7 +19,8 @@ from tests.faults.gather import expected_job, job_items, labourers_of, rows_of, 
 from tests.faults.kinds import inject
 from tests.faults.looks import keep_looking, looks_in
 from tests.faults.plan import BURST, CAPS, MAX_ATTEMPTS, RATES, STEADY, Fault, JobPlan, Plan
-from tests.faults.system import System, wait_for
+from tests.faults.system import System
+from tests.harness.waiting import wait_for
 from tests.nursery import Nursery
 
 __all__ = ["PROCESSES", "Outcome", "carry_out"]

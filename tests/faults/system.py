@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from tests.faults.injectors.clocks import ChangingClock, wrong_clock
 from tests.faults.injectors.lagging_index import LaggingIndexes
 from tests.faults.injectors.redis_server import Redis
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
+from tests.harness.waiting import wait_for
 from tests.nursery import ROOT, Nursery
 
-__all__ = ["ROLES", "Node", "System", "wait_for"]
+__all__ = ["ROLES", "Node", "System"]
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -402,19 +403,6 @@ class System:
 
 def _redis_url(port: int) -> str:
     return f"redis://{LOOPBACK}:{port}/0"
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float, what: str, *, poll_s: float = POLL_S) -> None:
-    """Wait until the condition holds.
-
-    Raises:
-        TimeoutError: It does not within the time.
-    """
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(poll_s)
 
 
 @cache

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-
-from sosw_celery.config.settings import load_settings
-from sosw_celery.core.tasks.model import JobSummary, Task
-from sosw_celery.names import QUEUES
-from sosw_celery.stores.dynamodb.tables import create_tables
-from sosw_celery.wiring.broker import own_keys
-from sosw_celery.wiring.container import Services
+from tests.harness.client import Client, table_names
+from tests.harness.overlap import most_at_once
+from tests.harness.waiting import wait_for
 from tests.nursery import ROOT, Nursery, Process
 
 ESSENTIALS = "sosw_scheduler,sosw_orchestrator,sosw_scavenger,sosw_worker_assistant"
@@ -35,7 +29,7 @@ class Span:
     end: float | None
 
 
-class Cluster:
+class Cluster(Client):
     """The processes of one test, its tables, and a client of both. All of its processes end with it.
 
     Parameters:
@@ -60,21 +54,13 @@ class Cluster:
             "redis_url": slots_url or redis_url,
             "dynamodb_endpoint": dynamodb_endpoint,
             "queue_bucket": (directory / "queue").as_uri(),
-            "task_config": {
-                "dynamo_db_config": {"table_name": f"{table_prefix}tasks"},
-                "sosw_closed_tasks_table": f"{table_prefix}closed",
-                "sosw_retry_tasks_table": f"{table_prefix}retry",
-                "sosw_jobs_table": f"{table_prefix}jobs",
-            },
+            "task_config": table_names(table_prefix),
             "job_schema": {"chunkable_attrs": ["group", "value"]},
             "sweep_s": 0.5,
             "safety_net_s": 1,
             **section,
         }
-        self.settings = load_settings(self.section)
-        self.app = Celery("test client", broker=redis_url, backend=redis_url, set_as_current=False)
-        self.app.conf.broker_transport_options = own_keys(self.settings.redis_prefix, redis_url, {}) or {}
-        self.services = Services(self.app, self.settings)
+        super().__init__(self.section, redis_url, self.tails)
         self.processes: list[Process] = []
         self.environment = {
             **os.environ,
@@ -86,7 +72,6 @@ class Cluster:
             "TEST_BEAT_FILE": str(directory / "beat"),
             "SOSW_HEALTH_DIR": str(directory / "health"),
         }
-        create_tables(self.services.dynamodb, self.services.tables)
 
     # ---- processes
 
@@ -116,22 +101,7 @@ class Cluster:
         """End all processes."""
         for process in self.processes:
             process.kill()
-        self.app.close()
-        self.services.redis.close()
-
-    # ---- jobs
-
-    def submit(self, job: dict[str, Any], job_id: str | None = None, *, ignore_result: bool = True) -> str:
-        """Have a job accepted and scheduled, as `scheduler.delay(job)` does."""
-        accepted = self.services.scheduler.submit(job, job_id or uuid.uuid4().hex)[0]
-        envelope = {"sosw": {"job_id": accepted, "part": None}}
-        self.app.send_task("scheduler", [envelope], queue=QUEUES["scheduler"], ignore_result=ignore_result)
-        return accepted
-
-    def ended(self, job_id: str, timeout_s: float = 60) -> JobSummary:
-        """Wait until every task of the job is closed and return where it stands."""
-        self.wait_for(lambda: self.services.job_table.get(job_id).state.is_ended, timeout_s, f"end of {job_id}")
-        return self.services.job_table.get(job_id)
+        self.close()
 
     def wait_for(
         self,
@@ -140,13 +110,18 @@ class Cluster:
         what: str,
         process: Process | None = None,
     ) -> None:
-        """Wait until the condition holds."""
-        end = time.monotonic() + timeout_s
-        while not condition():
-            died = process is not None and process.poll() is not None
-            assert not died, f"{what}: died\n{self.tails()}"
-            assert time.monotonic() < end, f"{what}: not within {timeout_s} s\n{self.tails()}"
-            time.sleep(0.05)
+        """Wait until the condition holds; for no longer than the process lives, where it is that of a process.
+
+        Raises:
+            TimeoutError: It does not within the time, or the process has died.
+        """
+
+        def is_through() -> bool:
+            if process is not None and process.poll() is not None:
+                raise TimeoutError(f"{what}: died\n{self.tails()}")
+            return bool(condition())
+
+        wait_for(is_through, timeout_s, what, why=self.tails)
 
     def tails(self) -> str:
         """Return the end of every process's log, for the message of a failed test."""
@@ -154,10 +129,6 @@ class Cluster:
         return "\n".join(f"--- {path.name}\n{text[-3000:]}" for path, text in logs)
 
     # ---- what happened
-
-    def closed(self, labourer_id: str, status: int = 1) -> list[Task]:
-        """Return the closed tasks of a labourer, 1 completed or 0 dead."""
-        return list(self.services.task_table.closed(labourer_id, status=status))
 
     def spans(self) -> list[Span]:
         """Return every run of a task's body that any process wrote down."""
@@ -169,12 +140,6 @@ class Cluster:
                 (starts if line["kind"] == "start" else ends)[key] = line["at"]
         return [Span(task, n, at, ends.get((task, n, pid))) for (task, n, pid), at in starts.items()]
 
-
-def most_at_once(spans: list[Span]) -> int:
-    """Return how many runs overlapped at the worst instant; a run without an end counts as an instant."""
-    changes = [(span.start, 1) for span in spans] + [(span.end or span.start, -1) for span in spans]
-    running = worst = 0
-    for _, change in sorted(changes):
-        running += change
-        worst = max(worst, running)
-    return worst
+    def most_at_once(self) -> int:
+        """Return how many bodies ran at the worst instant; one whose process died counts as an instant."""
+        return most_at_once((span.start, span.end or span.start) for span in self.spans())

@@ -81,7 +81,7 @@ def test_a_cap_that_was_lowered_holds_for_workers_that_were_not_started_again(
     cluster.worker("note", "-c", "6")
     shape = {"lambda_name": "note", "isolate_values": True, "seconds": 0.4}
     job = cluster.submit({**shape, "groups": {"all": {"values": list(range(60))}}})
-    cluster.wait_for(lambda: most_at_once(cluster.spans()) == 4, 30, "all slots to be in use")
+    cluster.wait_for(lambda: cluster.most_at_once() == 4, 30, "all slots to be in use")
 
     lowered = {**cluster.section, "labourers": {"note": {"max_simultaneous_invocations": 2}}}
     cluster.worker(TEST_SOSW=json.dumps(lowered))

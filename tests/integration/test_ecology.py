@@ -23,7 +23,7 @@ from sosw_celery.core.health import EcoStatus
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.services.ecology import LOOK_S
 from sosw_celery.stores.aws.metric_sources import CloudWatch, Source, ask_prometheus, sources_from
-from tests.integration.cluster import Cluster, most_at_once
+from tests.integration.cluster import Cluster
 
 # ---- CloudWatch
 
@@ -276,7 +276,7 @@ def test_a_bad_metric_holds_new_invocations_back_and_recovery_lets_them_go_on(
     prometheus.value = "10"
     assert cluster.ended(submitted).completed == 50
     assert {task.attempts for task in cluster.closed("note")} == {1}
-    assert most_at_once(cluster.spans()) == 4
+    assert cluster.most_at_once() == 4
 
 
 @pytest.mark.slow
@@ -288,7 +288,7 @@ def test_a_moderate_metric_leaves_its_share_of_the_cap(
     cluster = make_note({"load": prometheus.metric()})
     submitted = cluster.submit(job(24, 0.3))
     assert cluster.ended(submitted).completed == 24
-    assert most_at_once(cluster.spans()) == 3
+    assert cluster.most_at_once() == 3
 
 
 @pytest.mark.slow
@@ -332,7 +332,7 @@ def test_sources_that_hang_or_fail_do_not_stop_the_queue(make_note: Callable[...
         }
         cluster = make_note(metrics, ecology_config={"fallback_status": 3})
         assert cluster.ended(cluster.submit(job(12, 0.2))).completed == 12
-    assert most_at_once(cluster.spans()) == 3
+    assert cluster.most_at_once() == 3
     logs = cluster.tails() + "".join(map(cluster.log, cluster.processes))
     for name in metrics:
         assert f"ecology.not_read metric={name}" in logs
@@ -365,6 +365,6 @@ def test_sosws_metric_decides_with_real_workers(
     }
     cluster = make_note({"SomeDBCPU": metric}, ecology_config={"cloudwatch_endpoint": cloudwatch_endpoint})
     assert cluster.ended(cluster.submit(job(12, 0.2))).completed == 12
-    assert most_at_once(cluster.spans()) == 3
+    assert cluster.most_at_once() == 3
     (told,) = cluster.services.ecology.health_of("note").metrics
     assert (told.value, told.status) == (40, EcoStatus.GOOD)

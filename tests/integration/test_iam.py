@@ -39,6 +39,7 @@ from sosw_celery.services.worker_assistant import closing_message
 from sosw_celery.stores.aws.metric_sources import CloudWatch
 from sosw_celery.stores.dynamodb import task_rows
 from sosw_celery.wiring.container import Services
+from tests.harness.client import table_names
 
 LABOURER = "resize"
 ASSISTED = "resize_far_away"
@@ -226,12 +227,7 @@ def section(dynamodb_endpoint: str, redis_url: str, table_prefix: str) -> dict[s
             FELT: {"health_metrics": {"database": METRIC}},
             ASSISTED: {"close_through": "assistant"},
         },
-        "task_config": {
-            "dynamo_db_config": {"table_name": f"{table_prefix}tasks"},
-            "sosw_closed_tasks_table": f"{table_prefix}closed",
-            "sosw_retry_tasks_table": f"{table_prefix}retry",
-            "sosw_jobs_table": f"{table_prefix}jobs",
-        },
+        "task_config": table_names(table_prefix),
         "sns_config": {"recipient": TOPIC},
         "stored_config": {"source": "dynamo", "table_name": f"{table_prefix}config"},
         "meta_handler_config": {"dynamo_db_config": {"table_name": f"{table_prefix}meta"}},

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.harness.overlap import most_at_once
 from tests.integration.cluster import Cluster
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:resize:prod"
@@ -72,14 +73,7 @@ class LambdaApi:
 
     def most_at_once(self) -> int:
         """Return how many runs overlapped at the worst instant."""
-        changes = [(run.start, 1) for run in self.invocations] + [
-            (run.end or run.start, -1) for run in self.invocations
-        ]
-        running = worst = 0
-        for _, change in sorted(changes):
-            running += change
-            worst = max(worst, running)
-        return worst
+        return most_at_once((run.start, run.end or run.start) for run in self.invocations)
 
 
 class _Server(ThreadingHTTPServer):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.tasks.model import JobState
-from tests.integration.cluster import Cluster, most_at_once
+from tests.integration.cluster import Cluster
 from tests.nursery import Process, groups_of
 
 LABOURERS = {
@@ -65,7 +65,7 @@ def test_every_manner_of_failing_ends_in_a_retry(cluster: Cluster) -> None:
     assert closed[""].attempts == 1
     ends = Counter(span.task_id for span in cluster.spans() if span.end is not None)
     assert set(ends.values()) == {1}
-    assert most_at_once(cluster.spans()) <= 3
+    assert cluster.most_at_once() <= 3
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_tasks_of_a_killed_node_run_again_elsewhere(cluster: Cluster) -> None:
     assert (summary.completed, summary.dead) == (6, 0)
     lost = [task for task in cluster.closed("note") if task.extra.get("last_error", "").startswith("Lost")]
     assert 1 <= len(lost) <= 3
-    assert most_at_once(cluster.spans()) <= 3
+    assert cluster.most_at_once() <= 3
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_redis_that_comes_back_empty_loses_nothing_and_keeps_the_cap(cluster: Cl
     cluster.wait_for(lambda: len(cluster.spans()) >= 5, 20, "five tasks to run")
     cluster.services.redis.flushall()
     assert cluster.ended(submitted, 90).completed == 30
-    assert most_at_once(cluster.spans()) <= 3
+    assert cluster.most_at_once() <= 3
 
 
 @pytest.mark.slow
@@ -168,4 +168,4 @@ def test_a_frozen_node_does_not_run_on_without_its_leases(cluster: Cluster, whom
     frozen.send_signal(signal.SIGCONT, group=whom == "node")
     assert cluster.ended(submitted).completed == 2
     assert {task.attempts for task in cluster.closed("count")} == {2}
-    assert most_at_once(cluster.spans()) <= 2
+    assert cluster.most_at_once() <= 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sosw_celery.core.tasks.model import JobState
-from tests.integration.cluster import Cluster, most_at_once
+from tests.integration.cluster import Cluster
 
 #: One slot, so that whichever task is in it hands it on to the next one.
 LABOURERS = {
@@ -56,7 +56,7 @@ def test_many_short_tasks_take_few_messages(start: Callable[..., Cluster]) -> No
     closed = cluster.closed("count")
     assert sorted(task.extra["result_last"] for task in closed) == list(range(60))
     assert {(task.attempts, task.extra["stat_values"]) for task in closed} == {(1, 1)}
-    assert most_at_once(cluster.spans()) == 1
+    assert cluster.most_at_once() == 1
     succeeded = re.findall(r"Task count\[([^\]]+)\] succeeded", cluster.log(node))
     assert sorted(succeeded) == sorted(f"{task.task_id}.1" for task in closed)
 

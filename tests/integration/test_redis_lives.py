@@ -15,7 +15,7 @@ from sosw_celery.core.tasks.model import Attempt, Hint, JobState, Task
 from sosw_celery.local import RedisServer
 from tests.faults.injectors.clocks import IS_AVAILABLE
 from tests.faults.injectors.tcp_proxy import TcpProxy
-from tests.integration.cluster import Cluster, most_at_once
+from tests.integration.cluster import Cluster
 from tests.nursery import Nursery
 from tests.redis_lives import SnapshotRedis, WrongRedis, demote, follow
 
@@ -50,7 +50,7 @@ def test_an_old_snapshot_breaks_no_cap_and_ends_no_attempt(
     cluster.wait_for(lambda: time.monotonic() > last + 1, 20, "the node to renew their leases")
     snapshots.come_back()
     assert cluster.ended(job, 90).completed == TASKS
-    assert most_at_once(cluster.spans()) == CAP
+    assert cluster.most_at_once() == CAP
     assert [task.attempts for task in cluster.closed("note")] == [1] * TASKS
 
 
@@ -72,7 +72,7 @@ def test_a_clock_that_jumps_breaks_no_cap_and_holds_no_slot(
             cluster.wait_for(lambda begun=begun: len(cluster.spans()) == begun, 30, f"{begun} to run")
             server.set_clock(off_s)
         assert cluster.ended(job, 60).completed == TASKS
-        assert most_at_once(cluster.spans()) == CAP
+        assert cluster.most_at_once() == CAP
         assert [task.attempts for task in cluster.closed("note")] == [1] * TASKS
         cluster.stop()
 

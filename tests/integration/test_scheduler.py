@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -38,6 +38,7 @@ from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
 from sosw_celery.stores.redis.slots import Slots
 from tests.faults.injectors.tcp_proxy import LOOPBACK, TcpProxy
 from tests.harness.messenger import FakeMessenger
+from tests.harness.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -295,14 +296,6 @@ def nursery(ground: Ground) -> Iterator[Nursery]:
         yield started
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within 30 s"
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_double_nothing(ground: Ground, nursery: Nursery) -> None:
     """A process killed by kill -9 at twenty random moments and started again each time writes exactly the rows.
@@ -359,8 +352,8 @@ def test_a_fast_clock_takes_no_part_from_who_is_throttled(
     ground.scheduler.submit(job_of(50), "throttled")
     section = {"lease_s": 30, "rows_to_process": 50}
     nursery.start("throttled", throttled_after=1, signs=str(tmp_path), **section)
-    wait_for((tmp_path / "throttled").exists, "the table to throttle")
-    wait_for(lambda: ground.close_all() >= 0 and len(ground.closed) == 25, "the first request to be done")
+    wait_for((tmp_path / "throttled").exists, 30, "the table to throttle")
+    wait_for(lambda: ground.close_all() >= 0 and len(ground.closed) == 25, 30, "the first request to be done")
     with redis.Redis.from_url(redis_url) as client:
         lease_clock = LeaseClock(lambda: clock.now() + 60, Slots(client).now)
         fast = scheduler_on(ground.client, ground.tables, ground.queue, lease_clock=lease_clock, **section)
@@ -381,7 +374,7 @@ def test_rows_that_the_network_holds_back_are_not_put_again(ground: Ground, nurs
         rows_endpoint = f"http://{LOOPBACK}:{network.port}"
         section = {"lease_s": 20, "rows_to_process": 25}
         nursery.start("held back", rows_endpoint=rows_endpoint, signs=str(tmp_path), **section)
-        wait_for(lambda: ground.close_all() >= 0 and len(ground.closed) == 25, "the rows to arrive")
+        wait_for(lambda: ground.close_all() >= 0 and len(ground.closed) == 25, 30, "the rows to arrive")
         assert (tmp_path / "given up").exists(), "the rows came in time"
         network.heal()
         assert nursery.wait() == 0

@@ -19,7 +19,7 @@ import pytest
 
 from sosw_celery.core.tasks.model import JobState, Task
 from sosw_celery.sosw_compat.dynamo_client import DynamoDbClient
-from tests.integration.cluster import ROOT, Cluster, most_at_once
+from tests.integration.cluster import ROOT, Cluster
 
 DOCS = ROOT / "docs" / "workers-from-sosw.md"
 #: Short leases, so that a lost attempt is noticed within the test.
@@ -146,7 +146,7 @@ def test_a_task_that_its_body_marks_is_closed_so_and_no_later_word_counts(
     assert [span.end for span in cluster.spans()] == [None]
     Path(cluster.history, "go on").touch()
     cluster.ended(waiting)
-    assert most_at_once(cluster.spans()) == 1
+    assert cluster.most_at_once() == 1
     early, unmarked = cluster.closed("marking")
     assert (early.extra["stat_before"], early.extra.get("stat_after")) == (1, None)
     assert (unmarked.extra["stat_before"], unmarked.extra["stat_after"]) == (1, 1)
@@ -198,7 +198,7 @@ def test_workers_without_any_access_to_the_tables_run_tasks(assisted: Cluster) -
     assert sorted(row.extra["result_doubled"] for row in rows) == [2 * number for number in range(24)]
     assert {row.extra["stat_steps"] for row in rows} == {2}
     assert sorted(row.attempts for row in rows) == [1] * 18 + [2] * 6
-    assert most_at_once(assisted.spans()) <= 3
+    assert assisted.most_at_once() <= 3
     assert "dynamodb" not in assisted.log(node).lower()
 
 
@@ -214,7 +214,7 @@ def test_tasks_of_such_workers_are_found_when_node_and_messages_are_lost(assiste
     start_without_aws(assisted, "plain", "-c", "3")
     summary = assisted.ended(submitted, 90)
     assert (summary.completed, summary.dead) == (9, 0)
-    assert most_at_once(assisted.spans()) <= 3
+    assert assisted.most_at_once() <= 3
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from sosw_celery.services.history import MetaHandler, OwnMeta
 from sosw_celery.stores.dynamodb.history_table import MetaTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
+from tests.harness.waiting import wait_for
 
 NOW = Decimal("1795392000.000001")
 ORIGIN = Origin("resize", "message-1", "node-1")
@@ -115,10 +116,10 @@ def test_events_are_written_by_25_and_a_few_after_a_while(recorder: Recorder) ->
     handler = handler_on(recorder, flush_s=0.3)
     for number in range(26):
         handler.post("task-1", f"{number}")
-    wait_for(lambda: recorder.requests)
+    wait_for(lambda: recorder.requests, 10, "requests")
     assert len(recorder.requests[0]) == 25
     assert len(recorder.actions) == 25
-    wait_for(lambda: len(recorder.actions) == 26)
+    wait_for(lambda: len(recorder.actions) == 26, 10, "actions")
 
 
 def test_a_table_that_hangs_holds_nobody_up_and_the_oldest_events_give_way(
@@ -134,7 +135,7 @@ def test_a_table_that_hangs_holds_nobody_up_and_the_oldest_events_give_way(
     with caplog.at_level(logging.WARNING):
         recorder.is_open.set()
         assert handler.flush()
-        wait_for(lambda: "events dropped" in caplog.text)
+        wait_for(lambda: "events dropped" in caplog.text, 10, "the warning")
     written = [int(action) for action in recorder.actions]
     assert set(range(900, 1000)) <= set(written)
     assert f"{1000 - len(written)} events dropped" in caplog.text
@@ -345,11 +346,3 @@ def _live(table: TaskTable) -> None:
     assert (table.requeue([failed], now=NOW), table.requeue([failed], now=NOW)) == (1, 0)
     table.claim(Attempt("resize", "b", 2), now=NOW, node="n")
     table.fail(Attempt("resize", "b", 2), Dead(), Failure("ValueError: no", {}), now=NOW)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

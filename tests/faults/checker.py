@@ -308,7 +308,7 @@ def _not_spared(evidence: Evidence, usages: Mapping[str, Usage]) -> Iterator[Fin
             continue
         labourer_id, until = fault.spares
         low_s = low_for(usages[labourer_id], fault.at, until)
-        if low_s:
+        if low_s > MOST_LOW_S:
             yield Finding(
                 Promise.IDLE, f"slots of {labourer_id} were not in full use for {low_s:.1f} s of {fault.kind}"
             )

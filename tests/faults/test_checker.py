@@ -349,7 +349,7 @@ def with_another_labourer(fault_s: float) -> Evidence:
 
 
 def test_slots_of_a_labourer_that_another_ones_fault_empties_are_found() -> None:
-    """A labourer whose slots are not in use while another one is throttled was not spared; a dip of seconds is chance."""
+    """A labourer whose slots are not in use while another one is throttled was not spared; a short dip is chance."""
     evidence = with_another_labourer(20.0)
     assert not broken(evidence)
     for until, expected in ((11, False), (18, True)):

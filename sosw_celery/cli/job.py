@@ -54,7 +54,7 @@ def time_text(seconds: Decimal | None) -> str:
 @json_option
 def job(job_id: str, data: Path, as_json: bool) -> None:
     """Show how far a job is."""
-    summary = services_at(data).job_table.get(job_id)
+    summary = services_at(data).overview.job(job_id)
     if as_json:
         print_json(summary.as_dict())
     else:

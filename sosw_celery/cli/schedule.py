@@ -19,7 +19,7 @@ from sosw_celery.cli.job import job_fields
 from sosw_celery.cli.output import console, duration, json_option, number, print_fields, print_json
 from sosw_celery.cli.preview import job_argument, read_job
 from sosw_celery.cli.runtime import command_app, data_option, end_on_sigterm, services_at
-from sosw_celery.cli.status import not_served
+from sosw_celery.cli.status import not_served_lines
 from sosw_celery.core.tasks.model import JobState, JobSummary
 from sosw_celery.errors import StoreError
 from sosw_celery.services.preview import Chunker
@@ -56,7 +56,7 @@ def wait_for(services: Services, job_id: str, show: Show, timeout_s: float | Non
     """Return where the job stands when it has ended; None when the time passed before that."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
-        summary = services.job_table.get(job_id)
+        summary = services.overview.job(job_id)
         show(summary)
         if summary.state.is_ended:
             return summary
@@ -183,7 +183,7 @@ class _Nudge:
             return ""
         self._moved_at = time.monotonic()
         with contextlib.suppress(StoreError):  # the job can be waited for without Redis
-            missing = not_served(self._services, self._services.nodes.all(), [summary.labourer_id])
+            missing = self._services.overview.not_served([summary.labourer_id])
             self._said = bool(missing)
-            return "; ".join(missing)
+            return "; ".join(not_served_lines(missing, self._services.settings.labourers))
         return ""

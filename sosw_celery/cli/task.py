@@ -12,47 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sosw_celery import clock
 from sosw_celery.cli import Command
 from sosw_celery.cli.job import time_text
 from sosw_celery.cli.output import json_option, print_fields, print_json, print_table
 from sosw_celery.cli.runtime import data_option, given_id, services_at
-from sosw_celery.config.settings import greenfield_delta
 from sosw_celery.core.exact import EXACT
-from sosw_celery.core.tasks import greenfield
 from sosw_celery.core.tasks.history import Event
-from sosw_celery.errors import StoreError
-from sosw_celery.stores.dynamodb.task_table import Found
 
 if TYPE_CHECKING:
-    from sosw_celery.wiring.container import Services
+    from sosw_celery.services.overview import TaskStatus
 
-__all__ = ["history_of", "history_rows", "state_of", "task", "task_fields"]
-
-
-def state_of(found: Found, now: Decimal) -> str:
-    """Return the state of a task, by the words of a task's life."""
-    row = found.task
-    if found.where == "closed":
-        return "closed, dead" if found.dead else "closed, completed"
-    if found.where == "retry":
-        return "waiting for retry"
-    if row.completed_at is not None:
-        return "completed, not archived yet"
-    return "queued" if row.greenfield <= greenfield.queue_end(now) else "running"
+__all__ = ["history_rows", "task", "task_dict", "task_fields"]
 
 
-def task_fields(found: Found, now: Decimal, delta: Decimal) -> dict[str, Any]:
+def task_fields(status: TaskStatus) -> dict[str, Any]:
     """Return what people read about a task, by its labels, in the order of its life."""
-    row = found.task
-    was_claimed = row.greenfield > greenfield.queue_end(now)
+    row = status.row
     return {
         "task": row.task_id,
         "labourer": row.labourer_id,
         "job": row.job_id,
-        "state": state_of(found, now),
+        "state": status.state.value,
         "created": time_text(row.created_at),
-        "claimed": time_text(greenfield.claimed_at(row.greenfield, delta)) if was_claimed else "",
+        "claimed": time_text(status.claimed_at),
         "attempts": row.attempts,
         "failed": row.failed_attempts,
         "retry due": time_text(row.desired_launch_time),
@@ -64,15 +46,15 @@ def task_fields(found: Found, now: Decimal, delta: Decimal) -> dict[str, Any]:
     }
 
 
-def task_dict(found: Found, now: Decimal) -> dict[str, Any]:
-    """Return everything on the row as JSON can hold it, with its state and the table that holds it."""
-    row = found.task
+def task_dict(status: TaskStatus) -> dict[str, Any]:
+    """Return what is known of a task as JSON can hold it: all of its row, and its history if there is one."""
+    row = status.row
     return {
         "task_id": row.task_id,
         "labourer_id": row.labourer_id,
         "job_id": row.job_id,
-        "state": state_of(found, now),
-        "table": found.where,
+        "state": status.state.value,
+        "table": status.table,
         "created_at": row.created_at,
         "greenfield": row.greenfield,
         "attempts": row.attempts,
@@ -83,6 +65,7 @@ def task_dict(found: Found, now: Decimal) -> dict[str, Any]:
         "arn": row.arn,
         "payload": _parsed(row.payload),
         **row.extra,
+        **({} if status.history is None else {"history": [event_dict(event) for event in status.history]}),
     }
 
 
@@ -114,30 +97,16 @@ def _text(value: Any) -> Any:
 @json_option
 def task(task_id: str, data: Path, as_json: bool) -> None:
     """Show a task, wherever it is: queued, running, waiting for a retry, or closed; and its history, if one is kept."""
-    services = services_at(data)
-    found = services.task_table.find(task_id, list(services.settings.labourers))
-    events = history_of(services, task_id)
-    now = clock.now()
+    found = services_at(data).overview.task(task_id)
+    if found.history_problem:
+        click.echo(f"no history: {found.history_problem}", err=True)
     if as_json:
-        shown = task_dict(found, now)
-        print_json(shown if events is None else {**shown, "history": [event_dict(event) for event in events]})
+        print_json(task_dict(found))
         return
-    print_fields(task_fields(found, now, greenfield_delta(services.settings)))
-    if events:
+    print_fields(task_fields(found))
+    if found.history:
         click.echo()
-        print_table(("at", "action", "attempt", "author", "invocation", "node", "more"), history_rows(events))
-
-
-def history_of(services: Services, task_id: str) -> list[Event] | None:
-    """Return the events of a task in their order; None where no history is kept or it cannot be read, which is said."""
-    config = services.settings.meta_handler_config
-    if config is None or not config.write_meta_to_ddb:
-        return None
-    try:
-        return services.meta_table.history(task_id)
-    except StoreError as problem:
-        click.echo(f"no history: {problem}", err=True)
-        return None
+        print_table(("at", "action", "attempt", "author", "invocation", "node", "more"), history_rows(found.history))
 
 
 def history_rows(events: Sequence[Event]) -> list[tuple[Any, ...]]:

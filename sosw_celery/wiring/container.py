@@ -31,6 +31,7 @@ from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.history import MetaHandler
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.orchestrator import Orchestrator
+from sosw_celery.services.overview import Overview
 from sosw_celery.services.scavenger import Scavenger
 from sosw_celery.services.scheduler import Scheduler, scheduler_class
 from sosw_celery.services.siblings import Siblings
@@ -274,6 +275,21 @@ class Services:
         """How long labourers' tasks take."""
         looked_at = self.settings.task_config.max_closed_to_analyse_for_duration
         return DurationLog(self.task_table, looked_at=looked_at)
+
+    @cached_property
+    def overview(self) -> Overview:
+        """Where things stand, for people and programs that look."""
+        return Overview(
+            self.settings,
+            task_table=self.task_table,
+            job_table=self.job_table,
+            slots=self.slots,
+            nodes=self.nodes,
+            ecology=self.ecology,
+            durations=self.durations,
+            meta_table=lambda: self.meta_table,
+            clock=clock.now,
+        )
 
     @cached_property
     def orchestrator(self) -> Orchestrator:

@@ -28,7 +28,6 @@ from sosw_celery import clock
 from sosw_celery.cli.aws.policies import ROLES, Resource, policy
 from sosw_celery.cli.iam import resources_of
 from sosw_celery.cli.init import make_places
-from sosw_celery.cli.status import labourer_status, open_jobs
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.jobs.plan import Envelope, file_name
 from sosw_celery.core.tasks.model import Hint, JobState
@@ -408,12 +407,11 @@ def operators_look(cast: Cast) -> None:
     cast.submit("open", pages=list("abc"), isolate_pages=True)
     cast.schedule("open", should_stop=lambda: True)
     services = cast.role("operator")
-    labourer_status(services, LABOURER)
-    assert "open" in [job.job_id for job in open_jobs(services, 10)]
-    services.job_table.get("plain")
+    assert "open" in [job.job_id for job in services.overview.system(10).jobs]
+    services.overview.job("plain")
     services.meta_table.history("nobody")
     with pytest.raises(TaskNotFound):
-        services.task_table.find("nobody", [LABOURER])
+        services.overview.task("nobody")
 
 
 @pytest.fixture

@@ -623,7 +623,7 @@ class JobTable:
         except (JobNotFound, ItemCorrupt) as problem:
             logger.warning("task of a job that cannot be found: %s", problem, extra={"job_id": job_id})
             return False
-        if record.state in (JobState.COMPLETED, JobState.COMPLETED_WITH_DEAD):
+        if record.state.is_ended:
             return True
         # More than all: a frozen Scheduler may, at the very worst, have put a closed task back.
         if record.state is not JobState.SCHEDULED or not record.all_closed:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sosw_celery.cli import sosw, task
-from sosw_celery.config.settings import load_settings
 from sosw_celery.core.tasks.history import Event, Origin
 from sosw_celery.core.tasks.model import Task
-from sosw_celery.errors import StoreError
-from sosw_celery.stores.dynamodb.task_table import Found
+from sosw_celery.services.overview import TaskState, TaskStatus
 
 NOW = Decimal("1770000000.5")
 EVENTS = [
@@ -31,24 +29,23 @@ EVENTS = [
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs `task 5a0d` with a `meta_handler_config` and a history of one's own."""
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `task 5a0d` on a task with a history, without one, or with a reason why there is none."""
 
-    def run(config: dict[str, Any] | None, history: Any, *options: str) -> Result:
-        services = SimpleNamespace(
-            settings=load_settings({"meta_handler_config": config}),
-            task_table=SimpleNamespace(find=lambda *_: Found(Task("5a0d", "resize", NOW, NOW), "tasks")),
-            meta_table=SimpleNamespace(history=history),
+    def run(history: list[Event] | None, *options: str, problem: str = "") -> Result:
+        found = TaskStatus(
+            Task("5a0d", "resize", NOW, NOW), "tasks", TaskState.QUEUED, history=history, history_problem=problem
         )
+        services = SimpleNamespace(overview=SimpleNamespace(task=lambda task_id: found))
         monkeypatch.setattr(task, "services_at", lambda data: services)
         return CliRunner().invoke(sosw, ["task", "5a0d", *options])
 
     return run
 
 
-def test_the_events_stand_below_the_task_in_their_order(run: Any) -> None:
+def test_the_events_stand_below_the_task_in_their_order(run: Callable[..., Result]) -> None:
     """A line each: when, what, by whom, and what else was noted."""
-    lines = run({}, lambda _: EVENTS).stdout.splitlines()
+    lines = run(EVENTS).stdout.splitlines()
     start = lines.index("") + 1
     assert [line.split() for line in lines[start:]] == [
         ["at", "action", "attempt", "author", "invocation", "node", "more"],
@@ -57,28 +54,29 @@ def test_the_events_stand_below_the_task_in_their_order(run: Any) -> None:
     ]
 
 
-def test_programs_get_the_events_as_their_rows(run: Any) -> None:
+def test_programs_get_the_events_as_their_rows(run: Callable[..., Result]) -> None:
     """`--json`: a list of objects with sosw's fields."""
-    shown = json.loads(run({}, lambda _: EVENTS, "--json").stdout)
+    shown = json.loads(run(EVENTS, "--json").stdout)
     assert [event["action"] for event in shown["history"]] == ["created", "failed"]
     assert shown["history"][1].items() >= {"author": "resize", "attempts": 1, "error": "OSError: gone"}.items()
 
 
-@pytest.mark.parametrize("config", [None, {"write_meta_to_ddb": False}])
-def test_without_a_history_only_the_task_is_shown(run: Any, config: dict[str, Any] | None) -> None:
-    """The table is not even asked."""
-    result = run(config, None)
+def test_without_a_history_only_the_task_is_shown(run: Callable[..., Result]) -> None:
+    """Neither a table without events nor a key without a value stands below it."""
+    result = run(None)
     assert result.exit_code == 0
     assert "" not in result.stdout.splitlines()
-    assert "history" not in json.loads(run(config, None, "--json").stdout)
+    assert "history" not in json.loads(run(None, "--json").stdout)
 
 
-def test_a_history_that_cannot_be_read_does_not_hide_the_task(run: Any) -> None:
-    """The task is shown, and beside it why there is no history."""
+def test_a_history_without_events_is_an_empty_list_for_programs(run: Callable[..., Result]) -> None:
+    """One is kept, and nothing happened that it was told of; people see the task alone."""
+    assert "" not in run([]).stdout.splitlines()
+    assert json.loads(run([], "--json").stdout)["history"] == []
 
-    def refuse(task_id: str) -> list[Event]:
-        raise StoreError("dynamodb", "Query", "ResourceNotFoundException")
 
-    result = run({}, refuse)
+def test_a_history_that_cannot_be_read_is_told_beside_the_task(run: Callable[..., Result]) -> None:
+    """The task is shown, and on stderr why there is no history."""
+    result = run(None, problem="dynamodb: Query failed (ResourceNotFoundException)")
     assert (result.exit_code, result.stdout.split()[:2]) == (0, ["task", "5a0d"])
     assert result.stderr == "no history: dynamodb: Query failed (ResourceNotFoundException)\n"

@@ -1,56 +1,38 @@
-"""What `status`, `job` and `task` say about rows and counts."""
+"""What `status`, `job` and `task` draw; what they count is `services/overview`'s."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from sosw_celery import clock
 from sosw_celery.cli import schedule, sosw, status, task
 from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
-from sosw_celery.cli.status import COUNT_LIMIT, labourer_status
-from sosw_celery.cli.task import state_of, task_dict, task_fields
+from sosw_celery.cli.task import task_dict, task_fields
 from sosw_celery.config.settings import load_settings
-from sosw_celery.core.health import EcoStatus
+from sosw_celery.core.rates import Rate
 from sosw_celery.core.tasks.model import JobState, JobSummary, Task
-from sosw_celery.services.ecology import Health
-from sosw_celery.stores.dynamodb.task_table import Found
-from sosw_celery.stores.redis.node_registry import NodeNote
-from sosw_celery.stores.redis.slots import Usage
+from sosw_celery.services.overview import COUNT_LIMIT, LabourerStatus, NotServed, SystemStatus, TaskState, TaskStatus
+from sosw_celery.services.scheduled_jobs import LastTick
 
 NOW = Decimal("1770000000.5")
 DELTA = Decimal(31_557_600)
+SETTINGS = load_settings({"labourers": {"resize": {}}})
 
 
 def row(**fields: Any) -> Task:
     """Return a queued task with these fields."""
     values: dict[str, Any] = {"task_id": "5a0d", "labourer_id": "resize", "greenfield": NOW - 5, "created_at": NOW - 5}
     return Task(**(values | fields))
-
-
-@pytest.mark.parametrize(
-    ("found", "state"),
-    [
-        (Found(row(), "tasks"), "queued"),
-        (Found(row(greenfield=NOW + DELTA), "tasks"), "running"),
-        (Found(row(greenfield=NOW + DELTA, completed_at=NOW), "tasks"), "completed, not archived yet"),
-        (Found(row(desired_launch_time=NOW + 9), "retry"), "waiting for retry"),
-        (Found(row(closed_at=NOW), "closed"), "closed, completed"),
-        (Found(row(closed_at=NOW), "closed", dead=True), "closed, dead"),
-    ],
-)
-def test_a_tasks_state_is_told_in_the_words_of_its_life(found: Found, state: str) -> None:
-    """The table and the greenfield together tell the state."""
-    assert state_of(found, NOW) == state
 
 
 def test_a_task_is_shown_in_the_order_of_its_life() -> None:
@@ -64,26 +46,26 @@ def test_a_task_is_shown_in_the_order_of_its_life() -> None:
         payload='{"images": [1, 2]}',
         extra={"stat_images": 2, "last_error": "OSError: gone", "result_sizes": {"big": Decimal("1.5")}},
     )
-    fields = task_fields(Found(closed, "closed"), NOW + 9, DELTA)
+    fields = task_fields(TaskStatus(closed, "closed", TaskState.CLOSED_COMPLETED, claimed_at=NOW))
     shown = {name: value for name, value in fields.items() if value not in ("", None)}
     assert list(shown) == [
         *("task", "labourer", "state", "created", "claimed", "attempts", "failed", "completed", "closed"),
         *("last_error", "result_sizes", "stat_images", "payload"),
     ]
-    assert shown["claimed"] == "2026-02-02 02:40:00 UTC"
+    assert (shown["state"], shown["claimed"]) == ("closed, completed", "2026-02-02 02:40:00 UTC")
     assert shown["payload"] == '{\n  "images": [\n    1,\n    2\n  ]\n}'
 
 
 def test_a_payload_that_is_no_json_is_shown_as_it_is() -> None:
     """A row that somebody else broke can be looked at all the same."""
-    found = Found(row(payload="{broken"), "tasks")
-    assert task_fields(found, NOW, DELTA)["payload"] == "{broken"
-    assert task_dict(found, NOW)["payload"] == "{broken"
+    found = TaskStatus(row(payload="{broken"), "tasks", TaskState.QUEUED)
+    assert task_fields(found)["payload"] == "{broken"
+    assert task_dict(found)["payload"] == "{broken"
 
 
 def test_a_queued_task_shows_no_time_of_claim() -> None:
-    """Its greenfield is its place in the queue, not a claim."""
-    assert task_fields(Found(row(), "tasks"), NOW, DELTA)["claimed"] == ""
+    """Nobody has claimed it."""
+    assert task_fields(TaskStatus(row(), "tasks", TaskState.QUEUED))["claimed"] == ""
 
 
 def test_a_job_that_is_not_chunked_has_no_number_of_tasks_yet() -> None:
@@ -99,171 +81,169 @@ def test_times_that_no_calendar_has_are_shown_as_numbers() -> None:
     assert time_text(None) == ""
 
 
-class Services(SimpleNamespace):
-    """Stand-ins that count and find what a test says."""
-
-    def __init__(
-        self,
-        queued: int = 0,
-        waiting: int = 0,
-        jobs: tuple[JobSummary, ...] = (),
-        health: Health | None = None,
-        average_s: float | None = None,
-        nodes: tuple[NodeNote, ...] = (),
-        scheduled: dict[str, Any] | None = None,
-        cap: int = 4,
-    ) -> None:
-        self.asked: list[int] = []
-
-        def counted(number: int) -> Any:
-            def count(labourer_id: str, *, at_most: int, **_: Any) -> int:
-                self.asked.append(at_most)
-                return number
-
-            return count
-
-        by_id = {job.job_id: job for job in jobs}
-        own: dict[str, Any] = {"max_simultaneous_invocations": 4}
-        if health is not None:
-            details = {"function": "time:time"}
-            metric = {"source": "callable", "details": details, "feelings": {4: 1}, "feeling_comparison_operator": "<="}
-            own["health_metrics"] = {"load": metric}
-        ecology = SimpleNamespace(
-            health_of=lambda labourer_id: health,
-            share_of=lambda labourer_id: 1.0 if health is None else health.coefficient,
-        )
-        measured = partial(replace, average_duration_s=average_s, max_duration_s=average_s)
-        super().__init__(
-            settings=load_settings({"labourers": {"resize": own}, "scheduled_jobs": scheduled or {}}),
-            ecology=ecology,
-            durations=SimpleNamespace(measured=measured),
-            nodes=SimpleNamespace(all=lambda: list(nodes)),
-            slots=SimpleNamespace(look=lambda labourer_id, share: Usage(1, 3, "ready", cap=cap)),
-            task_table=SimpleNamespace(count_queued=counted(queued), count_waiting=counted(waiting)),
-            job_table=SimpleNamespace(
-                unfinished=lambda limit: list(by_id),
-                get=by_id.__getitem__,
-                records=lambda job_ids: map(by_id.__getitem__, job_ids),
-            ),
-        )
+LABOURER = LabourerStatus(
+    labourer_id="resize",
+    queued=7,
+    running=3,
+    handed_out=1,
+    cap=4,
+    waiting=2,
+    slots="ready",
+    health=None,
+    limit=4,
+    rate=Rate(100),
+    average_duration_s=4.0,
+    max_duration_s=9.5,
+    eta_s=11.0,
+    nodes=2,
+    processes=6,
+)
+JOB = JobSummary("nightly", "resize", JobState.SCHEDULED, tasks=1200, written=1200, completed=900, dead=1)
+NOTHING = SystemStatus(labourers=[LABOURER], jobs=[], not_served=NotServed(), ticks=[])
 
 
-def test_a_huge_queue_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting stops at the limit, which is shown with a plus; an index page too many changes nothing."""
-    services = Services(queued=COUNT_LIMIT + 2345, waiting=7)
-    assert labourer_status(services, "resize").queued == COUNT_LIMIT  # type: ignore[arg-type]
-    assert services.asked == [COUNT_LIMIT, COUNT_LIMIT]
-    monkeypatch.setattr(status, "services_at", lambda data: services)
-    lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
-    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "7", "0", "ready", "-", "-"]
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `status` on what a test says is found."""
+
+    def run(found: SystemStatus, *options: str) -> Result:
+        def system(jobs: int) -> SystemStatus:
+            return replace(found, jobs=found.jobs[:jobs])
+
+        services = SimpleNamespace(settings=SETTINGS, overview=SimpleNamespace(system=system))
+        monkeypatch.setattr(status, "services_at", lambda data: services)
+        return CliRunner().invoke(sosw, ["status", *options])
+
+    return run
+
+
+def test_a_queue_that_was_not_counted_to_its_end_has_a_plus(run: Callable[..., Result]) -> None:
+    """It is that long or longer."""
+    found = replace(NOTHING, labourers=[replace(LABOURER, queued=COUNT_LIMIT, eta_s=None)])
+    lines = run(found).stdout.splitlines()
+    assert lines[1].split() == ["resize", "10,000+", "3/4", "1", "2", "6", "ready", "-", "-"]
     assert lines[-1] == "no open jobs"
 
 
 @pytest.mark.parametrize(
-    ("health", "shown", "eta_s"),
+    ("health", "limit", "shown", "eta_s"),
     [
-        (None, "-", 32.0),
-        (Health(EcoStatus.HIGH, 1.0), "4", 32.0),
-        (Health(EcoStatus.MODERATE, 0.5), "2: 2 of 4", 62.0),
-        (Health(EcoStatus.BAD, 0.0), "0: 0 of 4", None),
-        (Health(None, 0.0), "?: 0 of 4", None),
+        (None, 4, "-", 32.0),
+        (4, 4, "4", 32.0),
+        (2, 2, "2: 2 of 4", 62.0),
+        (0, 0, "0: 0 of 4", None),
+        (None, 0, "?: 0 of 4", None),
     ],
 )
-def test_status_tells_health_and_when_a_queue_will_be_done(
-    monkeypatch: pytest.MonkeyPatch, health: Health | None, shown: str, eta_s: float | None
+def test_status_shows_health_and_when_a_queue_will_be_done(
+    run: Callable[..., Result], health: int | None, limit: int, shown: str, eta_s: float | None
 ) -> None:
-    """23 tasks queued, 7 waiting, 3 running, 4 s each: on the slots that health leaves."""
-    services = Services(queued=23, waiting=7, health=health, average_s=4.0)
-    found = labourer_status(services, "resize")  # type: ignore[arg-type]
-    assert found.eta_s == eta_s
-    monkeypatch.setattr(status, "services_at", lambda data: services)
-    line = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()[1]
+    """What health leaves stands beside it where that is not all; a dash is what cannot be told."""
+    found = replace(NOTHING, labourers=[replace(LABOURER, health=health, limit=limit, eta_s=eta_s)])
+    line = run(found).stdout.splitlines()[1]
     assert re.split("  +", line)[-2:] == [shown, duration(eta_s)]
-    (told,) = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)["labourers"]
-    assert (told["average_duration_s"], told["cap"], told["eta_s"]) == (4.0, 4, eta_s)
 
 
-def test_status_lists_open_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with how far it is, for people and for programs."""
-    job = JobSummary("nightly", "resize", JobState.SCHEDULED, tasks=1200, written=1200, completed=900, dead=1)
-    monkeypatch.setattr(status, "services_at", lambda data: Services(jobs=(job,)))
-    lines = CliRunner().invoke(sosw, ["status"]).stdout.splitlines()
-    assert lines[-1].split() == ["nightly", "resize", "scheduled", "1,200", "1,200", "900", "1"]
-    found = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
-    assert found["jobs"] == [job.as_dict()]
-    assert found["labourers"][0]["running"] == 3
+def test_programs_get_all_that_is_counted_of_a_labourer(run: Callable[..., Result]) -> None:
+    """Under names that stay, with the limit of counting."""
+    (told,) = json.loads(run(NOTHING, "--json").stdout)["labourers"]
+    assert told == {
+        "labourer_id": "resize",
+        "queued": 7,
+        "running": 3,
+        "handed_out": 1,
+        "cap": 4,
+        "waiting": 2,
+        "slots": "ready",
+        "health": None,
+        "limit": 4,
+        "average_duration_s": 4.0,
+        "max_duration_s": 9.5,
+        "eta_s": 11.0,
+        "nodes": 2,
+        "processes": 6,
+        "count_limit": 10_000,
+    }
+
+
+def test_status_lists_open_jobs(run: Callable[..., Result]) -> None:
+    """Each with how far it is, for people and for programs; as many as are asked for."""
+    found = replace(NOTHING, jobs=[JOB])
+    assert run(found).stdout.splitlines()[-1].split() == [
+        *("nightly", "resize", "scheduled", "1,200", "1,200", "900", "1")
+    ]
+    assert json.loads(run(found, "--json").stdout)["jobs"] == [JOB.as_dict()]
+    assert run(found, "--jobs", "0").stdout.splitlines()[-1] == "jobs not asked for"
 
 
 ESSENTIALS = ("sosw_scheduler", "sosw_orchestrator", "sosw_scavenger", "sosw_worker_assistant")
 
 
-def test_status_counts_the_workers_of_a_labourer_and_names_what_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of nodes that live; what is missing is a line on stderr with the command that starts it."""
-    note = {"capacity": 4, "queues": ["resize"]}
-    nodes = (
-        *(NodeNote("a@h", 1, note), NodeNote("b@h", 1, {**note, "capacity": 2}), NodeNote("dead@h", 60, note)),
-        NodeNote("c@h", 1, {"capacity": 1, "queues": ["sosw_orchestrator", "sosw_scavenger", "sosw_worker_assistant"]}),
-    )
-    job = JobSummary("nightly", "resise", JobState.SCHEDULED, tasks=2, written=2)
-    monkeypatch.setattr(status, "services_at", lambda data: Services(nodes=nodes, jobs=(job,)))
-    answer = CliRunner().invoke(sosw, ["status"])
-    head, line = (re.split("  +", text) for text in answer.stdout.splitlines()[:2])
-    assert dict(zip(head, line, strict=True))["workers"] == "6"
-    warnings = [
-        "no worker serves sosw_scheduler: celery -A sosw_celery worker -Q sosw_scheduler",
-        "labourer resise is not configured, its tasks wait until it is, did you mean 'resize'?",
+@pytest.mark.parametrize(
+    ("missing", "warnings"),
+    [
+        (
+            NotServed(own=("sosw_scheduler",), not_configured=("resise",)),
+            [
+                "no worker serves sosw_scheduler: celery -A sosw_celery worker -Q sosw_scheduler",
+                "labourer resise is not configured, its tasks wait until it is, did you mean 'resize'?",
+            ],
+        ),
+        (
+            NotServed(own=ESSENTIALS, labourers=("resize",)),
+            [
+                f"no worker serves {', '.join(ESSENTIALS)}: celery -A sosw_celery worker -Q {','.join(ESSENTIALS)}",
+                "no worker serves resize: celery -A sosw_celery worker -Q resize",
+            ],
+        ),
+    ],
+)
+def test_status_names_what_nobody_serves(run: Callable[..., Result], missing: NotServed, warnings: list[str]) -> None:
+    """What is missing is a line on stderr with the command that starts it: a newcomer who started nothing reads all."""
+    found = replace(NOTHING, not_served=missing)
+    assert run(found).stderr.splitlines() == [f"warning: {text}" for text in warnings]
+    assert json.loads(run(found, "--json").stdout)["warnings"] == warnings
+
+
+def test_status_tells_what_became_of_scheduled_jobs(run: Callable[..., Result]) -> None:
+    """A refusal at three in the morning is a warning as well, with its reason; an entry without a plan has no times."""
+    planned_at = datetime(2026, 2, 2, tzinfo=timezone.utc)
+    times = (planned_at, planned_at + timedelta(days=1))
+    ticks = [
+        LastTick("fine", *times, "fine@2026-02-02T00:00:00Z", "completed"),
+        LastTick("refused", *times, "refused@2026-02-02T00:00:00Z", "refused", "job.period: unknown"),
+        LastTick("unplanned", None, None, state="refused", error="schedule: unknown"),
     ]
-    assert answer.stderr.splitlines() == [f"warning: {text}" for text in warnings]
-    told = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
-    assert (told["labourers"][0]["nodes"], told["labourers"][0]["processes"]) == (2, 6)
-    assert told["warnings"] == warnings
-
-
-def test_status_tells_what_became_of_scheduled_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal at three in the morning is a warning as well, with its reason."""
-    fine, refused = (f"{name}@2026-02-02T00:00:00Z" for name in ("fine", "refused"))
-    jobs = (
-        JobSummary(fine, "resize", JobState.COMPLETED),
-        JobSummary(refused, "resize", JobState.REFUSED, error="job.period: unknown"),
-    )
-    entry = {"schedule": 86_400, "job": {"lambda_name": "resize"}}
-    services = Services(jobs=jobs, scheduled={"fine": entry, "refused": entry})
-    monkeypatch.setattr(status, "services_at", lambda data: services)
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    answer = CliRunner().invoke(sosw, ["status"])
+    found = replace(NOTHING, ticks=ticks)
+    answer = run(found)
     lines = [line.split() for line in answer.stdout.splitlines()]
     assert ["fine", "2026-02-02T00:00:00Z", "completed", "2026-02-03T00:00:00Z"] in lines
     assert ["refused", "2026-02-02T00:00:00Z", "refused", "2026-02-03T00:00:00Z"] in lines
-    warning = "scheduled job refused is refused, last tick 2026-02-02T00:00:00Z: job.period: unknown"
-    assert f"warning: {warning}" in answer.stderr.splitlines()
-    told = json.loads(CliRunner().invoke(sosw, ["status", "--json"]).stdout)
-    assert warning in told["warnings"]
+    assert ["unplanned", "-", "refused", "-"] in lines
+    warnings = [
+        "scheduled job refused is refused, last tick 2026-02-02T00:00:00Z: job.period: unknown",
+        "scheduled job unplanned is refused, last tick -: schedule: unknown",
+    ]
+    assert answer.stderr.splitlines() == [f"warning: {text}" for text in warnings]
+    told = json.loads(run(found, "--json").stdout)
+    assert told["warnings"] == warnings
     assert told["scheduled_jobs"][1] == {
         "name": "refused",
         "planned_at": "2026-02-02T00:00:00Z",
         "next_at": "2026-02-03T00:00:00Z",
-        "job_id": refused,
+        "job_id": "refused@2026-02-02T00:00:00Z",
         "state": "refused",
         "error": "job.period: unknown",
     }
-
-
-def test_status_of_a_system_without_workers_says_how_to_start_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newcomer who started nothing reads both commands."""
-    monkeypatch.setattr(status, "services_at", lambda data: Services())
-    own = ",".join(ESSENTIALS)
-    assert CliRunner().invoke(sosw, ["status"]).stderr.splitlines() == [
-        f"warning: no worker serves {', '.join(ESSENTIALS)}: celery -A sosw_celery worker -Q {own}",
-        "warning: no worker serves resize: celery -A sosw_celery worker -Q resize",
-    ]
+    assert (told["scheduled_jobs"][2]["planned_at"], told["scheduled_jobs"][2]["next_at"]) == (None, None)
 
 
 def test_waiting_for_a_job_that_nobody_works_on_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """After ten seconds without progress; as long as tasks are done, and once it was said, it is silent."""
     now = 100.0
     monkeypatch.setattr(schedule.time, "monotonic", lambda: now)
-    everything = NodeNote("e@h", 1, {"capacity": 4, "queues": ESSENTIALS})
-    nudge = schedule._Nudge(Services(nodes=(everything,)))  # type: ignore[arg-type]
+    overview = SimpleNamespace(not_served=lambda labourer_ids: NotServed(labourers=labourer_ids))
+    nudge = schedule._Nudge(SimpleNamespace(settings=SETTINGS, overview=overview))  # type: ignore[arg-type]
     job = JobSummary("nightly", "resize", JobState.SCHEDULED, tasks=9, written=9)
     said = []
     for step in range(6):
@@ -275,15 +255,9 @@ def test_waiting_for_a_job_that_nobody_works_on_says_so_once(monkeypatch: pytest
 
 def test_a_tasks_json_has_its_fields_and_its_parsed_payload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs get numbers as numbers and the payload as an object."""
-    found = Found(row(payload='{"a": 1}', extra={"stat_images": 2}), "tasks")
-    table = SimpleNamespace(find=lambda task_id, labourers: found)
-    services = SimpleNamespace(task_table=table, settings=load_settings({}))
+    found = TaskStatus(row(payload='{"a": 1}', extra={"stat_images": 2}), "tasks", TaskState.QUEUED)
+    services = SimpleNamespace(overview=SimpleNamespace(task=lambda task_id: found))
     monkeypatch.setattr(task, "services_at", lambda data: services)
     shown = json.loads(CliRunner().invoke(sosw, ["task", "5a0d", "--json"]).stdout)
     assert (shown["state"], shown["table"], shown["payload"], shown["stat_images"]) == ("queued", "tasks", {"a": 1}, 2)
     assert shown["created_at"] == float(NOW - 5)
-
-
-def test_status_shows_the_cap_in_force() -> None:
-    """It may be another one than this process is configured with; while slots are missing that is all there is."""
-    assert [labourer_status(Services(cap=cap), "resize").cap for cap in (2, 0)] == [2, 4]  # type: ignore[arg-type]

@@ -21,10 +21,10 @@ from redis.retry import Retry
 from sosw_celery import clock
 from sosw_celery.config.settings import Settings, load_settings
 from sosw_celery.core.tasks.model import Task
-from sosw_celery.errors import ConfigError
+from sosw_celery.errors import ConfigError, JobNotFound
 from sosw_celery.labourer.run_context import WorkerRun
 from sosw_celery.labourer.worker import Worker
-from sosw_celery.stores.dynamodb.tables import Tables, definitions
+from sosw_celery.stores.dynamodb.tables import Tables, create_tables, definitions
 from sosw_celery.wiring import container
 from sosw_celery.wiring.container import services_of
 
@@ -82,6 +82,17 @@ def test_without_redis_the_time_is_that_of_the_node() -> None:
     services.redis.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
     before = clock.now()
     assert before <= services.shared_now() <= clock.now()
+
+
+def test_where_a_job_stands_is_told_without_redis() -> None:
+    """The overview is given all stores, and asks only those that it needs."""
+    app = Celery("wiring", broker="memory://", set_as_current=False)
+    app.conf.sosw = {"labourers": {"note": {}}, "redis_url": "redis://127.0.0.1:1/0"}
+    with moto.mock_aws():
+        services = services_of(app)
+        create_tables(services.dynamodb, services.tables)
+        with pytest.raises(JobNotFound):
+            services.overview.job("nightly")
 
 
 def test_rows_of_new_tasks_are_sent_once_and_given_up_in_time() -> None:

@@ -27,13 +27,12 @@ from sosw_celery.config.history import MetaHandlerConfig
 from sosw_celery.core.tasks.history import RESERVED, Action, Event, Origin
 from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.errors import StoreError, StoreUnavailable
+from sosw_celery.stores.dynamodb.attributes import Item
 from sosw_celery.stores.dynamodb.history_table import ROWS_PER_WRITE, MetaTable, item_of
 
 __all__ = ["MetaHandler", "OwnMeta"]
 
 logger = logging.getLogger(__name__)
-
-Item = dict[str, Any]
 
 #: Threads that write while many events wait: a Scheduler makes them faster than one thread writes them.
 WRITERS = 4

@@ -21,16 +21,14 @@ from typing import TYPE_CHECKING, Any
 from sosw_celery.core.tasks.alert import Owed
 from sosw_celery.core.tasks.model import LONGEST_KEY
 from sosw_celery.errors import StoreUnavailable
+from sosw_celery.stores.dynamodb.attributes import Item, number
 from sosw_celery.stores.dynamodb.client import translated
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import number
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["EVERYBODY", "Outbox"]
-
-Item = dict[str, Any]
 
 #: Whom a fresh death is owed to.
 EVERYBODY = ""

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from sosw_celery.core.tasks.history import Event, Origin
+from sosw_celery.stores.dynamodb.attributes import Item, number, typed_attribute
 from sosw_celery.stores.dynamodb.client import translated
-from sosw_celery.stores.dynamodb.task_rows import number, typed_attribute
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["ROWS_PER_WRITE", "MetaTable", "event_of", "item_of"]
-
-Item = dict[str, Any]
 
 #: Limit of BatchWriteItem.
 ROWS_PER_WRITE = 25

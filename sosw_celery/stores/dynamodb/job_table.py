@@ -43,9 +43,10 @@ from sosw_celery.errors import (
     StoreUnavailable,
     TransitionRefused,
 )
+from sosw_celery.stores.dynamodb.attributes import Item, number
 from sosw_celery.stores.dynamodb.client import TransactionRefused, patiently, transact, translated
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import batches, number
+from sosw_celery.stores.dynamodb.task_rows import batches
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["RUNNING", "SCHEDULING", "WAITING", "JobRecord", "JobTable", "Part", "is_free"]
 
 logger = logging.getLogger(__name__)
-
-Item = dict[str, Any]
 
 #: Bytes of one piece of a body: an item may have 400 KB.
 PIECE_BYTES = 350 * 1024

@@ -36,9 +36,9 @@ from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.aws_errors import error_code
 from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.stores.dynamodb.attributes import Item
 from sosw_celery.stores.dynamodb.client import NO_STATEMENTS_CODES, translated
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

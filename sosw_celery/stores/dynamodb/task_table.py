@@ -37,11 +37,11 @@ from sosw_celery.errors import (
     TransitionRefused,
 )
 from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.stores.dynamodb.attributes import Item, number
 from sosw_celery.stores.dynamodb.client import NO_STATEMENTS_CODES, transact, translated
 from sosw_celery.stores.dynamodb.halving import in_halves
 from sosw_celery.stores.dynamodb.new_rows import NewRows
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -586,7 +586,7 @@ class TaskTable:
 
     def _completed_by(self, attempt: Attempt, row: Mapping[str, Any]) -> bool:
         return bool(row) and (
-            row.get(self.tables.field("attempts")) == task_rows.number(attempt.number)
+            row.get(self.tables.field("attempts")) == number(attempt.number)
             and self.tables.field("completed_at") in row
         )
 

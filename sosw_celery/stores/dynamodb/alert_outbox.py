@@ -24,6 +24,7 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.dynamodb.attributes import Item, number
 from sosw_celery.stores.dynamodb.client import translated
 from sosw_celery.stores.dynamodb.tables import Tables
+from sosw_celery.text import cut_to_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -138,8 +139,7 @@ def _stage(whom: str) -> str:
 def _key(whom: str, death: Owed) -> str:
     # A task id may be as long as a key may be: what does not fit is left out, because a death is never refused for the
     # word about it. The notice then names the beginning.
-    key = f"#dead#{whom}#{death.labourer_id}#{death.task_id}"
-    return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+    return cut_to_bytes(f"#dead#{whom}#{death.labourer_id}#{death.task_id}", LONGEST_KEY)
 
 
 def _from_key(key: str) -> Owed | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sosw_celery.text import cut_to_bytes
+
 __all__ = ["DROPPED", "MOST_BYTES", "fitted", "size_of"]
 
 MOST_BYTES = 400 * 1024
@@ -44,7 +46,7 @@ def fitted(item: Mapping[str, Any], *, keep: Collection[str] = (), room: int = M
         del fitting[name]
         excess -= sizes[name]
         dropped.append(f"{name} ({sizes[name]} bytes)")
-    text = ", ".join(dropped).encode()[:DROPPED_BYTES].decode(errors="ignore")
+    text = cut_to_bytes(", ".join(dropped), DROPPED_BYTES)
     return {**fitting, DROPPED: {"S": text}} if dropped else fitting
 
 

@@ -21,6 +21,7 @@ from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.stores.dynamodb.attributes import Item, number, stored_as, typed_attribute, value_of
 from sosw_celery.stores.dynamodb.item_size import MOST_BYTES, fitted, size_of
 from sosw_celery.stores.dynamodb.tables import Tables
+from sosw_celery.text import cut_to_bytes
 
 __all__ = [
     "archive_row",
@@ -432,7 +433,7 @@ def corrupt_row(row: Mapping[str, Any], reason: str, now: Decimal, tables: Table
     labourer_id = row[f("labourer_id")]["S"]
     dead = {
         **row,
-        "last_error": {"S": reason.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")},
+        "last_error": {"S": cut_to_bytes(reason, LONGEST_REASON)},
         f("closed_at"): number(now),
         f("labourer_id_task_status"): {"S": status_key(labourer_id, 0)},
     }

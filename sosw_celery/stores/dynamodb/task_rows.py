@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -486,8 +486,3 @@ def job_of(row: Mapping[str, Any], tables: Tables) -> str:
 def status_key(labourer_id: str, status: int) -> str:
     """Return the hash key of the closed table's index: `LABOURER_1` completed, `LABOURER_0` dead."""
     return f"{labourer_id}_{status}"
-
-
-def batches(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """Return the rows in slices of at most `size`."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -25,7 +25,7 @@ from benchmarks.figures import Figure, main, median, tell
 from benchmarks.life import Life
 from benchmarks.system import Servers
 from sosw_celery.core.jobs.plan import Envelope
-from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.stores.dynamodb import attributes, task_rows
 from sosw_celery.wiring.container import Services
 
 FULL = {"rows": 10_000, "rounds": 7}
@@ -100,7 +100,7 @@ def _timed(work: Callable[[], object], rows: int) -> Speed:
 def _rows_of(services: Services, job_id: str) -> list[dict[str, Any]]:
     """Return the rows of a job as they stand in the table, with other ids: the same items for the bare loops."""
     table = services.tables.tasks
-    later = task_rows.number(Decimal(int(time.time()) + 10))
+    later = attributes.number(Decimal(int(time.time()) + 10))
     return [
         {**item, "task_id": {"S": item["task_id"]["S"][::-1]}, "greenfield": later, "job_id": {"S": "bare"}}
         for page in services.dynamodb.get_paginator("scan").paginate(TableName=table)

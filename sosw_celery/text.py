@@ -1,6 +1,6 @@
-"""The beginning of a value, for errors: as `repr` would show it, but without looking at the rest.
+"""What is shown and kept of values and texts: their beginning, in errors and where there is a limit.
 
-A job may be a gigabyte, and so nested that `repr` gives up.
+A job may be a gigabyte, and so nested that `repr` gives up: `excerpt` does not look at the rest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["did_you_mean", "excerpt", "kind_of"]
+__all__ = ["cut_to_bytes", "did_you_mean", "excerpt", "kind_of"]
 
 SHOWN_VALUE_LENGTH = 80
 
@@ -28,6 +28,11 @@ def excerpt(value: Any, length: int = SHOWN_VALUE_LENGTH) -> str:
     except Exception:  # noqa: BLE001  # of a class of its own, whatever its `items` or `__iter__` raises
         return f"{text}..."
     return text
+
+
+def cut_to_bytes(text: str, most: int) -> str:
+    """Return the beginning of a text, of at most so many bytes of UTF-8; what UTF-8 has no bytes for is a `?`."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def kind_of(value: Any) -> str:

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from sosw_celery.config.base import Section
 
 __all__ = ["NoticesConfig", "SnsConfig"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class SnsConfig(_Section):
+class SnsConfig(Section):
     """The SNS topic that is told of dead tasks (sosw's `sns_config`)."""
 
     #: ARN of the topic; empty: none is told.
@@ -31,7 +29,7 @@ class SnsConfig(_Section):
         return value
 
 
-class NoticesConfig(_Section):
+class NoticesConfig(Section):
     """When notices are sent, and who gets them beside SNS. None are sent when nobody gets them."""
 
     #: Seconds between two notices: what died meanwhile is told together.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from sosw_celery.config.base import HttpAddress, Section
 from sosw_celery.core.health import COEFFICIENTS, EcoStatus, Feelings, Metric, parse_feelings, parse_operator
-from sosw_celery.core.http_address import http_address
 from sosw_celery.errors import ConfigError
 from sosw_celery.text import did_you_mean
 
@@ -29,11 +29,7 @@ STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 Function = Callable[..., Any] | str
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class HealthMetric(_Section):
+class HealthMetric(Section):
     """One metric of a labourer and how it is felt about."""
 
     #: Who is asked: `cloudwatch`, `prometheus`, `callable`, or a name in `sources` of `ecology_config`.
@@ -55,7 +51,7 @@ class HealthMetric(_Section):
     fallback_status: int | None = Field(None, ge=0, le=4)
 
 
-class EcologyConfig(_Section):
+class EcologyConfig(Section):
     """How health is found out (sosw's `ecology_config`)."""
 
     #: Of sosw; read and not needed.
@@ -71,12 +67,7 @@ class EcologyConfig(_Section):
     #: Eco status when there is no reading that counts.
     fallback_status: int = Field(4, ge=0, le=4)
     #: For an engine other than AWS's own: `http://127.0.0.1:5000`.
-    cloudwatch_endpoint: str | None = None
-
-    @field_validator("cloudwatch_endpoint")
-    @classmethod
-    def _engine_has_an_address(cls, value: str | None) -> str | None:
-        return value if value is None else http_address(value)
+    cloudwatch_endpoint: HttpAddress | None = None
 
     def metric(self, key: str, name: str, stated: HealthMetric) -> Metric:
         """Return a labourer's metric with every value stated.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from sosw_celery.config.base import Section
 
 __all__ = ["MetaHandlerConfig", "MetaTableConfig"]
 
@@ -12,11 +14,7 @@ __all__ = ["MetaHandlerConfig", "MetaTableConfig"]
 TYPES = ("S", "N", "BOOL", "L", "M")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MetaTableConfig(_Section):
+class MetaTableConfig(Section):
     """How the table of the history is called and what its rows hold."""
 
     #: The table of the history.
@@ -36,7 +34,7 @@ class MetaTableConfig(_Section):
         return value
 
 
-class MetaHandlerConfig(_Section):
+class MetaHandlerConfig(Section):
     """The history of every task (sosw's `meta_handler_config`); none is kept unless this section is there."""
 
     #: False: events are logged instead.

@@ -7,225 +7,48 @@ what is expected.
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import redis
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sosw_celery.config import sosw_keys
 from sosw_celery.config.alerts import NoticesConfig, SnsConfig
-from sosw_celery.config.health import EcologyConfig, HealthMetric, coefficients
-from sosw_celery.config.history import MetaHandlerConfig, MetaTableConfig
+from sosw_celery.config.base import HttpAddress, Section, ZoneName, place_of_class
+from sosw_celery.config.health import EcologyConfig, coefficients
+from sosw_celery.config.history import MetaHandlerConfig
+from sosw_celery.config.jobs import JobSchema, ScheduledJob
+from sosw_celery.config.labourers import Labourer, LabourerSettings, problems_of_lambdas, problems_of_names
 from sosw_celery.config.masking import masked
-from sosw_celery.core.chunking import parse_levels
+from sosw_celery.config.problems import problems_in
+from sosw_celery.config.stored_config import StoredConfig
+from sosw_celery.config.tables import DynamoDbConfig, TaskConfig, problems_of_rows, problems_of_running
 from sosw_celery.core.health import EcoStatus, Metric
-from sosw_celery.core.http_address import http_address
-from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.redis_address import redis_address
-from sosw_celery.core.tasks.fields import ALWAYS_SET, our_names, wrong_types
-from sosw_celery.core.tasks.greenfield import LONGEST_AHEAD_S
 from sosw_celery.core.tasks.retrying import RetryPolicy
 from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.errors import ConfigError
-from sosw_celery.names import UNRESERVED, is_reserved
 
-__all__ = [
-    "KNOWN_KEYS",
-    "DynamoDbConfig",
-    "JobSchema",
-    "Labourer",
-    "LabourerSettings",
-    "Reading",
-    "ScheduledJob",
-    "Settings",
-    "StoredConfig",
-    "TaskConfig",
-    "greenfield_delta",
-    "load_settings",
-    "read_settings",
-]
+__all__ = ["KNOWN_KEYS", "Reading", "Settings", "greenfield_delta", "load_settings", "read_settings"]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 SECTION = sosw_keys.ROOT
-
-#: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
-LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
 
 #: Share of a lease's time for which it is relied on.
 PATIENCE = 0.8
-#: Seconds that a labourer may take to be made ready for a task, however short its tasks are.
-READY_S = 300.0
-
 #: Share of `part_lease_s`, and seconds at most: before its end, in which the owner of a part begins no write, and after
 #: it, in which nobody takes the part over. Long enough for a request that is on its way.
 PART_MARGIN, LONGEST_MARGIN_S = 0.2, 20.0
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class DynamoDbConfig(_Section):
-    """How the task tables and their fields are called (sosw's `dynamo_db_config`)."""
-
-    #: The table of tasks that are not closed.
-    table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
-    #: Its index by labourer and greenfield, which orders the queues.
-    index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
-    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep
-    #: the type that is stated. Those of our fields are fixed and may only be repeated.
-    row_mapper: dict[str, str] = Field(default_factory=dict)
-    #: Fields without which no row is written; `arn`, or one that every new row has.
-    required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
-    #: Our name of a field -> its name in your tables. A field that is not named here keeps its name.
-    field_names: dict[str, str] = Field(default_factory=dict)
-
-    @field_validator("field_names")
-    @classmethod
-    def _names_differ(cls, value: dict[str, str]) -> dict[str, str]:
-        twice = sorted({name for name in value.values() if list(value.values()).count(name) > 1})
-        if twice:
-            raise ValueError(f"a name of its own for each field, {', '.join(twice)} stands there twice")
-        return value
-
-
-class LabourerSettings(_Section):
-    """One type of worker: its resource limits and how its failures are treated."""
-
-    #: Kept on each task for tools that read it; the Lambda function to invoke where the labourer is one.
-    arn: str = ""
-    #: What runs its tasks: Python code in its workers (`celery`), or the Lambda function `arn`, which they invoke.
-    invoke: Literal["celery", "lambda"] = "celery"
-    #: Slots: how many attempts of this labourer run at once in the whole cluster; None takes that of the section.
-    max_simultaneous_invocations: int | None = Field(None, ge=1, le=1_000_000)
-    #: Seconds that the body of one attempt may run; then it is killed and counts as failed.
-    duration: float = Field(900, gt=0, le=604_800)
-    #: Seconds after `duration` when a task that nobody closed counts as expired.
-    cooldown: float = Field(300, ge=0, le=604_800)
-    #: Attempts after which a task is dead; None takes the `max_attempts` of the section.
-    max_attempts: int | None = Field(None, ge=1, le=10_000)
-    #: Starts per time in the whole cluster, in Celery's notation: `10/s`, `100/m`, `1000/h`. None: not limited. In any
-    #: window of t seconds at most `rate_burst` + rate x t bodies start.
-    rate_limit: str | float | None = None
-    #: How many may start at once after a pause; None: what is due in a tenth of a second, at least 1.
-    rate_burst: int | None = Field(None, ge=1, le=1_000_000)
-    #: Seconds before the first retry, doubled with each further one; None takes that of the section.
-    retry_backoff: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
-    #: Longest wait between two attempts, seconds; None takes that of the section.
-    retry_backoff_max: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
-    #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
-    retry_jitter: bool | None = None
-    #: Where its class stands, `my_module:Processor`, for a class without a `name` of its own; workers import it.
-    worker: str | None = None
-    #: Laid over the DEFAULT_CONFIG of its class and over the stored configuration.
-    custom_config: dict[str, Any] = Field(default_factory=dict)
-    #: Who writes to the tasks table for its attempts: its workers themselves (`direct`), or the essentials, for workers
-    #: that have no permission to (`assistant`).
-    close_through: Literal["direct", "assistant"] = "direct"
-    #: What its health is told by: a name of one's own -> the metric.
-    health_metrics: dict[str, HealthMetric] = Field(default_factory=dict)
-
-    @field_validator("worker")
-    @classmethod
-    def _class_has_a_place(cls, value: str | None) -> str | None:
-        return _place_of_class(value, "my_module:Processor")
-
-    @field_validator("health_metrics", mode="before")
-    @classmethod
-    def _none_is_no_metric(cls, value: Any) -> Any:
-        return {} if value is None else value
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _rate_can_be_read(cls, value: str | float | None) -> str | float | None:
-        if value is not None:
-            parse_rate(value)
-        return value
-
-
-class TaskConfig(_Section):
-    """Tables and life of tasks (sosw's `task_config`)."""
-
-    #: The table of tasks that are not closed.
-    dynamo_db_config: DynamoDbConfig = Field(default_factory=DynamoDbConfig)
-    #: The table of closed tasks, completed and dead.
-    sosw_closed_tasks_table: str = Field("sosw_closed_tasks", min_length=3, max_length=255)
-    #: Its index by labourer and outcome, and time.
-    sosw_closed_tasks_labourer_status_index: str = Field("labourer_task_status_with_time", min_length=3, max_length=255)
-    #: The table of tasks that wait for a retry.
-    sosw_retry_tasks_table: str = Field("sosw_retry_tasks", min_length=3, max_length=255)
-    #: Its index by labourer and time of the retry.
-    sosw_retry_tasks_greenfield_index: str = Field("labourer_id_greenfield", min_length=3, max_length=255)
-    #: The table of jobs.
-    sosw_jobs_table: str = Field("sosw_jobs", min_length=3, max_length=255)
-    #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
-    greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
-    #: As in the section `sosw`, where sosw has it; a labourer stands in one of the two places.
-    labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
-    #: Closed tasks that are looked at for the average and the maximum duration of a labourer's tasks.
-    max_closed_to_analyse_for_duration: int = Field(50, ge=1, le=1000)
-
-
-class JobSchema(_Section):
-    """The levels of a job that can be chunked, outermost first."""
-
-    #: Names (`"store"`), or pairs with options (`("city", {"plural": "cities"})`).
-    chunkable_attrs: tuple[Any, ...] = ()
-
-    @field_validator("chunkable_attrs", mode="before")
-    @classmethod
-    def _levels_can_be_read(cls, value: Any) -> tuple[Any, ...]:
-        parse_levels(value, "")
-        return tuple(value)
-
-
-class StoredConfig(_Section):
-    """Where labourers find the part of their configuration that can be changed while they run.
-
-    The entry of a labourer is called `LABOURER_ID_config` and holds the JSON text of an object.
-    """
-
-    #: `dynamo`: a table as sosw's `config`; `ssm`: the parameter store. None: there is no such part.
-    source: Literal["dynamo", "ssm"] | None = None
-    #: The table, with the keys `env` and `config_name` and the field `config_value`.
-    table_name: str = Field("config", min_length=3, max_length=255)
-    #: Value of the key `env` in that table.
-    env: str = Field("production", min_length=1)
-    #: Begins the name of each parameter: `/sosw/`.
-    ssm_prefix: str = ""
-    #: Seconds after which a process reads its entry again, before its next run.
-    refresh_s: float = Field(300, ge=0)
-
-
-class ScheduledJob(_Section):
-    """A job that celery beat submits: `schedule` is seconds, a crontab text, or Celery's `crontab(...)`."""
-
-    #: When: seconds, a crontab text of five fields, or Celery's `crontab(...)` or `schedule(...)`.
-    schedule: Any
-    #: What is submitted then, without a `job_id`: that is made of the entry's name and the planned time.
-    job: dict[str, Any]
-    #: Name of the zone whose wall clock a crontab follows; None takes that of the section.
-    timezone: str | None = None
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        return value if value is None else _zone(value)
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that the `sosw` dict of `celeryconfig.py` may say."""
 
     #: The types of workers: `labourer_id` -> its limits.
@@ -241,9 +64,9 @@ class Settings(_Section):
     #: the name of a method of `scheduler_class`. A list of patterns, as in sosw, names methods by their texts.
     custom_period_patterns: dict[str, Callable[..., list[str]] | str] = Field(default_factory=dict)
     #: A subclass of `Scheduler` to use in its place, `my_module:OurScheduler`; None: none.
-    scheduler_class: str | None = None
+    scheduler_class: Annotated[str, place_of_class("my_module:OurScheduler")] | None = None
     #: Zone that decides what "today" is, and the wall clock of crontabs, unless a job or an entry names its own.
-    timezone: str = "UTC"
+    timezone: ZoneName = "UTC"
 
     #: Where queue files stand: the name of an S3 bucket, or `file:///a/directory`.
     queue_bucket: str = "file:///tmp/sosw-celery-queue"
@@ -280,9 +103,9 @@ class Settings(_Section):
     #: Keeps several systems on one Redis apart.
     redis_prefix: str = Field("sosw", pattern=r"^[A-Za-z0-9_.-]+$")
     #: For an engine other than AWS's own: `http://127.0.0.1:8000`.
-    dynamodb_endpoint: str | None = None
+    dynamodb_endpoint: HttpAddress | None = None
     #: For an S3 other than AWS's own.
-    s3_endpoint: str | None = None
+    s3_endpoint: HttpAddress | None = None
     #: None: what `AWS_DEFAULT_REGION` or the profile says.
     aws_region: str | None = None
 
@@ -328,16 +151,6 @@ class Settings(_Section):
     #: The SNS topic that is told of dead tasks.
     sns_config: SnsConfig = Field(default_factory=SnsConfig)
 
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, value: str) -> str:
-        return _zone(value)
-
-    @field_validator("scheduler_class")
-    @classmethod
-    def _scheduler_has_a_place(cls, value: str | None) -> str | None:
-        return _place_of_class(value, "my_module:OurScheduler")
-
     @field_validator("redis_url")
     @classmethod
     def _redis_can_be_asked(cls, value: str) -> str:
@@ -347,11 +160,6 @@ class Settings(_Section):
         except (ValueError, TypeError, redis.RedisError) as problem:
             raise ValueError(f"an address whose options redis-py takes ({problem})") from problem
         return address
-
-    @field_validator("dynamodb_endpoint", "s3_endpoint")
-    @classmethod
-    def _engine_has_an_address(cls, value: str | None) -> str | None:
-        return value if value is None else http_address(value)
 
     @field_validator("queue_bucket")
     @classmethod
@@ -442,53 +250,17 @@ class Settings(_Section):
         return {labourer_id: self._make_labourer(labourer_id) for labourer_id in self.labourers}
 
     def _make_labourer(self, labourer_id: str) -> Labourer:
-        own = self.labourers.get(labourer_id, LabourerSettings())
-        return Labourer(
-            id=labourer_id,
-            slots=_first(own.max_simultaneous_invocations, self.max_simultaneous_invocations),
-            rate=None if own.rate_limit is None else replace(parse_rate(own.rate_limit), at_once=own.rate_burst),
-            duration_s=own.duration,
-            cooldown_s=own.cooldown,
+        return self.labourers.get(labourer_id, LabourerSettings()).resolved(
+            labourer_id,
+            slots=self.max_simultaneous_invocations,
             retry_policy=RetryPolicy(
-                max_attempts=_first(own.max_attempts, self.max_attempts),
-                backoff_s=_first(own.retry_backoff, self.retry_backoff),
-                backoff_max_s=_first(own.retry_backoff_max, self.retry_backoff_max),
-                jitter=_first(own.retry_jitter, self.retry_jitter),
+                max_attempts=self.max_attempts,
+                backoff_s=self.retry_backoff,
+                backoff_max_s=self.retry_backoff_max,
+                jitter=self.retry_jitter,
             ),
             health_metrics=self.health_metrics.get(labourer_id, ()),
-            through_assistant=own.close_through == "assistant",
         )
-
-
-@dataclass(frozen=True)
-class Labourer:
-    """A labourer as the services see it: every value stated.
-
-    Parameters:
-        slots: How many of its attempts run at once in the whole cluster.
-        rate: How often one may start in the whole cluster; None is not limited.
-        duration_s: Seconds that the body of an attempt may run before it is killed.
-        cooldown_s: Seconds after that, and after `ready_s`, when a task that nobody closed counts as expired.
-        health_metrics: What its health is told by; none: it is always healthy.
-        average_duration_s, max_duration_s: What its last tasks took, where that was looked up; else None.
-        through_assistant: Whether its workers have no access to the tables.
-    """
-
-    id: str
-    slots: int
-    rate: Rate | None
-    duration_s: float
-    cooldown_s: float
-    retry_policy: RetryPolicy
-    health_metrics: tuple[Metric, ...] = ()
-    average_duration_s: float | None = None
-    max_duration_s: float | None = None
-    through_assistant: bool = False
-
-    @property
-    def ready_s(self) -> float:
-        """Seconds that each step before the body may take, `__init__` above all, before the attempt is killed."""
-        return max(READY_S, self.duration_s)
 
 
 @dataclass(frozen=True)
@@ -533,8 +305,8 @@ def read_settings(section: Any) -> Reading:
     settings = None
     try:
         settings = Settings.model_validate(translation.section)
-    except ValidationError as error:
-        problems += _unique(_config_error(dict(one)) for one in error.errors(include_url=False))
+    except ValidationError as refusal:
+        problems += problems_in(refusal, Settings)
     else:
         problems += _problems_together(settings)
     return Reading(
@@ -550,13 +322,7 @@ def read_settings(section: Any) -> Reading:
 
 def _problems_together(settings: Settings) -> Iterator[ConfigError]:
     """Yield values that are good alone and break a promise together."""
-    for name, labourer in settings.labourers.items():
-        if labourer.rate_burst is not None and labourer.rate_limit is None:
-            yield ConfigError(f"{SECTION}.labourers.{name}.rate_burst", labourer.rate_burst, "a rate_limit beside it")
-        if not re.match(LABOURER_ID_PATTERN, name):
-            yield ConfigError(f"{SECTION}.labourers", name, "names of letters, digits, '.', '_' and '-'")
-        elif is_reserved(name):
-            yield ConfigError(f"{SECTION}.labourers", name, UNRESERVED)
+    yield from problems_of_names(settings.labourers)
     if settings.renew_s * 2 > settings.lease_s:
         expected = "at most half of lease_s, so that one lost renewal loses no lease"
         yield ConfigError(f"{SECTION}.renew_s", settings.renew_s, expected)
@@ -566,130 +332,18 @@ def _problems_together(settings: Settings) -> Iterator[ConfigError]:
     if 0 < settings.settle_s <= settings.renew_s:
         expected = "more than renew_s, so that every node reports before slots are granted"
         yield ConfigError(f"{SECTION}.settle_s", settings.settle_s, expected)
-    yield from _problems_of_running(settings)
-    yield from _problems_of_rows(settings)
-    yield from _problems_of_lambdas(settings)
+    yield from problems_of_running(settings.task_config, settings.labourers)
+    yield from problems_of_rows(settings.task_config.dynamo_db_config, settings.labourers)
+    yield from problems_of_lambdas(settings.labourers)
     try:
         _ = settings.health_metrics
     except ConfigError as problem:
         yield problem
 
 
-def _problems_of_running(settings: Settings) -> Iterator[ConfigError]:
-    """Yield an invocation delta that an attempt may outlast: its row would read as that of a queued task again."""
-    delta = settings.task_config.greenfield_invocation_delta
-    for name in settings.labourers:
-        labourer = settings.labourer(name)
-        longest_s = labourer.duration_s + labourer.cooldown_s + LONGEST_AHEAD_S
-        if delta <= longest_s:
-            expected = (
-                f"more than {longest_s:.0f}, so that no attempt of {name} that runs counts as queued: its duration"
-                f" ({labourer.duration_s:g}) and cooldown ({labourer.cooldown_s:g}), and {LONGEST_AHEAD_S} for clocks"
-            )
-            yield ConfigError(f"{SECTION}.{sosw_keys.TASKS}.greenfield_invocation_delta", delta, expected)
-
-
-def _problems_of_lambdas(settings: Settings) -> Iterator[ConfigError]:
-    """Yield labourers that are to be Lambda functions and do not say which, or are to be something else as well."""
-    for name, labourer in settings.labourers.items():
-        key = f"{SECTION}.labourers.{name}"
-        if labourer.invoke == "lambda" and not labourer.arn:
-            yield ConfigError(f"{key}.arn", labourer.arn, "the ARN or name of the Lambda function to invoke")
-        if labourer.invoke == "lambda" and labourer.worker is not None:
-            yield ConfigError(f"{key}.worker", labourer.worker, "no class: its tasks are run by the Lambda function")
-
-
-def _problems_of_rows(settings: Settings) -> Iterator[ConfigError]:
-    """Yield what `row_mapper` and `required_fields` ask for and rows cannot have."""
-    table = settings.task_config.dynamo_db_config
-    key = f"{SECTION}.{sosw_keys.TASKS}.{sosw_keys.TABLE}"
-    for name, expected in wrong_types(table.row_mapper, table.field_names):
-        yield ConfigError(f"{key}.row_mapper.{name}", table.row_mapper[name], expected)
-    required = our_names(table.required_fields, table.field_names)
-    for name in required:
-        if name not in (*ALWAYS_SET, "arn"):
-            expected = f"fields that new rows have: {', '.join((*ALWAYS_SET, 'arn'))}"
-            yield ConfigError(f"{key}.required_fields", name, expected)
-    for labourer_id, labourer in settings.labourers.items():
-        if "arn" in required and not labourer.arn:
-            expected = "an arn, since required_fields asks for one on each row"
-            yield ConfigError(f"{SECTION}.labourers.{labourer_id}.arn", labourer.arn, expected)
-
-
-def _first(own: T | None, common: T) -> T:
-    return common if own is None else own
-
-
 def greenfield_delta(settings: Settings) -> Decimal:
     """Return the seconds that mark a task as invoked, as the exact number that goes into the table."""
     return Decimal(settings.task_config.greenfield_invocation_delta)
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a directory's name an OSError
-        raise ValueError("the name of a time zone, as Europe/Amsterdam") from None
-    return name
-
-
-def _place_of_class(value: str | None, example: str) -> str | None:
-    if value is not None and not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", value):
-        raise ValueError(f"a module and a class in it, as {example}")
-    return value
-
-
-def _config_error(first: Mapping[str, Any]) -> ConfigError:
-    # Keys in angle brackets or with "function-" are pydantic's own words for a union's branches.
-    steps = [str(step) for step in first["loc"] if not str(step).startswith(("function-", "callable", "is-instance"))]
-    key = ".".join([SECTION, *steps])
-    if first["type"] == "extra_forbidden":
-        return ConfigError(key, first["input"], f"a known key{_suggestion(steps)}")
-    problem = first.get("ctx", {}).get("error")
-    if isinstance(problem, ConfigError):  # of a part of the value; its key goes on from here
-        return ConfigError(f"{key}{problem.key}", problem.value, problem.expected)
-    # The whole section is no value to show: it may hold passwords.
-    value = first["input"] if steps else sorted(map(str, first["input"]))
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(key, value, expected)
-
-
-def _unique(errors: Iterator[ConfigError]) -> list[ConfigError]:
-    """Return the first error of each key: a union tells one for each of its branches."""
-    by_key: dict[str, ConfigError] = {}
-    for error in errors:
-        by_key.setdefault(error.key, error)
-    return list(by_key.values())
-
-
-def _suggestion(steps: list[str]) -> str:
-    model = _model_at(steps[:-1])
-    names = [*(model.model_fields if model else ()), *sosw_keys.names_known_at(".".join(steps[:-1]))]
-    close = difflib.get_close_matches(steps[-1], [name for name in names if name != steps[-1]], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _model_at(steps: list[str]) -> type[BaseModel] | None:
-    """Return the section in which the key of a path stands; names of dict entries are passed over."""
-    model: type[BaseModel] | None = Settings
-    sections: dict[str, type[BaseModel]] = {
-        "labourers": LabourerSettings,
-        "task_config": TaskConfig,
-        "dynamo_db_config": DynamoDbConfig,
-        "job_schema": JobSchema,
-        "job_schema_variants": JobSchema,
-        "scheduled_jobs": ScheduledJob,
-        "stored_config": StoredConfig,
-        "health_metrics": HealthMetric,
-        "ecology_config": EcologyConfig,
-        "meta_handler_config": MetaHandlerConfig,
-        "notices": NoticesConfig,
-        "sns_config": SnsConfig,
-    }
-    for step in steps:
-        in_history = model is MetaHandlerConfig and step == sosw_keys.TABLE
-        model = MetaTableConfig if in_history else sections.get(step, model)
-    return model
 
 
 #: The keys that our settings know, for what reads configurations of sosw.

@@ -22,6 +22,7 @@ from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 from sosw_celery.stores.redis.slots import Confirmation, Released, Slots
+from sosw_celery.text import cut_to_bytes
 
 __all__ = ["Attempts", "Outcome", "Run", "describe"]
 
@@ -158,7 +159,7 @@ def room_beside(task: Task) -> int:
 def describe(error: BaseException | str) -> str:
     """Return the type and message of an error, cut to what a row keeps. Raises nothing, whatever its `__str__` does."""
     text = error if isinstance(error, str) else f"{type_name(error)}: {text_of(error)}"
-    return text.encode("utf-8", "replace")[:ERROR_BYTES].decode("utf-8", "ignore")
+    return cut_to_bytes(text, ERROR_BYTES)
 
 
 class Attempts:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from sosw_celery.config.settings import Labourer
+from sosw_celery.config.labourers import Labourer
 from sosw_celery.core.tasks.durations import Durations, duration_s, summarised
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 

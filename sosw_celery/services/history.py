@@ -27,13 +27,13 @@ from sosw_celery.config.history import MetaHandlerConfig
 from sosw_celery.core.tasks.history import RESERVED, Action, Event, Origin
 from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.errors import StoreError, StoreUnavailable
-from sosw_celery.stores.dynamodb.history_table import ROWS_PER_WRITE, MetaTable, item_of
+from sosw_celery.stores.dynamodb.attributes import Item
+from sosw_celery.stores.dynamodb.history_table import MetaTable, item_of
+from sosw_celery.stores.dynamodb.requests import WRITES_PER_BATCH
 
 __all__ = ["MetaHandler", "OwnMeta"]
 
 logger = logging.getLogger(__name__)
-
-Item = dict[str, Any]
 
 #: Threads that write while many events wait: a Scheduler makes them faster than one thread writes them.
 WRITERS = 4
@@ -166,11 +166,11 @@ class _Buffer:
             before = len(self._waiting)
             self._waiting.extend(rows)
             self._drop_oldest()
-            if len(self._waiting) > self._threads * ROWS_PER_WRITE and self._threads < WRITERS:
+            if len(self._waiting) > self._threads * WRITES_PER_BATCH and self._threads < WRITERS:
                 self._start_writer()
             # Not for each row: a thread that is woken takes the interpreter from the work.
-            if before == 0 or before < ROWS_PER_WRITE <= len(self._waiting):
-                self._changed.notify(-(-len(self._waiting) // ROWS_PER_WRITE))
+            if before == 0 or before < WRITES_PER_BATCH <= len(self._waiting):
+                self._changed.notify(-(-len(self._waiting) // WRITES_PER_BATCH))
 
     def flush(self, timeout_s: float) -> bool:
         if self._pid != os.getpid() or self._threads == 0:
@@ -211,8 +211,8 @@ class _Buffer:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting)
-                self._changed.wait_for(lambda: len(self._waiting) >= ROWS_PER_WRITE or self._hurry, self._flush_s)
-                rows = [self._waiting.popleft() for _ in range(min(ROWS_PER_WRITE, len(self._waiting)))]
+                self._changed.wait_for(lambda: len(self._waiting) >= WRITES_PER_BATCH or self._hurry, self._flush_s)
+                rows = [self._waiting.popleft() for _ in range(min(WRITES_PER_BATCH, len(self._waiting)))]
                 if rows:  # another writer may have been faster
                     self._writing += 1
                     return rows

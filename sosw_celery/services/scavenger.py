@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
-from sosw_celery.config.settings import Labourer, Settings
+from sosw_celery.config.labourers import Labourer
+from sosw_celery.config.settings import Settings
 from sosw_celery.core.exact import EXACT
 from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.core.tasks.greenfield import claimed_at

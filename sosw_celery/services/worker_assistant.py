@@ -11,7 +11,7 @@ from sosw_celery.core.tasks.siblings import Sibling
 from sosw_celery.errors import RetryLater, SoswError, StoreError, StoreUnavailable, TransitionRefused
 from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.siblings import Siblings
-from sosw_celery.stores.dynamodb.task_rows import attributes_of_text, attributes_text
+from sosw_celery.stores.dynamodb.attributes import attributes_of_text, attributes_text
 from sosw_celery.text import kind_of
 
 __all__ = ["HELD_S", "InvalidAction", "WorkerAssistant", "closing_message", "wait_after"]

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -471,14 +471,10 @@ class DynamoDbClient:
             self.stats["json_looking_string_failed_to_parse"] += 1
             return text
 
-    def _pages(self, operation: str, query: Row) -> Iterator[Any]:
-        while True:
-            page = getattr(self.dynamo_client, operation)(**query)
+    def _pages(self, operation: Literal["query", "scan"], query: Row) -> Iterator[Any]:
+        for page in self.dynamo_client.get_paginator(operation).paginate(**query):
             self.stats["dynamo_get_queries"] += 1
             yield page
-            if "LastEvaluatedKey" not in page:
-                return
-            query = {**query, "ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def _rows(self, pages: Iterator[Any], max_items: int | None, fetch_all_fields: bool) -> list[Row]:
         rows: list[Row] = []

@@ -12,7 +12,8 @@ import pytest
 
 from sosw_celery.core.tasks.history import Event, Origin
 from sosw_celery.errors import StoreError
-from sosw_celery.stores.dynamodb.history_table import ROWS_PER_WRITE, MetaTable, event_of, item_of
+from sosw_celery.stores.dynamodb.history_table import MetaTable, event_of, item_of
+from sosw_celery.stores.dynamodb.requests import WRITES_PER_BATCH
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 
 NOW = Decimal("1795392000.000001")
@@ -64,8 +65,8 @@ def test_writing_again_changes_nothing(table: MetaTable) -> None:
 def test_a_long_history_is_read_to_its_end(table: MetaTable) -> None:
     """More than the 1 MB of one answer."""
     events = [event(str(number), NOW + number, text="x" * 60_000) for number in range(50)]
-    for start in range(0, 50, ROWS_PER_WRITE // 2):
-        write(table, *events[start : start + ROWS_PER_WRITE // 2])
+    for start in range(0, 50, WRITES_PER_BATCH // 2):
+        write(table, *events[start : start + WRITES_PER_BATCH // 2])
     assert [one.action for one in table.history("task-1")] == [str(number) for number in range(50)]
 
 

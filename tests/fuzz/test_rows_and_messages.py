@@ -25,9 +25,10 @@ from sosw_celery.services.attempts import Attempts, Outcome
 from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.siblings import Siblings
 from sosw_celery.services.worker_assistant import InvalidAction, WorkerAssistant, closing_message
+from sosw_celery.stores.dynamodb.attributes import value_to_attribute
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import close_request, from_item, to_item, value_to_attribute
+from sosw_celery.stores.dynamodb.task_rows import close_request, from_item, to_item
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.redis.slots import Slots
 from tests.fuzz.hostile import HOSTILE, QUICK, SCALAR, SLOW, UNSAYABLE, WORD, counted

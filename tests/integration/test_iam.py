@@ -36,7 +36,7 @@ from sosw_celery.errors import InvalidJob, RetryLater, TaskNotFound
 from sosw_celery.services.attempts import Outcome, Run
 from sosw_celery.services.worker_assistant import closing_message
 from sosw_celery.stores.aws.metric_sources import CloudWatch
-from sosw_celery.stores.dynamodb import task_rows
+from sosw_celery.stores.dynamodb import attributes
 from sosw_celery.wiring.container import Services
 from tests.harness.client import table_names
 
@@ -388,10 +388,10 @@ def workers_are_far_away(cast: Cast) -> None:
 
 def rows_are_broken(cast: Cast) -> None:
     """Rows that nobody can read are set aside, by whoever meets them."""
-    cast.break_rows(greenfield=task_rows.number(clock.now()), created_at=task_rows.number(clock.now()))
+    cast.break_rows(greenfield=attributes.number(clock.now()), created_at=attributes.number(clock.now()))
     cast.begin()
     delta = cast.settings.task_config.greenfield_invocation_delta
-    cast.break_rows(greenfield=task_rows.number(clock.now() + delta), created_at=task_rows.number(clock.now()))
+    cast.break_rows(greenfield=attributes.number(clock.now() + delta), created_at=attributes.number(clock.now()))
     cast.sweep()
 
 

@@ -28,10 +28,11 @@ from sosw_celery.core.jobs.plan import Envelope, task_id
 from sosw_celery.core.tasks.model import JobState, Task
 from sosw_celery.services.lease_clock import LeaseClock
 from sosw_celery.services.scheduler import Scheduler
+from sosw_celery.stores.dynamodb import attributes, new_rows
 from sosw_celery.stores.dynamodb import client as dynamodb_client
-from sosw_celery.stores.dynamodb import new_rows, task_rows
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.new_rows import NewRows
+from sosw_celery.stores.dynamodb.requests import transact
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import DirectoryQueueFiles
@@ -411,9 +412,9 @@ def test_counters_stay_exact_under_conflicts(ground: Ground) -> None:
     def count(number: int) -> None:
         for step in range(times):
             update = ground.job_table.counters_update("counted", 1, step % 2)
-            marker = {"task_id": {"S": f"{number}/{step}"}, "created_at": task_rows.number(Decimal(1))}
+            marker = {"task_id": {"S": f"{number}/{step}"}, "created_at": attributes.number(Decimal(1))}
             put: Any = {"Put": {"TableName": ground.tables.closed, "Item": marker}}
-            dynamodb_client.transact(ground.client, [put, {"Update": update}], "archive")  # type: ignore[list-item,typeddict-item]
+            transact(ground.client, [put, {"Update": update}], "archive")  # type: ignore[list-item,typeddict-item]
 
     threads = [threading.Thread(target=count, args=(number,)) for number in range(counters)]
     for thread in threads:
@@ -431,7 +432,7 @@ def test_the_last_closed_task_ends_the_job(ground: Ground) -> None:
     assert ground.job_table.unfinished() == ["small"]
     ground.scheduler.run(Envelope("small"))
     update: Any = {"Update": ground.job_table.counters_update("small", 3, 0)}
-    dynamodb_client.transact(ground.client, [update], "archive")
+    transact(ground.client, [update], "archive")
     assert ground.job_table.finish_if_done("small", Decimal(1))
     assert ground.job_table.get("small").state is JobState.COMPLETED
     assert ground.job_table.unfinished() == []

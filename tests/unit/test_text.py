@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosw_celery.text import excerpt
+from sosw_celery.text import cut_to_bytes, excerpt
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -53,3 +53,11 @@ def test_a_value_that_cannot_be_shown() -> None:
             raise RuntimeError
 
     assert excerpt([1, Mute()]) == "[1, <Mute>]"
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"), [("abc", 3, "abc"), ("abc", 2, "ab"), ("aé", 2, "a"), ("é\ud800b", 4, "é?b"), ("", 5, "")]
+)
+def test_a_text_is_cut_to_bytes_between_its_characters(text: str, most: int, cut: str) -> None:
+    """It is never longer than a limit in bytes, holds no half of a character, and can be sent whatever it holds."""
+    assert cut_to_bytes(text, most) == cut

@@ -27,7 +27,7 @@ from decimal import Decimal
 from typing import Any
 
 from sosw_celery.core.exact import EXACT
-from sosw_celery.text import excerpt
+from sosw_celery.text import cut_to_bytes, excerpt
 
 __all__ = [
     "DIGITS",
@@ -281,7 +281,7 @@ class _Names:
     def of(self, key: object) -> str:
         text = f"{self._prefix}{sayable(key) if type(key) is str else text_of(key)}" or EMPTY_KEY
         if len(text) > LONGEST_KEY // 4:  # characters of up to four bytes
-            text = text.encode()[:LONGEST_KEY].decode(errors="ignore")
+            text = cut_to_bytes(text, LONGEST_KEY)
         name = text
         while name in self._given:
             self._given[text] += 1

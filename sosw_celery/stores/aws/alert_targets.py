@@ -15,6 +15,7 @@ from sosw_celery.config.places import found_at
 from sosw_celery.core.tasks.alert import Notice
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.stores.aws_errors import translated
+from sosw_celery.text import cut_to_bytes
 
 if TYPE_CHECKING:
     from sosw_celery.config.settings import Settings
@@ -48,7 +49,7 @@ def to_sns(recipient: str, subject: str, timeout_s: float) -> Target:
     def tell(notice: Notice) -> None:
         config = Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"mode": "standard"})
         client = boto3.client("sns", region_name=recipient.split(":")[3], config=config)
-        text = notice.text().encode()[:SNS_BYTES].decode(errors="ignore")
+        text = cut_to_bytes(notice.text(), SNS_BYTES)
         with translated("sns", "Publish"):
             client.publish(TopicArn=recipient, Subject=subject, Message=text)
 

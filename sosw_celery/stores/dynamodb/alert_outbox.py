@@ -12,31 +12,24 @@ No job's id begins with a `#`.
 from __future__ import annotations
 
 import itertools
-import random
-import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sosw_celery.core.tasks.alert import Owed
 from sosw_celery.core.tasks.model import LONGEST_KEY
-from sosw_celery.errors import StoreUnavailable
-from sosw_celery.stores.dynamodb.client import translated
+from sosw_celery.stores.dynamodb.attributes import Item, number
+from sosw_celery.stores.dynamodb.requests import WRITES_PER_BATCH, batches, query_items, translated, write_batch
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import number
+from sosw_celery.text import cut_to_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["EVERYBODY", "Outbox"]
 
-Item = dict[str, Any]
-
 #: Whom a fresh death is owed to.
 EVERYBODY = ""
-
-ROWS_PER_WRITE = 25
-WRITE_TRIES = 10
 
 
 class Outbox:
@@ -111,26 +104,11 @@ class Outbox:
             "ExpressionAttributeNames": {"#stage": f("unfinished")},
             "ExpressionAttributeValues": {":stage": {"S": _stage(whom)}},
         }
-        while True:
-            with translated("Query"):
-                page = self._client.query(**query)
-            yield from (item[f("job_id")]["S"] for item in page["Items"])
-            if "LastEvaluatedKey" not in page:
-                return
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        return (item[f("job_id")]["S"] for item in query_items(self._client, query))
 
     def _write(self, requests: Sequence[Item]) -> None:
-        for start in range(0, len(requests), ROWS_PER_WRITE):
-            self._write_batch({self._tables.jobs: list(requests[start : start + ROWS_PER_WRITE])})
-
-    def _write_batch(self, request: Any) -> None:
-        for attempt in range(WRITE_TRIES):
-            with translated("BatchWriteItem"):
-                request = self._client.batch_write_item(RequestItems=request).get("UnprocessedItems")
-            if not request:
-                return
-            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 5.0)))
-        raise StoreUnavailable("dynamodb", "BatchWriteItem", "UnprocessedItems")
+        for batch in batches(requests, WRITES_PER_BATCH):
+            write_batch(self._client, self._tables.jobs, batch)
 
 
 def _stage(whom: str) -> str:
@@ -140,8 +118,7 @@ def _stage(whom: str) -> str:
 def _key(whom: str, death: Owed) -> str:
     # A task id may be as long as a key may be: what does not fit is left out, because a death is never refused for the
     # word about it. The notice then names the beginning.
-    key = f"#dead#{whom}#{death.labourer_id}#{death.task_id}"
-    return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+    return cut_to_bytes(f"#dead#{whom}#{death.labourer_id}#{death.task_id}", LONGEST_KEY)
 
 
 def _from_key(key: str) -> Owed | None:

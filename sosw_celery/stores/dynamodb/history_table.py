@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from sosw_celery.core.tasks.history import Event, Origin
-from sosw_celery.stores.dynamodb.client import translated
-from sosw_celery.stores.dynamodb.task_rows import number, typed_attribute
+from sosw_celery.stores.dynamodb.attributes import Item, number, typed_attribute
+from sosw_celery.stores.dynamodb.requests import query_items, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["ROWS_PER_WRITE", "MetaTable", "event_of", "item_of"]
-
-Item = dict[str, Any]
-
-#: Limit of BatchWriteItem.
-ROWS_PER_WRITE = 25
+__all__ = ["MetaTable", "event_of", "item_of"]
 
 _deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
 
@@ -86,11 +81,4 @@ class MetaTable:
             "ExpressionAttributeValues": {":t": {"S": task_id}},
             "ConsistentRead": True,
         }
-        events: list[Event] = []
-        while True:
-            with translated("Query"):
-                page = self._client.query(**query)
-            events += [event_of(item) for item in page["Items"]]
-            if "LastEvaluatedKey" not in page:
-                return events
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        return [event_of(item) for item in query_items(self._client, query)]

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["DROPPED", "MOST_BYTES", "fitted", "size_of"]
+from sosw_celery.text import cut_to_bytes
 
-Item = Mapping[str, Any]
+__all__ = ["DROPPED", "MOST_BYTES", "fitted", "size_of"]
 
 MOST_BYTES = 400 * 1024
 #: Attribute that tells what was left out of an item to make it fit, and bytes of it at most.
 DROPPED, DROPPED_BYTES = "dropped_attributes", 1000
 
 
-def size_of(item: Item) -> int:
+def size_of(item: Mapping[str, Any]) -> int:
     """Return the bytes of an item as DynamoDB counts them, or a few more: of numbers it does not say to the byte.
 
     Parameters:
@@ -26,7 +26,7 @@ def size_of(item: Item) -> int:
     return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
 
 
-def fitted(item: Item, *, keep: Collection[str] = (), room: int = MOST_BYTES) -> dict[str, Any]:
+def fitted(item: Mapping[str, Any], *, keep: Collection[str] = (), room: int = MOST_BYTES) -> dict[str, Any]:
     """Return an item without the largest of its attributes, if that is what it takes to fit; `DROPPED` tells which.
 
     Parameters:
@@ -46,11 +46,11 @@ def fitted(item: Item, *, keep: Collection[str] = (), room: int = MOST_BYTES) ->
         del fitting[name]
         excess -= sizes[name]
         dropped.append(f"{name} ({sizes[name]} bytes)")
-    text = ", ".join(dropped).encode()[:DROPPED_BYTES].decode(errors="ignore")
+    text = cut_to_bytes(", ".join(dropped), DROPPED_BYTES)
     return {**fitting, DROPPED: {"S": text}} if dropped else fitting
 
 
-def _value_size(attribute: Item) -> int:
+def _value_size(attribute: Mapping[str, Any]) -> int:
     """Return the bytes of one attribute's value."""
     ((kind, value),) = attribute.items()
     if kind == "S":

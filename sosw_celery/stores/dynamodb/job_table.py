@@ -21,10 +21,8 @@ import datetime
 import gzip
 import json
 import logging
-import random
 import re
 import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,12 +38,12 @@ from sosw_celery.errors import (
     ItemCorrupt,
     JobNotFound,
     StoreError,
-    StoreUnavailable,
+    TransactionRefused,
     TransitionRefused,
 )
-from sosw_celery.stores.dynamodb.client import TransactionRefused, patiently, transact, translated
+from sosw_celery.stores.dynamodb.attributes import Item, number
+from sosw_celery.stores.dynamodb.requests import get_all, patiently, query_items, transact, translated
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import batches, number
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -54,8 +52,6 @@ __all__ = ["RUNNING", "SCHEDULING", "WAITING", "JobRecord", "JobTable", "Part", 
 
 logger = logging.getLogger(__name__)
 
-Item = dict[str, Any]
-
 #: Bytes of one piece of a body: an item may have 400 KB.
 PIECE_BYTES = 350 * 1024
 #: Warnings kept of one job, and characters of each: together less than an item may hold.
@@ -63,9 +59,6 @@ MOST_WARNINGS = 100
 LONGEST_WARNING = 500
 #: Characters of an error that are kept.
 LONGEST_ERROR = 2000
-#: Keys of one BatchGetItem, and rounds of reading what it left over.
-READS_PER_BATCH = 100
-BATCH_TRIES = 10
 
 #: Values of `unfinished`: rows are still to be written; tasks are still to be closed; nothing may start yet.
 SCHEDULING, RUNNING, WAITING = "1", "2", "0"
@@ -303,12 +296,11 @@ class JobTable:
     def _records(
         self, job_ids: Sequence[str], when_corrupt: Callable[[str, ItemCorrupt], object]
     ) -> Iterator[JobRecord]:
-        for batch in batches(job_ids, READS_PER_BATCH):
-            for item in self._items([self._key(job_id) for job_id in batch]):
-                try:
-                    yield self._record(item)
-                except ItemCorrupt as problem:
-                    when_corrupt(item["job_id"]["S"], problem)
+        for item in self._items(job_ids):
+            try:
+                yield self._record(item)
+            except ItemCorrupt as problem:
+                when_corrupt(item["job_id"]["S"], problem)
 
     def _set_aside(self, job_id: str, problem: ItemCorrupt) -> None:
         condition = "attribute_exists(#unfinished)"
@@ -343,7 +335,7 @@ class JobTable:
 
     def next_due(self) -> Decimal | None:
         """Return the time that the first of the waiting jobs waits for, as the index shows it; None: none waits."""
-        for item in self._query(self._unfinished_query(WAITING) | {"Limit": 1}):
+        for item in query_items(self.client, self._unfinished_query(WAITING) | {"Limit": 1}):
             return Decimal(item[self.tables.field("accepted_at")]["N"])
         return None
 
@@ -353,8 +345,8 @@ class JobTable:
         query["KeyConditionExpression"] += " AND #accepted_at <= :now"
         query["ExpressionAttributeNames"]["#accepted_at"] = self.tables.field("accepted_at")
         query["ExpressionAttributeValues"][":now"] = number(now)
-        found = (item[self.tables.field("job_id")]["S"] for item in self._query(query | {"Limit": limit}))
-        return list(islice(found, limit))
+        items = islice(query_items(self.client, query | {"Limit": limit}), limit)
+        return [item[self.tables.field("job_id")]["S"] for item in items]
 
     def release(self, job_id: str, now: Decimal) -> JobRecord:
         """Let a job wait no more, and return its item. Idempotent.
@@ -745,24 +737,12 @@ class JobTable:
             return sum(_count(item, "written") for item in self._part_items(record))
         return 0 if record.is_being_scheduled else (record.tasks or 0)
 
-    def _part_items(self, record: JobRecord) -> Iterator[Item]:
-        keys = [self._key(_part_key(record.job_id, index)) for index in range(record.parts)]
-        for batch in batches(keys, READS_PER_BATCH):
-            items = list(self._items(batch))
-            yield from sorted(items, key=lambda item: int(item["part"]["N"]))
+    def _part_items(self, record: JobRecord) -> list[Item]:
+        items = self._items([_part_key(record.job_id, index) for index in range(record.parts)])
+        return sorted(items, key=lambda item: int(item["part"]["N"]))
 
-    def _items(self, keys: Sequence[Item]) -> Iterator[Item]:
-        table = self.tables.jobs
-        request: Item = {table: {"Keys": list(keys), "ConsistentRead": True}}
-        for step in range(BATCH_TRIES):
-            with translated("BatchGetItem"):
-                answer = self.client.batch_get_item(RequestItems=request)
-            yield from (self._from_table(item) for item in answer["Responses"].get(table, []))
-            request = answer.get("UnprocessedKeys") or {}
-            if not request:
-                return
-            time.sleep(random.uniform(0, min(0.05 * 2**step, 2.0)))
-        raise StoreUnavailable("dynamodb", "BatchGetItem", "UnprocessedKeys")
+    def _items(self, keys: Sequence[str]) -> Iterator[Item]:
+        return map(self._from_table, get_all(self.client, self.tables.jobs, [self._key(key) for key in keys]))
 
     def _unfinished_query(self, stage: str) -> Item:
         return {
@@ -774,16 +754,8 @@ class JobTable:
         }
 
     def _unfinished(self, stage: str) -> Iterator[str]:
-        return (item[self.tables.field("job_id")]["S"] for item in self._query(self._unfinished_query(stage)))
-
-    def _query(self, query: Item) -> Iterator[Mapping[str, Any]]:
-        while True:
-            with translated("Query"):
-                answer = self.client.query(**query)
-            yield from answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = query_items(self.client, self._unfinished_query(stage))
+        return (item[self.tables.field("job_id")]["S"] for item in items)
 
     def _record(self, item: Item) -> JobRecord:
         try:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextvars
 import enum
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -36,9 +35,9 @@ from sosw_celery.core.tasks.model import Task
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.aws_errors import error_code
 from sosw_celery.stores.dynamodb import task_rows
-from sosw_celery.stores.dynamodb.client import NO_STATEMENTS_CODES, translated
+from sosw_celery.stores.dynamodb.attributes import Item
+from sosw_celery.stores.dynamodb.requests import NO_STATEMENTS_CODES, backoff, translated
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -51,8 +50,8 @@ logger = logging.getLogger(__name__)
 ROWS_PER_REQUEST, BYTES_PER_REQUEST = 25, 1_000_000
 #: Single puts under way at once.
 PUTS_AT_ONCE = 16
-#: Sends of a row at most, with full jitter up to these seconds between them.
-SENDS, LONGEST_WAIT_S = 12, 5.0
+#: Sends of a row at most, and the waits after them.
+SENDS, FIRST_WAIT_S, LONGEST_WAIT_S = 12, 0.05, 5.0
 
 #: Codes of a row, or of a whole request, by what they say of it.
 THERE_CODES = frozenset({"ConditionalCheckFailed", "ConditionalCheckFailedException", "DuplicateItem"})
@@ -136,7 +135,7 @@ class NewRows:
 
     def _put(self, rows: Sequence[_Row]) -> None:
         """Put the rows of one request, again and again those that need it."""
-        for send in range(SENDS):
+        for wait_s in backoff(SENDS, FIRST_WAIT_S, LONGEST_WAIT_S):
             fates, problem = self._send(rows)
             unknown = [row for row, fate in zip(rows, fates, strict=True) if fate is _Fate.UNKNOWN]
             left = [row for row, fate in zip(rows, fates, strict=True) if fate is not _Fate.THERE]
@@ -148,7 +147,7 @@ class NewRows:
             rows = [row for row in left if row.task.task_id not in there]
             if not rows:
                 return
-            self._sleep(random.uniform(0, min(0.05 * 2**send, LONGEST_WAIT_S)))
+            self._sleep(wait_s)
         raise StoreUnavailable("dynamodb", "INSERT", "rows left over")
 
     def _look(self, rows: Sequence[_Row]) -> set[str]:

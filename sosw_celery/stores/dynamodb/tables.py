@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sosw_celery.config.history import MetaHandlerConfig
 from sosw_celery.config.settings import Settings
-from sosw_celery.stores.dynamodb.client import translated
+from sosw_celery.stores.dynamodb.requests import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import random
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -37,11 +35,21 @@ from sosw_celery.errors import (
     TransitionRefused,
 )
 from sosw_celery.stores.dynamodb import task_rows
-from sosw_celery.stores.dynamodb.client import NO_STATEMENTS_CODES, transact, translated
+from sosw_celery.stores.dynamodb.attributes import Item, number
 from sosw_celery.stores.dynamodb.halving import in_halves
 from sosw_celery.stores.dynamodb.new_rows import NewRows
+from sosw_celery.stores.dynamodb.requests import (
+    NO_STATEMENTS_CODES,
+    WRITES_PER_BATCH,
+    batches,
+    get_all,
+    pages,
+    query_items,
+    transact,
+    translated,
+    write_batch,
+)
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,17 +58,10 @@ __all__ = ["Failure", "Found", "Moved", "TaskTable"]
 
 logger = logging.getLogger(__name__)
 
-#: Limits of DynamoDB's batch calls.
-WRITES_PER_BATCH = 25
-READS_PER_BATCH = 100
 #: Rows of one read of those that wait for a retry: few, because as a rule few of them are due.
 WAITING_PER_PAGE = 50
 #: Deletes in one archiving transaction; the rest of DynamoDB's 100 is for the counters of their jobs.
 ARCHIVED_PER_TRANSACTION = 50
-
-#: Tries for what a batch call left unprocessed, with full jitter up to these seconds.
-BATCH_TRIES = 12
-BATCH_BACKOFF_MAX_S = 5.0
 
 #: Unless whoever makes the table knows better: seconds for which a put that was given up may still be on its way.
 HELD_BACK_S = 6.0
@@ -162,7 +163,10 @@ class TaskTable:
         for table in (self.tables.tasks, self.tables.retry, self.tables.tasks, self.tables.closed):
             owner = {f("labourer_id"): {"S": labourer_id}} if table == self.tables.retry else {}
             keys = [{**owner, f("task_id"): {"S": task_id}} for task_id in sorted(missing)]
-            missing -= {item[f("task_id")]["S"] for item in self._get_all(table, keys)}
+            found = get_all(
+                self.client, table, keys, ProjectionExpression="#id", ExpressionAttributeNames={"#id": f("task_id")}
+            )
+            missing -= {item[f("task_id")]["S"] for item in found}
         return set(task_ids) - missing
 
     def spawn(self, parent: Attempt, sibling: Task, *, now: Decimal) -> bool:
@@ -247,8 +251,8 @@ class TaskTable:
 
         Rows that cannot be read are left out.
         """
-        for rows in self._pages(task_rows.closed_query(labourer_id, status, since, self.tables)):
-            yield from (task for row in rows["Items"] if (task := self._task_or_none(row)) is not None)
+        rows = query_items(self.client, task_rows.closed_query(labourer_id, status, since, self.tables))
+        yield from (task for row in rows if (task := self._task_or_none(row)) is not None)
 
     def recently_closed(self, labourer_id: str, *, status: int, limit: int) -> list[Task]:
         """Return the tasks that were closed last, 1 completed or 0 dead, the latest first.
@@ -396,7 +400,7 @@ class TaskTable:
         """
         moved = 0
         with each_by_itself("archive", ends_with=(StoreUnavailable,)) as steps:
-            for batch in task_rows.batches(tasks, ARCHIVED_PER_TRANSACTION):
+            for batch in batches(tasks, ARCHIVED_PER_TRANSACTION):
                 with steps.step(f"{len(batch)} tasks of {batch[0].labourer_id} from {batch[0].task_id} on"):
                     moved += len(in_halves(batch, partial(self._archive, now=now), partial(self._archive_one, now=now)))
         return moved
@@ -586,7 +590,7 @@ class TaskTable:
 
     def _completed_by(self, attempt: Attempt, row: Mapping[str, Any]) -> bool:
         return bool(row) and (
-            row.get(self.tables.field("attempts")) == task_rows.number(attempt.number)
+            row.get(self.tables.field("attempts")) == number(attempt.number)
             and self.tables.field("completed_at") in row
         )
 
@@ -609,70 +613,22 @@ class TaskTable:
         query = {**query, "Select": "COUNT"}
         query.pop("Limit", None)
         total = 0
-        for page in self._pages(query):
+        for page in pages(self.client, query):
             total += page["Count"]
             if at_most is not None and total >= at_most:
                 break
         return total
 
     def _tasks_of(self, query: Item, now: Decimal) -> Iterator[Task]:
-        for page in self._pages(query):
+        for page in pages(self.client, query):
             yield from self._readable(query["TableName"], page["Items"], now)
 
-    def _pages(self, query: Item) -> Iterator[Any]:
-        """Yield the answers to a query, page by page as they are asked for."""
-        query = dict(query)
-        while True:
-            with translated("Query"):
-                page = self.client.query(**query)
-            yield page
-            if "LastEvaluatedKey" not in page:
-                return
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    def _get_all(self, table: str, keys: Sequence[Item]) -> Iterator[Item]:
-        """Yield the `task_id` of each of the keys that the table holds."""
-        for batch in task_rows.batches(keys, READS_PER_BATCH):
-            request: Item = {
-                table: {
-                    "Keys": list(batch),
-                    "ConsistentRead": True,
-                    "ProjectionExpression": "#id",
-                    "ExpressionAttributeNames": {"#id": self.tables.field("task_id")},
-                }
-            }
-            for wait in self._patiently("BatchGetItem"):
-                with translated("BatchGetItem"):
-                    answer = self.client.batch_get_item(RequestItems=request)
-                yield from answer["Responses"].get(table, [])
-                request = answer.get("UnprocessedKeys") or {}
-                if not request:
-                    break
-                wait()
-
     def _put_all(self, table: str, rows: Sequence[Item]) -> None:
-        """Put rows in batches, several at once; what DynamoDB leaves unprocessed is sent again with backoff."""
-        batches = task_rows.batches(rows, WRITES_PER_BATCH)
-        if len(batches) <= 1 or self._parallel <= 1:
-            for batch in batches:
-                self._put_batch(table, batch)
+        """Put rows in batches, several at once."""
+        put = partial(write_batch, self.client, table)
+        puts = batches([{"PutRequest": {"Item": row}} for row in rows], WRITES_PER_BATCH)
+        if len(puts) <= 1 or self._parallel <= 1:
+            for batch in puts:
+                put(batch)
             return
-        # list() waits for all and raises the first error.
-        list(self._pool.map(lambda batch: self._put_batch(table, batch), batches))
-
-    def _put_batch(self, table: str, rows: Sequence[Item]) -> None:
-        request: Any = {table: [{"PutRequest": {"Item": row}} for row in rows]}
-        for wait in self._patiently("BatchWriteItem"):
-            with translated("BatchWriteItem"):
-                request = self.client.batch_write_item(RequestItems=request).get("UnprocessedItems")
-            if not request:
-                return
-            wait()
-
-    @staticmethod
-    def _patiently(operation: str) -> Iterator[Callable[[], None]]:
-        """Yield, for each try, the wait to make when something was left over; raise when no try is left."""
-        for attempt in range(BATCH_TRIES):
-            ceiling = min(0.05 * 2**attempt, BATCH_BACKOFF_MAX_S)
-            yield lambda ceiling=ceiling: time.sleep(random.uniform(0, ceiling))  # type: ignore[misc]
-        raise StoreUnavailable("dynamodb", operation, "UnprocessedItems")
+        list(self._pool.map(put, puts))  # waits for all and raises the first error

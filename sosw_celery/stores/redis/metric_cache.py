@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sosw_celery.core.health import EcoStatus, Reading
 from sosw_celery.stores.redis.errors import translated
+from sosw_celery.stores.redis.replies import decoded
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -94,7 +95,7 @@ class Readings:
 
 
 def _reading(fields: Mapping[Any, Any], now: float) -> Reading:
-    known = {_text(name): _text(value) for name, value in fields.items()}
+    known = {decoded(name): decoded(value) for name, value in fields.items()}
     feels = {name: value for name, value in known.items() if name.startswith(FEELS)}
     return Reading(
         value=float(known["value"]) if "value" in known else None,
@@ -112,7 +113,3 @@ def _age(at: str | None, now: float) -> float | None:
 def _seconds(time: Any) -> float:
     seconds, microseconds = time
     return int(seconds) + int(microseconds) / 1_000_000
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sosw_celery.core.node_liveness import silence_of
 from sosw_celery.stores.redis.errors import translated
+from sosw_celery.stores.redis.replies import decoded
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -78,7 +79,7 @@ class Nodes:
             StoreUnavailable: Redis did not answer.
         """
         with translated("list nodes"):
-            names = sorted(_text(name) for name in cast("set[bytes]", self._client.smembers(self._names)))
+            names = sorted(decoded(name) for name in cast("set[bytes]", self._client.smembers(self._names)))
             with self._client.pipeline(transaction=False) as pipeline:
                 for name in names:
                     pipeline.get(self._key(name))
@@ -100,7 +101,3 @@ class Nodes:
 
     def _key(self, node: str) -> str:
         return f"{self._prefix}:node:{{{node}}}"
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

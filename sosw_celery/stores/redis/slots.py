@@ -79,6 +79,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sosw_celery.core.exact import EXACT, MICROSECOND
 from sosw_celery.core.rates import Rate
 from sosw_celery.stores.redis.errors import translated
+from sosw_celery.stores.redis.replies import decoded
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -474,7 +475,7 @@ class Slots:
             share: As for `begin_pass`.
         """
         answer, waits = self._call("confirm", labourer_id, share, _ms(lease_s), holder)
-        return Confirmed(Confirmation(_text(answer)), bool(waits))
+        return Confirmed(Confirmation(decoded(answer)), bool(waits))
 
     def start(self, labourer_id: str, holder: str) -> Start:
         """Spend a token of the rate for the holder's body, and tell when it may start. Asking twice spends two.
@@ -483,7 +484,7 @@ class Slots:
         them are, whatever was handed out before.
         """
         answer, wait_ms = self._call("start", labourer_id, holder)
-        return Start(_text(answer) == "start", float(wait_ms) / 1000, _text(answer) == "lost")
+        return Start(decoded(answer) == "start", float(wait_ms) / 1000, decoded(answer) == "lost")
 
     def renew(self, holders_by_labourer: Mapping[str, Sequence[str]], *, lease_s: float) -> set[tuple[str, str]]:
         """Lengthen the running leases of a node; return the (labourer_id, holder) whose lease is gone.
@@ -501,7 +502,7 @@ class Slots:
             for labourer_id, holders in asked:
                 self._scripts["renew"](self._keys(labourer_id), [_ms(lease_s), *holders], pipeline)
             replies = pipeline.execute()
-        return {(asked[index][0], _text(holder)) for index, reply in enumerate(replies) for holder in reply}
+        return {(asked[index][0], decoded(holder)) for index, reply in enumerate(replies) for holder in reply}
 
     def extend(self, labourer_id: str, holder: str, *, lease_s: float) -> bool:
         """Lengthen one running lease, as `renew` does; return whether the holder has it (still)."""
@@ -536,7 +537,7 @@ class Slots:
         """
         args = (share, _ms(lease_s), holder, self._archive_every)
         following, dispatch_due, archive_due, waits = self._call("hand_on", labourer_id, *args)
-        granted = (_text(following),) if following else ()
+        granted = (decoded(following),) if following else ()
         return Released(bool(granted), bool(dispatch_due), bool(archive_due), granted, bool(granted and waits))
 
     def hand_again(self, labourer_id: str, following: str, holder: str, *, lease_s: float) -> bool:
@@ -679,16 +680,12 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def _texts(values: Sequence[str | bytes]) -> tuple[str, ...]:
-    return tuple(map(_text, values))
+    return tuple(map(decoded, values))
 
 
 def _readiness(value: str | bytes) -> Readiness:
-    return cast(Readiness, _text(value))
+    return cast(Readiness, decoded(value))
 
 
 def _sweep_view(reply: Sequence[Any]) -> SweepView:
@@ -703,8 +700,8 @@ def _sweep_view(reply: Sequence[Any]) -> SweepView:
         retries_seen=retries_seen,
         next_retry_at=_optional_number(next_retry),
         seconds_since_full_sweep=_optional_seconds(full_age_ms),
-        running=frozenset(map(_text, running)),
-        pending=frozenset(map(_text, pending)),
+        running=frozenset(map(decoded, running)),
+        pending=frozenset(map(decoded, pending)),
     )
 
 
@@ -725,7 +722,7 @@ def _usage(reply: Sequence[Any]) -> Usage:
 
 
 def _optional_number(value: str | bytes) -> Decimal | None:
-    return unsortable(_text(value)) if value else None
+    return unsortable(decoded(value)) if value else None
 
 
 def _optional_seconds(milliseconds: int) -> float | None:
@@ -733,4 +730,4 @@ def _optional_seconds(milliseconds: int) -> float | None:
 
 
 def _seconds_left(flat: Sequence[Any]) -> dict[str, float]:
-    return {_text(holder): left / 1000 for holder, left in zip(flat[::2], flat[1::2], strict=True)}
+    return {decoded(holder): left / 1000 for holder, left in zip(flat[::2], flat[1::2], strict=True)}

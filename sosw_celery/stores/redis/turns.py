@@ -20,6 +20,7 @@ from redis import Redis
 
 from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.stores.redis.errors import translated
+from sosw_celery.stores.redis.replies import decoded
 
 __all__ = ["Turn", "Turns"]
 
@@ -111,7 +112,7 @@ class Turns:
         """Return the place that was kept under this name; empty when there is none."""
         with translated("place"):
             kept = self._redis.get(self._place_key(name))
-        return kept.decode() if isinstance(kept, bytes) else str(kept or "")
+        return decoded(kept or "")
 
     def keep_place(self, name: str, place: str) -> None:
         """Keep a place for the next one; an empty one is the beginning."""

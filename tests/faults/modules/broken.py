@@ -10,7 +10,8 @@ import math
 import os
 from typing import Any
 
-from sosw_celery.config.settings import Labourer, Settings
+from sosw_celery.config.labourers import Labourer
+from sosw_celery.config.settings import Settings
 from sosw_celery.core.jobs.plan import task_id
 from sosw_celery.core.rates import Rate
 from sosw_celery.labourer import children

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sosw_celery.config.settings import JobSchema, Settings
+from sosw_celery.config.jobs import JobSchema
+from sosw_celery.config.settings import Settings
 from sosw_celery.core.chunking import (
     check_labourer,
     choose_schema,

@@ -17,7 +17,7 @@ from sosw_celery.labourer.gateway import gateway_of
 from sosw_celery.labourer.run_context import WorkerRun
 from sosw_celery.services.attempts import Outcome
 from sosw_celery.services.worker_assistant import COMPLETED, FAILED
-from sosw_celery.stores.dynamodb.task_rows import attributes_of_text
+from sosw_celery.stores.dynamodb.attributes import attributes_of_text
 
 ATTEMPT = Attempt("resize", "task-1", 1)
 

@@ -16,8 +16,9 @@ from sosw_celery.core.tasks.durations import duration_s
 from sosw_celery.core.tasks.model import Task
 from sosw_celery.core.tasks.retrying import Retry
 from sosw_celery.errors import ItemCorrupt
+from sosw_celery.stores.dynamodb.attributes import typed_attribute
 from sosw_celery.stores.dynamodb.tables import Tables
-from sosw_celery.stores.dynamodb.task_rows import from_item, to_item, typed_attribute
+from sosw_celery.stores.dynamodb.task_rows import from_item, to_item
 from sosw_celery.stores.redis.slots import sortable, unsortable
 
 System = Any

@@ -36,8 +36,8 @@ from sosw_celery.core.tasks.storable import (
     storable_entries,
     text_of,
 )
+from sosw_celery.stores.dynamodb.attributes import attribute_of, attributes_of_text, attributes_text
 from sosw_celery.stores.dynamodb.item_size import size_of
-from sosw_celery.stores.dynamodb.task_rows import attribute_of, attributes_of_text, attributes_text
 from tests.fuzz.hostile import HOSTILE, UNSAYABLE, WORD
 
 

@@ -18,8 +18,8 @@ from moto import mock_aws
 from sosw_celery.core.jobs.plan import Span, spans
 from sosw_celery.core.tasks.model import JobState
 from sosw_celery.errors import ItemCorrupt, JobNotFound, StoreError, TransitionRefused
-from sosw_celery.stores.dynamodb.client import transact
 from sosw_celery.stores.dynamodb.job_table import RUNNING, SCHEDULING, WAITING, JobRecord, JobTable, Part
+from sosw_celery.stores.dynamodb.requests import transact
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 
 if TYPE_CHECKING:

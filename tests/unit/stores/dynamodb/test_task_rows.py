@@ -17,8 +17,6 @@ from sosw_celery.errors import InvalidJob, ItemCorrupt
 from sosw_celery.stores.dynamodb.item_size import MOST_BYTES, size_of
 from sosw_celery.stores.dynamodb.tables import Tables
 from sosw_celery.stores.dynamodb.task_rows import (
-    attributes_of_text,
-    attributes_text,
     claim_statement,
     close_request,
     close_statement,
@@ -26,11 +24,8 @@ from sosw_celery.stores.dynamodb.task_rows import (
     from_item,
     new_item,
     to_item,
-    typed_attribute,
-    value_to_attribute,
 )
 
-KINDS_OF_DYNAMODB = {"S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M"}
 NUMBERS = st.decimals(min_value=-(10**15), max_value=10**15, places=6)
 PLAIN = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(max_size=20)
 VALUES = st.recursive(
@@ -56,92 +51,6 @@ def test_a_task_survives_its_row(task: Task, names: dict[str, str]) -> None:
     """What was stored is what is read: numbers digit by digit, fields of any name with their types."""
     tables = Tables(field_names=names)
     assert from_item(to_item(task, tables), tables) == task
-
-
-@pytest.mark.parametrize(
-    ("value", "attribute"),
-    [
-        (1.5, {"N": "1.5"}),
-        (0.1, {"N": "0.1"}),
-        (-0.0, {"N": "0"}),
-        (float("nan"), {"S": "nan"}),
-        (float("inf"), {"S": "inf"}),
-        (10**38, {"S": "1" + "0" * 38}),
-        (True, {"BOOL": True}),
-        (Decimal("1732320000.000123"), {"N": "1732320000.000123"}),
-        ("0012", {"S": "0012"}),
-        ((1, "a"), {"L": [{"N": "1"}, {"S": "a"}]}),
-        ({1: {"b": None}}, {"M": {"1": {"M": {"b": {"NULL": True}}}}}),
-        (ValueError("odd"), {"S": "odd"}),
-        ({"b"}, {"SS": ["b"]}),
-        (frozenset([7]), {"NS": ["7"]}),
-        ({b"x"}, {"BS": [b"x"]}),
-        (set(), {"L": []}),
-        ({None}, {"L": [{"NULL": True}]}),
-        ({(1, 2)}, {"L": [{"L": [{"N": "1"}, {"N": "2"}]}]}),
-        ({float("nan")}, {"L": [{"S": "nan"}]}),
-    ],
-)
-def test_a_result_of_any_type_can_be_kept(value: object, attribute: dict[str, Any]) -> None:
-    """A result keeps its type where DynamoDB has it, and becomes text where it has not."""
-    assert value_to_attribute(value) == attribute
-
-
-class Mute:
-    """Cannot say what it is."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("mute")
-
-
-def circle() -> list[Any]:
-    """Return a list that holds itself."""
-    value: list[Any] = []
-    value.append(value)
-    return value
-
-
-@pytest.mark.parametrize("kind", [None, *sorted(KINDS_OF_DYNAMODB)])
-@pytest.mark.parametrize(
-    "value",
-    [Mute(), {Mute(): 1}, [Mute()], {Mute()}, circle(), 10**5000, {10**5000}, {"a": 10**5000}, Decimal("sNaN")],
-    ids=["mute", "mute key", "in a list", "in a set", "circle", "huge", "huge in a set", "huge value", "sNaN"],
-)
-def test_nothing_is_refused_whatever_it_is_and_is_to_be(value: object, kind: str | None) -> None:
-    """A close never fails for what a body records, also if the value itself raises when it is asked what it is."""
-    (stored,) = typed_attribute(value, kind).keys()
-    assert stored in KINDS_OF_DYNAMODB
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "attribute"),
-    [
-        (7, "S", {"S": "7"}),
-        ({"a": 1}, "S", {"S": '{"a": 1}'}),
-        ("0012", "N", {"N": "12"}),
-        (" 1.50", "N", {"N": "1.50"}),
-        (True, "N", {"N": "1"}),
-        ("twelve", "N", {"S": "twelve"}),
-        ("nan", "N", {"S": "nan"}),
-        ("TRUE", "BOOL", {"BOOL": True}),
-        (0, "BOOL", {"BOOL": False}),
-        (2, "BOOL", {"N": "2"}),
-        (["a", "b", "a"], "SS", {"SS": ["a", "b"]}),
-        ([1, 2], "NS", {"NS": ["1", "2"]}),
-        ([], "SS", {"L": []}),
-        ([1, "a"], "NS", {"L": [{"N": "1"}, {"S": "a"}]}),
-        ({"a"}, "L", {"L": [{"S": "a"}]}),
-        ({"a": 1}, "M", {"M": {"a": {"N": "1"}}}),
-        ("text", "M", {"S": "text"}),
-        (b"x", "S", {"B": b"x"}),
-        (1.5, None, {"N": "1.5"}),
-    ],
-)
-def test_a_field_has_the_type_that_the_row_mapper_states(
-    value: object, kind: str | None, attribute: dict[str, Any]
-) -> None:
-    """What can have the stated type has it; what cannot keeps its own, so that nothing is lost."""
-    assert typed_attribute(value, kind) == attribute
 
 
 @pytest.mark.parametrize(
@@ -183,14 +92,6 @@ def test_the_types_of_our_fields_are_those_of_the_rows() -> None:
     stated = {name: kind for name, kind in FIELD_TYPES.items() if name != "labourer_id_task_status"}
     assert {name: next(iter(attribute)) for name, attribute in item.items()} == stated
     assert set(ALWAYS_SET) <= to_item(Task("t", "l", number, number, job_id="j"), Tables()).keys()
-
-
-@given(value=st.floats())
-def test_every_float_can_be_kept(value: float) -> None:
-    """No float that a worker records makes its close fail."""
-    attribute = value_to_attribute(value)
-    if "N" in attribute:
-        assert float(attribute["N"]) == value
 
 
 @pytest.mark.parametrize(
@@ -257,12 +158,3 @@ def test_what_failed_attempts_leave_has_half_of_the_room() -> None:
     small = fitted_retry_row(replace(task, payload="{}"), Tables())
     assert small is not None
     assert small["result_large"] == {"S": "y" * 80_000}
-
-
-def test_attributes_survive_a_json_text() -> None:
-    """Bytes and sets too, in each other; a text of something else is refused as that."""
-    attributes = {"result_a": [b"x", {"b": {b"y", b"z"}}], "stat_n": Decimal("1.50"), "stat_m": {"a"}, "e": None}
-    assert attributes_of_text(attributes_text(attributes)) == attributes
-    for text in ("", "5", "[]", '{"a": 5}', '{"a": {}}', '{"a": {"N": "x"}}', '{"a": {"B": "?"}}', '{"a": {"X": 1}}'):
-        with pytest.raises(ValueError, match="expected the attributes of an item as a JSON text"):
-            attributes_of_text(text)

@@ -25,6 +25,7 @@ from urllib3.util import Timeout
 from sosw_celery.errors import StoreUnavailable, TransitionRefused
 from sosw_celery.stores.dynamodb import client as dynamodb_client
 from sosw_celery.stores.dynamodb.fast.http_pool import POOLS, Answer, CheckedBody
+from sosw_celery.stores.dynamodb.requests import translated
 
 READ_S = 0.4
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -420,7 +421,7 @@ def encrypted(start: Callable[..., Scripted], authority: trustme.CA) -> Scripted
 def put(server: Scripted, scheme: str) -> None:
     """Put an item."""
     client = dynamodb_client.connect(endpoint_url=f"{scheme}://localhost:{server.port}", region_name="eu-west-1")
-    with dynamodb_client.translated("PutItem"):
+    with translated("PutItem"):
         for _ in range(2):
             client.put_item(TableName="t", Item={"task_id": {"S": "a"}})
 

@@ -22,13 +22,16 @@ ENGINES := $(VENV)/.engines
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance faults lint docs docs-serve bench fuzz audit clean
+.PHONY: help demo picture test acceptance faults lint docs docs-serve bench fuzz audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
 	$(BIN)/sosw-celery demo
+
+picture: $(ENGINES) ## Run the demo and draw what it shows into docs/demo.svg, for the README
+	$(BIN)/python -m tools.picture docs/demo.svg
 
 test: $(ENGINES) ## Run the tests: units, contracts of the stores, a whole system for each feature (7 minutes)
 	$(BIN)/python -m pytest tests --ignore tests/acceptance --numprocesses $(TEST_PROCESSES) --dist load --maxschedchunk 1

@@ -24,7 +24,7 @@ from sosw_celery.system.exits import CommandFailed
 if TYPE_CHECKING:
     from sosw_celery.cli.demo.story import Ending
 
-__all__ = ["demo"]
+__all__ = ["demo", "show_demo"]
 
 #: Lines of each log that are shown when the demo fails.
 TAIL_LINES = 12
@@ -42,8 +42,17 @@ def demo(modules: int | None, as_json: bool) -> None:
     Two labourers read the Python packages of this machine, on a real Redis, a real DynamoDB engine and real Celery
     workers, which are started for it and ended with it. Exit code 0 only if nothing was lost, doubled or over the cap.
     """
+    show_demo(console(err=as_json), modules, as_json=as_json)
+
+
+def show_demo(out: Console, modules: int | None = None, *, as_json: bool = False) -> None:
+    """Run the demo and show it on a console; return only if all of it held.
+
+    Raises:
+        CommandFailed: A process ended by itself, the jobs did not end in time, or a check does not hold. The end of
+            each log was printed on stderr.
+    """
     end_on_sigterm()
-    out = console(err=as_json)
     logs = Path(tempfile.mkdtemp(prefix="sosw-celery-demo-"))
     try:
         ending = _tell(out, logs, modules)

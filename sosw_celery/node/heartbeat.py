@@ -23,7 +23,7 @@ from sosw_celery.labourer.troubles import troubles
 from sosw_celery.labourer.watchdog import watchdog
 from sosw_celery.node.step import NodeStep
 from sosw_celery.stores.files.heartbeat_files import PulseFiles
-from sosw_celery.stores.redis.node_registry import Nodes
+from sosw_celery.stores.redis.node_registry import NodeRegistry
 from sosw_celery.wiring.broker import messages_on
 from sosw_celery.wiring.container import services_of
 
@@ -176,7 +176,7 @@ class Heartbeat(NodeStep):
         with self._app.connection_for_read(**_patience(self._app)) as connection:
             return {queue: messages_on(connection, queue) for queue in self._queues}
 
-    def _tell_redis(self, worker: Any, nodes: Nodes) -> None:
+    def _tell_redis(self, worker: Any, nodes: NodeRegistry) -> None:
         pulse = self._pulse(worker)
         verdict = judge(pulse, pulse.written_at, LIMIT_S)
         note = {
@@ -197,7 +197,7 @@ class Heartbeat(NodeStep):
         if self._redis_since is None:
             self._redis_since = pulse.written_at
 
-    def _nodes(self) -> Nodes:
+    def _nodes(self) -> NodeRegistry:
         return services_of(self._app).nodes
 
 

@@ -19,7 +19,7 @@ from sosw_celery.core.exact import EXACT
 from sosw_celery.core.tasks.alert import DeadTask, Owed, notice_of
 from sosw_celery.errors import ItemCorrupt, TaskNotFound
 from sosw_celery.stores.aws.alert_targets import Target
-from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, Outbox
+from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, AlertOutbox
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 
 __all__ = ["TELL_LIMIT_S", "Notices"]
@@ -40,7 +40,7 @@ class Notices:
         config: NoticesConfig,
         *,
         targets: Mapping[str, Target],
-        outbox: Outbox,
+        outbox: AlertOutbox,
         task_table: TaskTable,
         clock: Clock,
     ) -> None:

@@ -28,7 +28,7 @@ from sosw_celery.config.settings import Settings
 from sosw_celery.core.health import EcoStatus, Metric, Reading, is_due, is_lasting, judge, settle, worst
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.stores.aws.metric_sources import Source, number
-from sosw_celery.stores.redis.metric_cache import Readings
+from sosw_celery.stores.redis.metric_cache import MetricCache
 
 __all__ = ["Ecology", "Health", "MetricHealth"]
 
@@ -85,7 +85,7 @@ class Ecology:
     def __init__(
         self,
         settings: Settings,
-        readings: Readings,
+        readings: MetricCache,
         sources: Callable[[], Mapping[str, Source]],
         *,
         recovered: Callable[[str], None],

@@ -28,7 +28,7 @@ from sosw_celery.core.tasks.history import RESERVED, Action, Event, Origin
 from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.errors import StoreError, StoreUnavailable
 from sosw_celery.stores.dynamodb.attributes import Item
-from sosw_celery.stores.dynamodb.history_table import MetaTable, item_of
+from sosw_celery.stores.dynamodb.history_table import HistoryTable, item_of
 from sosw_celery.stores.dynamodb.requests import WRITES_PER_BATCH
 
 __all__ = ["MetaHandler", "OwnMeta"]
@@ -57,7 +57,7 @@ class MetaHandler:
         self,
         config: MetaHandlerConfig | None,
         *,
-        table: Callable[[], MetaTable],
+        table: Callable[[], HistoryTable],
         origin: Callable[[], Origin],
         clock: Clock,
     ) -> None:
@@ -147,9 +147,9 @@ class OwnMeta:
 class _Buffer:
     """Rows on their way to the table, in one process: a child forked from it starts with none and writes none."""
 
-    def __init__(self, table: Callable[[], MetaTable], capacity: int, flush_s: float) -> None:
+    def __init__(self, table: Callable[[], HistoryTable], capacity: int, flush_s: float) -> None:
         self._make_table = table
-        self._table: MetaTable | None = None
+        self._table: HistoryTable | None = None
         self._capacity = capacity
         self._flush_s = flush_s
         self._waiting: deque[Item] = deque()

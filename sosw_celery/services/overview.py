@@ -26,10 +26,10 @@ from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology
 from sosw_celery.services.scheduled_jobs import LastTick, last_tick
 from sosw_celery.services.strays import stray_jobs
-from sosw_celery.stores.dynamodb.history_table import MetaTable
+from sosw_celery.stores.dynamodb.history_table import HistoryTable
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.task_table import Found, TaskTable
-from sosw_celery.stores.redis.node_registry import NodeNote, Nodes
+from sosw_celery.stores.redis.node_registry import NodeNote, NodeRegistry
 from sosw_celery.stores.redis.slots import Readiness, Slots
 
 __all__ = [
@@ -166,10 +166,10 @@ class Overview:
         task_table: TaskTable,
         job_table: JobTable,
         slots: Slots,
-        nodes: Nodes,
+        nodes: NodeRegistry,
         ecology: Ecology,
         durations: DurationLog,
-        meta_table: Callable[[], MetaTable],
+        meta_table: Callable[[], HistoryTable],
         clock: Clock,
     ) -> None:
         self._settings = settings

@@ -28,7 +28,7 @@ from sosw_celery.services.attempts import Attempts
 from sosw_celery.services.ports import Clock, Messenger
 from sosw_celery.stores.dynamodb.job_table import RUNNING, SCHEDULING, JobRecord, JobTable
 from sosw_celery.stores.dynamodb.task_table import TaskTable
-from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.idle_flag import IdleFlag
 from sosw_celery.stores.redis.slots import Slots, SweepView
 from sosw_celery.stores.redis.turns import Turn, Turns
 
@@ -82,7 +82,7 @@ class Scavenger:
         attempts: Attempts,
         *,
         turns: Turns,
-        idle_mark: IdleMark,
+        idle_mark: IdleFlag,
         messenger: Messenger,
         resume_job: Callable[[JobRecord, Decimal], object],
         begin_due: Callable[[], object],

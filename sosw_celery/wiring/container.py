@@ -42,16 +42,16 @@ from sosw_celery.stores.aws.lambda_functions import LambdaFunctions
 from sosw_celery.stores.aws.metric_sources import Source, sources_from
 from sosw_celery.stores.aws.stored_config import CachedConfig, ConfigSource, DynamoConfig, SsmConfig
 from sosw_celery.stores.dynamodb import client as dynamodb_client
-from sosw_celery.stores.dynamodb.alert_outbox import Outbox
-from sosw_celery.stores.dynamodb.history_table import MetaTable
+from sosw_celery.stores.dynamodb.alert_outbox import AlertOutbox
+from sosw_celery.stores.dynamodb.history_table import HistoryTable
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables
 from sosw_celery.stores.dynamodb.task_table import TaskTable
 from sosw_celery.stores.files.queue_files import QueueFiles, queue_files_from
 from sosw_celery.stores.redis import client as redis_client
-from sosw_celery.stores.redis.idle_flag import IdleMark
-from sosw_celery.stores.redis.metric_cache import Readings
-from sosw_celery.stores.redis.node_registry import Nodes
+from sosw_celery.stores.redis.idle_flag import IdleFlag
+from sosw_celery.stores.redis.metric_cache import MetricCache
+from sosw_celery.stores.redis.node_registry import NodeRegistry
 from sosw_celery.stores.redis.slots import Slots
 from sosw_celery.stores.redis.turns import Turns
 from sosw_celery.wiring.messenger import CeleryMessenger
@@ -122,9 +122,9 @@ class Services:
         return Slots(self.redis, prefix=self.settings.redis_prefix)
 
     @cached_property
-    def nodes(self) -> Nodes:
+    def nodes(self) -> NodeRegistry:
         """What the worker nodes of the cluster say of themselves."""
-        return Nodes(self.redis, prefix=self.settings.redis_prefix)
+        return NodeRegistry(self.redis, prefix=self.settings.redis_prefix)
 
     @cached_property
     def job_table(self) -> JobTable:
@@ -169,9 +169,9 @@ class Services:
         return LambdaFunctions(self.settings.aws_region)
 
     @cached_property
-    def outbox(self) -> Outbox:
+    def outbox(self) -> AlertOutbox:
         """Dead tasks that somebody has yet to be told of."""
-        return Outbox(self.dynamodb, self.tables)
+        return AlertOutbox(self.dynamodb, self.tables)
 
     @cached_property
     def notices(self) -> Notices:
@@ -185,9 +185,9 @@ class Services:
         )
 
     @cached_property
-    def meta_table(self) -> MetaTable:
+    def meta_table(self) -> HistoryTable:
         """The history of tasks."""
-        return MetaTable(self._history_client, self.tables.meta)
+        return HistoryTable(self._history_client, self.tables.meta)
 
     @cached_property
     def _history_client(self) -> DynamoDBClient:
@@ -216,7 +216,7 @@ class Services:
             own = load_settings({"meta_handler_config": config}).meta_handler_config or MetaHandlerConfig()
             self._own_meta_handlers[key] = MetaHandler(
                 own,
-                table=lambda: MetaTable(self._history_client, own.dynamo_db_config.table_name),
+                table=lambda: HistoryTable(self._history_client, own.dynamo_db_config.table_name),
                 origin=self._origin,
                 clock=clock.now,
             )
@@ -265,7 +265,7 @@ class Services:
         """How healthy labourers are."""
         return Ecology(
             self.settings,
-            Readings(self.redis, prefix=self.settings.redis_prefix),
+            MetricCache(self.redis, prefix=self.settings.redis_prefix),
             lambda: self.metric_sources,
             recovered=self.messenger.request_dispatch,
         )
@@ -377,9 +377,9 @@ class Services:
         return CachedConfig(source, stored.refresh_s)
 
     @cached_property
-    def idle_mark(self) -> IdleMark:
+    def idle_mark(self) -> IdleFlag:
         """Says that no job is unfinished."""
-        return IdleMark(self.redis, prefix=self.settings.redis_prefix)
+        return IdleFlag(self.redis, prefix=self.settings.redis_prefix)
 
     @cached_property
     def turns(self) -> Turns:

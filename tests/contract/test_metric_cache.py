@@ -11,16 +11,16 @@ from redis.retry import Retry
 
 from sosw_celery.core.health import EcoStatus, Reading
 from sosw_celery.errors import StoreUnavailable
-from sosw_celery.stores.redis.metric_cache import Readings
+from sosw_celery.stores.redis.metric_cache import MetricCache
 
 
 @pytest.fixture
-def readings(slots_redis: redis.Redis) -> Readings:
+def readings(slots_redis: redis.Redis) -> MetricCache:
     """Nothing was read yet."""
-    return Readings(slots_redis)
+    return MetricCache(slots_redis)
 
 
-def test_what_was_read_is_what_all_see(readings: Readings) -> None:
+def test_what_was_read_is_what_all_see(readings: MetricCache) -> None:
     """The value to its last digit, the statuses, and how old it is."""
     readings.keep_value("m", 0.1 + 0.2, {"f": EcoStatus.GOOD, "g": EcoStatus.BAD}, keep_s=60)
     reading = readings.look(["m", "other", "m"])
@@ -32,7 +32,7 @@ def test_what_was_read_is_what_all_see(readings: Readings) -> None:
     assert (reading["m"].failed_s, reading["m"].problem) == (None, "")
 
 
-def test_a_failure_stands_beside_the_last_value_until_the_source_answers(readings: Readings) -> None:
+def test_a_failure_stands_beside_the_last_value_until_the_source_answers(readings: MetricCache) -> None:
     """It takes nothing away; the next value takes it away."""
     readings.keep_value("m", 1, {"f": EcoStatus.GOOD}, keep_s=60)
     readings.keep_failure("m", "away", keep_s=60)
@@ -43,14 +43,14 @@ def test_a_failure_stands_beside_the_last_value_until_the_source_answers(reading
     assert (answered.value, answered.statuses, answered.problem, answered.failed_s) == (2, {}, "", None)
 
 
-def test_readings_are_forgotten_after_their_time(readings: Readings, slots_redis: redis.Redis) -> None:
+def test_readings_are_forgotten_after_their_time(readings: MetricCache, slots_redis: redis.Redis) -> None:
     """Metrics that left the configuration leave nothing behind."""
     readings.keep_value("m", 1, {}, keep_s=60)
     readings.keep_failure("n", "away", keep_s=30)
     assert all(0 < slots_redis.ttl(key) <= 60 for key in slots_redis.scan_iter())
 
 
-def test_one_at_a_time_asks_a_source(readings: Readings) -> None:
+def test_one_at_a_time_asks_a_source(readings: MetricCache) -> None:
     """The turn is one process' until it ends it, or its time is over."""
     assert readings.take_turn("m", lease_s=60)
     assert not readings.take_turn("m", lease_s=60)
@@ -62,7 +62,7 @@ def test_one_at_a_time_asks_a_source(readings: Readings) -> None:
         assert time.monotonic() < end
 
 
-def test_looking_at_nothing_asks_nothing(readings: Readings) -> None:
+def test_looking_at_nothing_asks_nothing(readings: MetricCache) -> None:
     """No metric, no reading."""
     assert readings.look([]) == {}
 
@@ -77,4 +77,4 @@ def test_a_redis_that_is_away_is_said_to_be() -> None:
         lambda away: away.keep_value("m", 1, {}, keep_s=1),
     ):
         with pytest.raises(StoreUnavailable):
-            call(Readings(client))
+            call(MetricCache(client))

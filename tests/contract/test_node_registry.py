@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import redis
 
-from sosw_celery.stores.redis.node_registry import EXPIRE_S, Nodes
+from sosw_celery.stores.redis.node_registry import EXPIRE_S, NodeRegistry
 
 
 def test_notes_are_found_by_name_until_they_expire_or_are_removed(redis_url: str) -> None:
     """All nodes with a note are listed, with its age; one whose note has expired is forgotten."""
     with redis.from_url(redis_url) as client:
-        nodes = Nodes(client, prefix="p")
+        nodes = NodeRegistry(client, prefix="p")
         for name in ("b@host", "a@host", "c@host"):
             nodes.put(name, {"queues": [name]})
         nodes.remove("b@host")
@@ -26,14 +26,14 @@ def test_notes_are_found_by_name_until_they_expire_or_are_removed(redis_url: str
 def test_prefixes_keep_systems_apart(redis_url: str) -> None:
     """Nodes of another system on the same Redis are not listed."""
     with redis.from_url(redis_url) as client:
-        Nodes(client, prefix="one").put("a@host", {})
-        assert Nodes(client, prefix="two").all() == []
+        NodeRegistry(client, prefix="one").put("a@host", {})
+        assert NodeRegistry(client, prefix="two").all() == []
 
 
 def test_a_node_that_missed_three_signs_of_life_is_a_problem_and_serves_nothing(redis_url: str) -> None:
     """Its own rhythm counts; one of an older version, which does not tell it, is held to the default of 5 s."""
     with redis.from_url(redis_url) as client:
-        nodes = Nodes(client, prefix="p")
+        nodes = NodeRegistry(client, prefix="p")
         note = {"queues": ["resize"], "problems": [], "is_stopping": False}
         nodes.put("dead@host", {**note, "heartbeat_s": 5})
         nodes.put("old@host", note)

@@ -14,7 +14,7 @@ from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.core.tasks.retrying import Dead, Retry
 from sosw_celery.errors import StoreUnavailable
 from sosw_celery.stores.dynamodb import task_rows
-from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, Outbox
+from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, AlertOutbox
 from sosw_celery.stores.dynamodb.item_size import DROPPED, MOST_BYTES, size_of
 from sosw_celery.stores.dynamodb.job_table import SCHEDULING, JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
@@ -38,13 +38,13 @@ def tables(table_prefix: str) -> Tables:
 
 
 @pytest.fixture
-def outbox(dynamodb_client: Any, tables: Tables) -> Outbox:
+def outbox(dynamodb_client: Any, tables: Tables) -> AlertOutbox:
     """Who is to be told of deaths."""
-    return Outbox(dynamodb_client, tables)
+    return AlertOutbox(dynamodb_client, tables)
 
 
 @pytest.fixture
-def table(dynamodb_client: Any, tables: Tables, outbox: Outbox) -> TaskTable:
+def table(dynamodb_client: Any, tables: Tables, outbox: AlertOutbox) -> TaskTable:
     """Empty task tables on the real engine, with the real counters of jobs."""
     create_tables(dynamodb_client, tables)
     counters = JobTable(dynamodb_client, tables).counters_update
@@ -144,7 +144,7 @@ def test_a_job_that_cannot_count_keeps_no_other_job_from_being_counted(table: Ta
     assert row_of(table, table.tables.jobs, job_id="broken") == item
 
 
-def test_a_task_of_a_job_that_cannot_count_can_die(table: TaskTable, outbox: Outbox) -> None:
+def test_a_task_of_a_job_that_cannot_count_can_die(table: TaskTable, outbox: AlertOutbox) -> None:
     """Its end is written without the count; who wants to know of it is told."""
     table.client.put_item(TableName=table.tables.jobs, Item={"job_id": {"S": "job"}, "dead": {"S": "many"}})
     table.fail(claimed(table, make(1)), Dead(), FAILURE, now=NOW)
@@ -207,7 +207,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_whatever_it_holds(
         assert count_of(table) == (0, 1)
 
 
-def test_the_longest_id_does_not_keep_a_task_from_being_dead(table: TaskTable, outbox: Outbox) -> None:
+def test_the_longest_id_does_not_keep_a_task_from_being_dead(table: TaskTable, outbox: AlertOutbox) -> None:
     """The word about it is cut; others are told of as they are."""
     long_id = "t" * 2048
     row = task_rows.to_item(replace(make(1), task_id=long_id), table.tables) | {"attempts": {"S": "many"}}

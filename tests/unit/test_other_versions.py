@@ -31,7 +31,7 @@ from sosw_celery.services.worker_assistant import COMPLETED, WorkerAssistant, cl
 from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_rows import from_item, to_item
-from sosw_celery.stores.redis.node_registry import NodeNote, Nodes
+from sosw_celery.stores.redis.node_registry import NodeNote, NodeRegistry
 
 ATTEMPT = Attempt("resize", "t", 2)
 ROW = Task("t", "resize", Decimal(1), Decimal(1), payload='{"a": 1}', job_id="j", attempts=2, extra={DEPTH: 3})
@@ -98,7 +98,7 @@ def claimed_row(**changes: Any) -> Hint:
 
 def shown(note: Any) -> Any:
     """Return what people see of a node's note; an age is not told."""
-    nodes = Nodes(fakeredis.FakeRedis(), prefix="sosw")
+    nodes = NodeRegistry(fakeredis.FakeRedis(), prefix="sosw")
     nodes.put("resize@host", note)
     (found,) = nodes.all()
     return _row(NodeNote(found.node, 0.0, found.note))

@@ -26,13 +26,13 @@ from sosw_celery.text import cut_to_bytes
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["EVERYBODY", "Outbox"]
+__all__ = ["EVERYBODY", "AlertOutbox"]
 
 #: Whom a fresh death is owed to.
 EVERYBODY = ""
 
 
-class Outbox:
+class AlertOutbox:
     """The deaths that are not told yet. Safe to share between threads."""
 
     def __init__(self, client: DynamoDBClient, tables: Tables) -> None:

@@ -15,7 +15,7 @@ from sosw_celery.stores.dynamodb.requests import query_items, translated
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["MetaTable", "event_of", "item_of"]
+__all__ = ["HistoryTable", "event_of", "item_of"]
 
 _deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
 
@@ -48,7 +48,7 @@ def event_of(item: Mapping[str, Any]) -> Event:
     )
 
 
-class MetaTable:
+class HistoryTable:
     """The history in DynamoDB. Safe to share between threads."""
 
     def __init__(self, client: DynamoDBClient, name: str) -> None:

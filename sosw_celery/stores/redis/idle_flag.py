@@ -12,10 +12,10 @@ from redis import Redis
 
 from sosw_celery.stores.redis.errors import translated
 
-__all__ = ["IdleMark"]
+__all__ = ["IdleFlag"]
 
 
-class IdleMark:
+class IdleFlag:
     """The mark of one configuration. It runs out by itself, since not every job begins with a message that arrives.
 
     Every method raises `StoreUnavailable` when Redis does not answer.

@@ -29,12 +29,12 @@ from sosw_celery.stores.redis.replies import decoded
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["Readings"]
+__all__ = ["MetricCache"]
 
 FEELS = "feels:"
 
 
-class Readings:
+class MetricCache:
     """Keeps what was read of metrics. Every method raises `StoreUnavailable` when Redis does not answer.
 
     Parameters:

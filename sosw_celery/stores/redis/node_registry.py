@@ -20,7 +20,7 @@ from sosw_celery.stores.redis.replies import decoded
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["EXPIRE_S", "NodeNote", "Nodes"]
+__all__ = ["EXPIRE_S", "NodeNote", "NodeRegistry"]
 
 #: Seconds that a silent node is still shown.
 EXPIRE_S = 600
@@ -47,7 +47,7 @@ class NodeNote:
         return self.note.get("queues", ()) if is_there and not self.note.get("is_stopping") else ()
 
 
-class Nodes:
+class NodeRegistry:
     """The notes of all nodes under one prefix."""
 
     def __init__(self, client: Redis, *, prefix: str) -> None:

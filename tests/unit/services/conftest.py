@@ -23,7 +23,7 @@ from sosw_celery.stores.dynamodb.job_table import JobTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_rows import to_item
 from sosw_celery.stores.dynamodb.task_table import TaskTable
-from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.idle_flag import IdleFlag
 from sosw_celery.stores.redis.slots import Slots
 from sosw_celery.stores.redis.turns import Turns
 from tests.harness.messenger import FakeMessenger
@@ -94,7 +94,7 @@ class System(FakeMessenger):
             self.slots,
             self.attempts,
             turns=Turns(self.redis, prefix="sosw"),
-            idle_mark=IdleMark(self.redis, prefix="sosw"),
+            idle_mark=IdleFlag(self.redis, prefix="sosw"),
             messenger=self,
             resume_job=lambda record, now: self.resumed.append(record.job_id),
             begin_due=lambda: self.resumed.extend(self.job_table.due(self.now, 10)),

@@ -20,7 +20,7 @@ from sosw_celery.core.tasks.retrying import Dead
 from sosw_celery.errors import ConfigError, StoreError, StoreUnavailable
 from sosw_celery.services.alerts import TELL_LIMIT_S, Notices
 from sosw_celery.stores.aws.alert_targets import targets_from, to_function, to_webhook
-from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, Outbox
+from sosw_celery.stores.dynamodb.alert_outbox import EVERYBODY, AlertOutbox
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 
@@ -54,7 +54,7 @@ class World:
         client = boto3.client("dynamodb", region_name="eu-west-1")
         tables = Tables(field_names={"job_id": "job"})
         create_tables(client, tables)
-        self.outbox = Outbox(client, tables)
+        self.outbox = AlertOutbox(client, tables)
         self.task_table = TaskTable(
             client,
             tables,

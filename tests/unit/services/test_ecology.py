@@ -16,7 +16,7 @@ from sosw_celery.errors import ConfigError, StoreError
 from sosw_celery.services import ecology as ecology_module
 from sosw_celery.services.ecology import Ecology
 from sosw_celery.stores.aws.metric_sources import Source
-from sosw_celery.stores.redis.metric_cache import Readings
+from sosw_celery.stores.redis.metric_cache import MetricCache
 
 
 class World:
@@ -44,7 +44,7 @@ class World:
         self.hang.set()
         self.now = 1000.0
         self.redis = fakeredis.FakeRedis()
-        self.readings = Readings(self.redis)
+        self.readings = MetricCache(self.redis)
         self.recovered: list[str] = []
         self.sources: Callable[[], Mapping[str, Source]] = lambda: {"gauge": self.gauge}
         self.ecology = self.process()

@@ -20,7 +20,7 @@ from sosw_celery.core.tasks.model import Attempt, Task
 from sosw_celery.core.tasks.retrying import Dead, Retry
 from sosw_celery.errors import StoreError, StoreUnavailable, TransitionRefused
 from sosw_celery.services.history import MetaHandler, OwnMeta
-from sosw_celery.stores.dynamodb.history_table import MetaTable
+from sosw_celery.stores.dynamodb.history_table import HistoryTable
 from sosw_celery.stores.dynamodb.tables import Tables, create_tables
 from sosw_celery.stores.dynamodb.task_table import Failure, TaskTable
 from tests.harness.waiting import wait_for
@@ -182,7 +182,7 @@ def test_a_row_that_the_store_refuses_takes_no_other_with_it(
 def test_a_table_that_is_missing_is_a_warning_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     """Neither posting nor observing fails, whatever the store says or however the handler itself breaks."""
     with moto.mock_aws():
-        handler = handler_on(MetaTable(boto3.client("dynamodb", region_name="eu-west-1"), "nowhere"))
+        handler = handler_on(HistoryTable(boto3.client("dynamodb", region_name="eu-west-1"), "nowhere"))
         handler.post("task-1", "posted")
         assert handler.flush()
         assert "1 events lost: dynamodb: BatchWriteItem failed (ResourceNotFoundException)" in caplog.text

@@ -22,8 +22,8 @@ from sosw_celery.services.durations import DurationLog
 from sosw_celery.services.ecology import Ecology, Health
 from sosw_celery.services.overview import COUNT_LIMIT, NotServed, Overview, TaskState, state_of
 from sosw_celery.stores.dynamodb.task_table import Found
-from sosw_celery.stores.redis.metric_cache import Readings
-from sosw_celery.stores.redis.node_registry import Nodes
+from sosw_celery.stores.redis.metric_cache import MetricCache
+from sosw_celery.stores.redis.node_registry import NodeRegistry
 from sosw_celery.stores.redis.slots import Usage
 
 System = Any
@@ -50,8 +50,8 @@ def overview_of(system: System, **stand_ins: Any) -> Overview:
         "task_table": system.task_table,
         "job_table": system.job_table,
         "slots": system.slots,
-        "nodes": Nodes(system.redis, prefix="sosw"),
-        "ecology": Ecology(system.settings, Readings(system.redis), dict, recovered=lambda _: None),
+        "nodes": NodeRegistry(system.redis, prefix="sosw"),
+        "ecology": Ecology(system.settings, MetricCache(system.redis), dict, recovered=lambda _: None),
         "durations": DurationLog(system.task_table, looked_at=50),
         "meta_table": meta_table,
         "clock": lambda: system.now,
@@ -61,7 +61,7 @@ def overview_of(system: System, **stand_ins: Any) -> Overview:
 
 def node(system: System, name: str, capacity: int, *queues: str, **note: Any) -> None:
     """Have a worker node that gives signs of life."""
-    Nodes(system.redis, prefix="sosw").put(name, {"capacity": capacity, "queues": queues, **note})
+    NodeRegistry(system.redis, prefix="sosw").put(name, {"capacity": capacity, "queues": queues, **note})
 
 
 def counts(queued: int, waiting: int, asked: list[int] | None = None) -> Any:

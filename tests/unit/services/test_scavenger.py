@@ -16,7 +16,7 @@ from sosw_celery.errors import StoreUnavailable
 from sosw_celery.services import scavenger
 from sosw_celery.services.scavenger import CLOCKS_DIFFER_S, IDLE_LOOK_S
 from sosw_celery.stores.dynamodb.task_rows import to_item
-from sosw_celery.stores.redis.idle_flag import IdleMark
+from sosw_celery.stores.redis.idle_flag import IdleFlag
 from sosw_celery.stores.redis.slots import Limits, Released
 from sosw_celery.stores.redis.turns import Turns
 
@@ -277,11 +277,11 @@ def test_a_system_without_unfinished_jobs_costs_no_read(system: System) -> None:
     calls = reads_of(system)
     system.scavenger.sweep_jobs()
     assert calls == []
-    IdleMark(system.redis, prefix="sosw").clear()
+    IdleFlag(system.redis, prefix="sosw").clear()
     system.scavenger.sweep_jobs()
     assert calls == ["Query", "Query", "Query"]
     system.job_of("job-1", 1)
-    IdleMark(system.redis, prefix="sosw").clear()
+    IdleFlag(system.redis, prefix="sosw").clear()
     for _ in range(2):
         calls.clear()
         system.scavenger.sweep_jobs()

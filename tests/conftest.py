@@ -22,10 +22,9 @@ import pytest
 import redis
 from botocore.config import Config
 from moto.core.botocore_stubber import BotocoreStubber
-from moto.dynamodb.exceptions import MockValidationException
-from moto.dynamodb.models import DynamoDBBackend
 
 from sosw_celery.local import DynamoServer, EngineMissing, RedisServer, engines
+from sosw_celery.local.moto_server import refuse_inserts
 from tests import signals
 from tests.nursery import Nursery
 
@@ -85,19 +84,7 @@ def _moto_decides_one_request_after_the_other() -> None:
 _moto_decides_one_request_after_the_other()
 
 
-def _moto_refuses_inserts() -> None:
-    """moto reads no parameters in an INSERT, and falls over them; let it say so, as engines without PartiQL do."""
-    execute = DynamoDBBackend.batch_execute_statement
-
-    def refusing(self: DynamoDBBackend, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if any(statement["Statement"].startswith("INSERT") for statement in statements):
-            raise MockValidationException("moto reads no parameters in an INSERT")
-        return execute(self, statements)
-
-    DynamoDBBackend.batch_execute_statement = refusing  # type: ignore[method-assign]
-
-
-_moto_refuses_inserts()
+refuse_inserts()
 
 
 @pytest.fixture(autouse=True)

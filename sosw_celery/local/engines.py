@@ -136,7 +136,7 @@ def dynamodb_engine() -> DynamoEngine:
             raise
         return DynamoEngine(
             name="moto",
-            command=(sys.executable, "-m", "moto.server"),
+            command=(sys.executable, "-m", "sosw_celery.local.moto_server"),
             shortfall=f"{missing}. moto's server stands in: it is slow and keeps nothing, good for a small demo only",
         )
     return DynamoEngine(name="dynoxide", command=(str(program),), data_flag="--db-path")

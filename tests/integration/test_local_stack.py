@@ -30,6 +30,7 @@ from sosw_celery.local import (
     engines,
     environment_of,
 )
+from tests.harness.client import Client
 
 # An owner starts a stack, tells about it, and does what stands in its argument until its standard input ends.
 OWNER = """
@@ -331,8 +332,8 @@ def test_a_fork_of_the_owner_does_not_stop_the_servers() -> None:
         assert Path(urlsplit(owner.environment["SOSW_QUEUE_BUCKET"]).path).is_dir()
 
 
-def test_moto_stands_in_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where dynoxide is not to be had, moto's server answers, and a warning says what to install."""
+def test_moto_stands_in_with_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_url: str) -> None:
+    """Where dynoxide is not to be had, moto's server takes the rows of a job, and a warning says what to install."""
 
     def missing() -> Path:
         raise EngineMissing("dynoxide", "npm is not on PATH", "install npm")
@@ -343,5 +344,17 @@ def test_moto_stands_in_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
         server.start()
     try:
         assert table_names(server.endpoint) == []
+        section = {
+            "redis_url": redis_url,
+            "redis_prefix": tmp_path.name,
+            "dynamodb_endpoint": server.endpoint,
+            "queue_bucket": tmp_path.as_uri(),
+            "job_schema": {"chunkable_attrs": ["value"]},
+            "labourers": {"note": {}},
+        }
+        client = Client(section, redis_url)
+        summary = client.schedule({"lambda_name": "note", "isolate_values": True, "values": [*range(60)]})
+        assert (summary.tasks, summary.written) == (60, 60)
+        client.close()
     finally:
         server.stop()

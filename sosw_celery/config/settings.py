@@ -84,10 +84,10 @@ class DynamoDbConfig(_Section):
     table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
     #: Its index by labourer and greenfield, which orders the queues.
     index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
-    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep
-    #: the type that is stated. Those of our fields are fixed and may only be repeated.
+    #: DynamoDB types of fields by their names in the tables, for fields of yours (`stat_*`, `result_*`, others). The
+    #: types of our fields are fixed; they may be repeated here.
     row_mapper: dict[str, str] = Field(default_factory=dict)
-    #: Fields without which no row is written; `arn`, or one that every new row has.
+    #: Fields without which no row is written: `arn`, or fields that every new row has.
     required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
     #: Our name of a field -> its name in your tables. A field that is not named here keeps its name.
     field_names: dict[str, str] = Field(default_factory=dict)
@@ -104,7 +104,7 @@ class DynamoDbConfig(_Section):
 class LabourerSettings(_Section):
     """One type of worker: its resource limits and how its failures are treated."""
 
-    #: Kept on each task for tools that read it; the Lambda function to invoke where the labourer is one.
+    #: Kept on each task for tools that read it; with `invoke: lambda` the function to invoke.
     arn: str = ""
     #: What runs its tasks: Python code in its workers (`celery`), or the Lambda function `arn`, which they invoke.
     invoke: Literal["celery", "lambda"] = "celery"
@@ -127,14 +127,14 @@ class LabourerSettings(_Section):
     retry_backoff_max: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
     #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
     retry_jitter: bool | None = None
-    #: Where its class stands, `my_module:Processor`, for a class without a `name` of its own; workers import it.
+    #: The place of its class, `my_module:Processor`, if the class has no `name`; workers import it.
     worker: str | None = None
-    #: Laid over the DEFAULT_CONFIG of its class and over the stored configuration.
+    #: Replaces values of the DEFAULT_CONFIG of its class and of the stored configuration.
     custom_config: dict[str, Any] = Field(default_factory=dict)
     #: Who writes to the tasks table for its attempts: its workers themselves (`direct`), or the essentials, for workers
     #: that have no permission to (`assistant`).
     close_through: Literal["direct", "assistant"] = "direct"
-    #: What its health is told by: a name of one's own -> the metric.
+    #: Metrics of its health: a name that you choose -> the metric.
     health_metrics: dict[str, HealthMetric] = Field(default_factory=dict)
 
     @field_validator("worker")
@@ -172,7 +172,7 @@ class TaskConfig(_Section):
     sosw_jobs_table: str = Field("sosw_jobs", min_length=3, max_length=255)
     #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
     greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
-    #: As in the section `sosw`, where sosw has it; a labourer stands in one of the two places.
+    #: The same as `labourers` of the section, at sosw's place; each labourer is in one of the two.
     labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
     #: Closed tasks that are looked at for the average and the maximum duration of a labourer's tasks.
     max_closed_to_analyse_for_duration: int = Field(50, ge=1, le=1000)
@@ -203,7 +203,7 @@ class StoredConfig(_Section):
     table_name: str = Field("config", min_length=3, max_length=255)
     #: Value of the key `env` in that table.
     env: str = Field("production", min_length=1)
-    #: Begins the name of each parameter: `/sosw/`.
+    #: Beginning of the name of each parameter: `/sosw/`.
     ssm_prefix: str = ""
     #: Seconds after which a process reads its entry again, before its next run.
     refresh_s: float = Field(300, ge=0)
@@ -245,11 +245,11 @@ class Settings(_Section):
     #: Zone that decides what "today" is, and the wall clock of crontabs, unless a job or an entry names its own.
     timezone: str = "UTC"
 
-    #: Where queue files stand: the name of an S3 bucket, or `file:///a/directory`.
+    #: Where queue files are: the name of an S3 bucket, or `file:///a/directory`.
     queue_bucket: str = "file:///tmp/sosw-celery-queue"
-    #: Begins the names of queue files.
+    #: Beginning of the names of queue files.
     s3_prefix: str = "sosw/scheduler"
-    #: What they are called: the names of the job and the part are put in front of the suffix.
+    #: Name of queue files; the id of the job and the number of the part are put in front of the suffix.
     queue_file: str = "tasks_queue.txt"
     #: Rows between two checkpoints of a Scheduler.
     rows_to_process: int = Field(500, ge=1, le=100_000)
@@ -259,8 +259,8 @@ class Settings(_Section):
     scheduler_max_run: float = Field(600, gt=0)
     #: Seconds before the end of that time in which no new batch is begun (sosw: remaining time of the Lambda).
     shutdown_period: float = Field(60, ge=0)
-    #: Seconds after which the part of a silent Scheduler may be taken over, and a fifth of it (at most 20 s) more. Half
-    #: of that fifth is the time that a request of 25 rows may take.
+    #: Seconds after which the part of a silent Scheduler may be taken over, plus a fifth of it (at most 20 s). Half of
+    #: that fifth is the time that a request of 25 rows may take.
     part_lease_s: float = Field(30, ge=1)
 
     #: Slots of each labourer that does not state its own.
@@ -293,18 +293,18 @@ class Settings(_Section):
     #: Seconds that a slot waits for a worker to take up its hint; the safety net lengthens it while the broker has it.
     hint_lease_s: float = Field(6.0, ge=1)
     #: Seconds after a message came in for which its process goes on with the tasks that its slot is given to next,
-    #: without another message; 0: every task has a message of its own.
+    #: without another message; 0: there is a message for every task.
     line_s: float = Field(1.0, ge=0, le=60)
     #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
     settle_s: float = Field(5.0, ge=0)
-    #: Seconds between two dispatches of beat for each labourer, in case a message was lost.
+    #: Seconds between two looks of the safety net at all labourers, in case a message was lost.
     safety_net_s: float = Field(2.0, gt=0)
-    #: Seconds between two sweeps of the scavenger.
+    #: Seconds between two looks at all labourers for something to sweep.
     sweep_s: float = Field(2.0, gt=0)
     #: Seconds between two signs of life that a worker node leaves for `sosw-celery health`.
     heartbeat_s: float = Field(5.0, gt=0)
 
-    #: Seconds between two looks for jobs that nobody goes on with.
+    #: Seconds between two sweeps of unfinished jobs.
     sweep_jobs_s: float = Field(10.0, gt=0)
 
     #: How many siblings may come one after the other, each spawned by the one before it.
@@ -317,15 +317,15 @@ class Settings(_Section):
 
     #: What the health metrics of all labourers have in common.
     ecology_config: EcologyConfig = Field(default_factory=EcologyConfig)
-    #: Eco status 0 to 4 -> share of a labourer's cap that it has then; what is not stated keeps sosw's value.
+    #: Eco status 0 to 4 -> share of a labourer's cap; statuses that are not stated keep sosw's value.
     invocation_number_coefficient: dict[EcoStatus, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
-    #: The history of every task, in a table of its own; None: none is kept.
+    #: The history of every task, in a separate table; None: none is kept.
     meta_handler_config: MetaHandlerConfig | None = None
 
     #: Notices about dead tasks.
     notices: NoticesConfig = Field(default_factory=NoticesConfig)
-    #: The SNS topic that is told of dead tasks.
+    #: The SNS topic for notices of dead tasks.
     sns_config: SnsConfig = Field(default_factory=SnsConfig)
 
     @field_validator("timezone")

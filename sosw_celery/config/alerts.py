@@ -16,9 +16,9 @@ __all__ = ["NoticesConfig", "SnsConfig"]
 class SnsConfig(Section):
     """The SNS topic that is told of dead tasks (sosw's `sns_config`)."""
 
-    #: ARN of the topic; empty: none is told.
+    #: ARN of the topic; empty: no notices go to SNS.
     recipient: str = Field("", pattern=r"^$|^arn:[a-z-]+:sns:[a-z0-9-]+:\d*:[A-Za-z0-9_.-]+$")
-    #: Subject of the mails that SNS makes of them; none: `sosw: dead tasks`.
+    #: Subject of the mails that SNS makes of the notices; none: `sosw: dead tasks`.
     subject: str = ""
 
     @field_validator("subject")
@@ -32,13 +32,13 @@ class SnsConfig(Section):
 class NoticesConfig(Section):
     """When notices are sent, and who gets them beside SNS. None are sent when nobody gets them."""
 
-    #: Seconds between two notices: what died meanwhile is told together.
+    #: Seconds between two notices; one notice names all tasks that died meanwhile.
     every_s: float = Field(60, ge=1, le=86_400)
-    #: Address that gets a POST of `{"text": ...}`, as Slack and others take it. Whoever knows it may post: a secret.
+    #: Address that gets a POST of `{"text": ...}`, as Slack and others take it. Keep it secret.
     webhook: str | None = None
-    #: A function that is called with the notice as a dict, itself or its dotted path `module:function`.
+    #: A function, or its dotted path `module:function`, that is called with the notice as a dict.
     call: Callable[[dict[str, Any]], object] | str | None = None
-    #: Tasks that one notice names; of the others it tells the number.
+    #: Tasks that one notice names; the others are only counted.
     max_tasks: int = Field(20, ge=0, le=100)
     #: Seconds that a webhook or SNS has to answer.
     timeout_s: float = Field(10, gt=0, le=30)

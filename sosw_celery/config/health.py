@@ -32,16 +32,17 @@ Function = Callable[..., Any] | str
 class HealthMetric(Section):
     """One metric of a labourer and how it is felt about."""
 
-    #: Who is asked: `cloudwatch`, `prometheus`, `callable`, or a name in `sources` of `ecology_config`.
+    #: Where it is read: `cloudwatch`, `prometheus`, `callable`, or a name in `sources` of `ecology_config`.
     source: str = CLOUDWATCH
-    #: What is asked. CloudWatch: arguments of GetMetricStatistics, and `MetricAggregationTimeSlice` in seconds.
+    #: What is read. CloudWatch: arguments of GetMetricStatistics, and `MetricAggregationTimeSlice` in seconds.
     #: Prometheus: `url`, `query`, `headers`. Callable: `function`, `arguments`.
     details: dict[str, Any]
     #: Eco status 0 to 4 -> the value that the metric is compared with.
     feelings: dict[Any, Any]
-    #: How: `<=`, `<`, `>=`, `>`, `==`, `!=`, or the name in Python's `operator` module: `le`, `lt`, `ge`, `gt`.
+    #: How it is compared: `<=`, `<`, `>=`, `>`, `==`, `!=`, or a name of Python's module `operator`: `le`, `lt`, `ge`,
+    #: `gt`, `eq`, `ne`.
     feeling_comparison_operator: str
-    #: How far beyond a value of `feelings` the metric has to be for the labourer to feel better; None is 5 % of it.
+    #: How far beyond a value of `feelings` the metric has to be before the status gets better; None: 5 % of the value.
     feeling_margin: float | None = Field(None, ge=0)
     #: Seconds between two readings; None takes `Period`.
     refresh_s: float | None = Field(None, ge=0.1, le=86_400)
@@ -54,15 +55,15 @@ class HealthMetric(Section):
 class EcologyConfig(Section):
     """How health is found out (sosw's `ecology_config`)."""
 
-    #: Of sosw; read and not needed.
+    #: A key of sosw without effect.
     init_clients: tuple[str, ...] = ()
-    #: For what the details of a CloudWatch metric do not state. `Period` holds for every source.
+    #: Values that the details of a CloudWatch metric do not state. `Period` holds for every source.
     default_metric_values: dict[str, Any] = Field(default_factory=dict)
-    #: Sources of one's own: name -> function `(details, timeout_s) -> number`, or its dotted path `module:function`.
+    #: Further sources: name -> function `(details, timeout_s) -> number`, or its dotted path `module:function`.
     sources: dict[str, Function] = Field(default_factory=dict)
     #: Seconds that a source has to answer.
     timeout_s: float = Field(5.0, gt=0, le=300)
-    #: Seconds after the next reading was due in which the last one still counts.
+    #: Seconds for which a reading still counts after the next one was due.
     grace_s: float = Field(120.0, ge=0, le=86_400)
     #: Eco status when there is no reading that counts.
     fallback_status: int = Field(4, ge=0, le=4)

@@ -19,9 +19,9 @@ class MetaTableConfig(Section):
 
     #: The table of the history.
     table_name: str = Field("sosw_tasks_meta", min_length=3, max_length=255)
-    #: sosw states its key here; it cannot be another.
+    #: The table's key, which sosw states here; it cannot be changed.
     hash_key: Literal["task_id"] = "task_id"
-    #: DynamoDB types of posted fields: one that stands here is stored so, others as their values are.
+    #: DynamoDB types of posted fields; fields that are not named here have the types of their values.
     row_mapper: dict[str, str] = Field(default_factory=dict)
     #: Fields without which a row is not written. Those of every event are always there.
     required_fields: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ READY_S = 300.0
 class LabourerSettings(Section):
     """One type of worker: its resource limits and how its failures are treated."""
 
-    #: Kept on each task for tools that read it; the Lambda function to invoke where the labourer is one.
+    #: Kept on each task for tools that read it; with `invoke: lambda` the function to invoke.
     arn: str = ""
     #: What runs its tasks: Python code in its workers (`celery`), or the Lambda function `arn`, which they invoke.
     invoke: Literal["celery", "lambda"] = "celery"
@@ -58,14 +58,14 @@ class LabourerSettings(Section):
     retry_backoff_max: float | None = Field(None, ge=0, le=LONGEST_DELAY_S)
     #: Whether waits are spread at random between 0 and the backoff; None takes that of the section.
     retry_jitter: bool | None = None
-    #: Where its class stands, `my_module:Processor`, for a class without a `name` of its own; workers import it.
+    #: The place of its class, `my_module:Processor`, if the class has no `name`; workers import it.
     worker: Annotated[str, place_of_class("my_module:Processor")] | None = None
-    #: Laid over the DEFAULT_CONFIG of its class and over the stored configuration.
+    #: Replaces values of the DEFAULT_CONFIG of its class and of the stored configuration.
     custom_config: dict[str, Any] = Field(default_factory=dict)
     #: Who writes to the tasks table for its attempts: its workers themselves (`direct`), or the essentials, for workers
     #: that have no permission to (`assistant`).
     close_through: Literal["direct", "assistant"] = "direct"
-    #: What its health is told by: a name of one's own -> the metric.
+    #: Metrics of its health: a name that you choose -> the metric.
     health_metrics: dict[str, HealthMetric] = Field(default_factory=dict)
 
     @field_validator("health_metrics", mode="before")

@@ -68,11 +68,11 @@ class Settings(Section):
     #: Zone that decides what "today" is, and the wall clock of crontabs, unless a job or an entry names its own.
     timezone: ZoneName = "UTC"
 
-    #: Where queue files stand: the name of an S3 bucket, or `file:///a/directory`.
+    #: Where queue files are: the name of an S3 bucket, or `file:///a/directory`.
     queue_bucket: str = "file:///tmp/sosw-celery-queue"
-    #: Begins the names of queue files.
+    #: Beginning of the names of queue files.
     s3_prefix: str = "sosw/scheduler"
-    #: What they are called: the names of the job and the part are put in front of the suffix.
+    #: Name of queue files; the id of the job and the number of the part are put in front of the suffix.
     queue_file: str = "tasks_queue.txt"
     #: Rows between two checkpoints of a Scheduler.
     rows_to_process: int = Field(500, ge=1, le=100_000)
@@ -82,8 +82,8 @@ class Settings(Section):
     scheduler_max_run: float = Field(600, gt=0)
     #: Seconds before the end of that time in which no new batch is begun (sosw: remaining time of the Lambda).
     shutdown_period: float = Field(60, ge=0)
-    #: Seconds after which the part of a silent Scheduler may be taken over, and a fifth of it (at most 20 s) more. Half
-    #: of that fifth is the time that a request of 25 rows may take.
+    #: Seconds after which the part of a silent Scheduler may be taken over, plus a fifth of it (at most 20 s). Half of
+    #: that fifth is the time that a request of 25 rows may take.
     part_lease_s: float = Field(30, ge=1)
 
     #: Slots of each labourer that does not state its own.
@@ -116,18 +116,18 @@ class Settings(Section):
     #: Seconds that a slot waits for a worker to take up its hint; the safety net lengthens it while the broker has it.
     hint_lease_s: float = Field(6.0, ge=1)
     #: Seconds after a message came in for which its process goes on with the tasks that its slot is given to next,
-    #: without another message; 0: every task has a message of its own.
+    #: without another message; 0: there is a message for every task.
     line_s: float = Field(1.0, ge=0, le=60)
     #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
     settle_s: float = Field(5.0, ge=0)
-    #: Seconds between two dispatches of beat for each labourer, in case a message was lost.
+    #: Seconds between two looks of the safety net at all labourers, in case a message was lost.
     safety_net_s: float = Field(2.0, gt=0)
-    #: Seconds between two sweeps of the scavenger.
+    #: Seconds between two looks at all labourers for something to sweep.
     sweep_s: float = Field(2.0, gt=0)
     #: Seconds between two signs of life that a worker node leaves for `sosw-celery health`.
     heartbeat_s: float = Field(5.0, gt=0)
 
-    #: Seconds between two looks for jobs that nobody goes on with.
+    #: Seconds between two sweeps of unfinished jobs.
     sweep_jobs_s: float = Field(10.0, gt=0)
 
     #: How many siblings may come one after the other, each spawned by the one before it.
@@ -140,15 +140,15 @@ class Settings(Section):
 
     #: What the health metrics of all labourers have in common.
     ecology_config: EcologyConfig = Field(default_factory=EcologyConfig)
-    #: Eco status 0 to 4 -> share of a labourer's cap that it has then; what is not stated keeps sosw's value.
+    #: Eco status 0 to 4 -> share of a labourer's cap; statuses that are not stated keep sosw's value.
     invocation_number_coefficient: dict[EcoStatus, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
-    #: The history of every task, in a table of its own; None: none is kept.
+    #: The history of every task, in a separate table; None: none is kept.
     meta_handler_config: MetaHandlerConfig | None = None
 
     #: Notices about dead tasks.
     notices: NoticesConfig = Field(default_factory=NoticesConfig)
-    #: The SNS topic that is told of dead tasks.
+    #: The SNS topic for notices of dead tasks.
     sns_config: SnsConfig = Field(default_factory=SnsConfig)
 
     @field_validator("redis_url")

@@ -23,7 +23,7 @@ class StoredConfig(Section):
     table_name: str = Field("config", min_length=3, max_length=255)
     #: Value of the key `env` in that table.
     env: str = Field("production", min_length=1)
-    #: Begins the name of each parameter: `/sosw/`.
+    #: Beginning of the name of each parameter: `/sosw/`.
     ssm_prefix: str = ""
     #: Seconds after which a process reads its entry again, before its next run.
     refresh_s: float = Field(300, ge=0)

@@ -25,10 +25,10 @@ class DynamoDbConfig(Section):
     table_name: str = Field("sosw_tasks", min_length=3, max_length=255)
     #: Its index by labourer and greenfield, which orders the queues.
     index_greenfield: str = Field("sosw_tasks_greenfield", min_length=3, max_length=255)
-    #: DynamoDB types of fields by their names in the tables: fields of one's own (`stat_*`, `result_*`, others) keep
-    #: the type that is stated. Those of our fields are fixed and may only be repeated.
+    #: DynamoDB types of fields by their names in the tables, for fields of yours (`stat_*`, `result_*`, others). The
+    #: types of our fields are fixed; they may be repeated here.
     row_mapper: dict[str, str] = Field(default_factory=dict)
-    #: Fields without which no row is written; `arn`, or one that every new row has.
+    #: Fields without which no row is written: `arn`, or fields that every new row has.
     required_fields: tuple[str, ...] = ("task_id", "labourer_id", "created_at", "greenfield")
     #: Our name of a field -> its name in your tables. A field that is not named here keeps its name.
     field_names: dict[str, str] = Field(default_factory=dict)
@@ -59,7 +59,7 @@ class TaskConfig(Section):
     sosw_jobs_table: str = Field("sosw_jobs", min_length=3, max_length=255)
     #: Seconds added to the time of a claim to mark a task as invoked (sosw: one year).
     greenfield_invocation_delta: int = Field(31_557_600, ge=604_800)
-    #: As in the section `sosw`, where sosw has it; a labourer stands in one of the two places.
+    #: The same as `labourers` of the section, at sosw's place; each labourer is in one of the two.
     labourers: dict[str, LabourerSettings] = Field(default_factory=dict)
     #: Closed tasks that are looked at for the average and the maximum duration of a labourer's tasks.
     max_closed_to_analyse_for_duration: int = Field(50, ge=1, le=1000)

@@ -7,8 +7,8 @@ knows none, each row is a PutItem with the same condition, several at once.
 The condition keeps a row from being put over one that stands there, whatever has become of that meanwhile. It does not
 see a row that has left the table, for the retry table or the closed one. So no request for a row may reach the table
 after another one has put it and its task has run. Whoever sends them here is the only one at these rows
-(`services.writing` says why), and puts a row a second time only once the first request is over, and after a look into
-all tables for what it left:
+(`services.part_writer` says why), and puts a row a second time only once the first request is over, and after a look
+into all tables for what it left:
 
 - a request that was answered is over; throttled or in conflict means that it did nothing, and it is repeated as it is;
 - one that was not answered, or by an error of the service, may have been done, or may be about to. Its connection is

@@ -47,6 +47,21 @@ def test_help_lists_every_command_without_importing_any() -> None:
     assert output.splitlines()[-1] == "[]"
 
 
+def test_celerys_help_loads_our_commands_and_nothing_behind_them() -> None:
+    """`celery --help` of any project is as quick as without us: no client, no service, not even the configuration."""
+    code = (
+        "import contextlib, sys; from celery.__main__ import main; sys.argv = ['celery', '--help']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "ours = {name for name in sys.modules if name.startswith('sosw_celery')}\n"
+        "print(sorted(ours | {'boto3', 'botocore', 'pydantic', 'redis', 'rich'} & sys.modules.keys()))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "\n  sosw " in output
+    ground = ("clock", "delays", "errors", "system", "system.exits", "text")
+    wanted = ["sosw_celery", "sosw_celery.cli", "sosw_celery.cli.exits", *(f"sosw_celery.{name}" for name in ground)]
+    assert output.splitlines()[-1] == str(sorted(wanted))
+
+
 def test_a_broken_configuration_does_not_break_help(tmp_path: Path) -> None:
     """Neither `celery --help` nor the help of our commands reads the configuration."""
     (tmp_path / "celeryconfig.py").write_text("raise RuntimeError('broken on purpose')")

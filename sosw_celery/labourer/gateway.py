@@ -83,8 +83,7 @@ class AttemptGateway(ABC):
 
     def complete(self, run: WorkerRun, outcome: Outcome) -> None:
         """Close an attempt as completed, or see to it that the assistant does. Raises nothing."""
-        attempts = self._services.attempts
-        self._complete(run, outcome, lambda: attempts.complete(run.attempt, outcome))
+        self._complete(run, outcome, lambda: self._services.attempts.complete(run.attempt, outcome))
 
     def go_on(self, run: WorkerRun, outcome: Outcome, be_at: Callable[[Attempt], None]) -> Run | None:
         """Do as `complete`, and return the run that was begun in the same slot, which the caller has to run; or None.
@@ -92,8 +91,7 @@ class AttemptGateway(ABC):
         Parameters:
             be_at: As for `Attempts.go_on`.
         """
-        attempts = self._services.attempts
-        return self._complete(run, outcome, lambda: attempts.go_on(run.attempt, outcome, be_at))
+        return self._complete(run, outcome, lambda: self._services.attempts.go_on(run.attempt, outcome, be_at))
 
     def fail(self, attempt: Attempt, error: BaseException | str, outcome: Outcome, run: WorkerRun | None) -> None:
         """End an attempt as failed, or see to it that the assistant does. Raises nothing.

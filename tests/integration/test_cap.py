@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Cluster, most_at_once
+from tests.integration.cluster import Cluster
 
 CAP = 3
 TASKS = 200
@@ -41,7 +41,7 @@ def test_never_more_than_the_cap_run_at_once_and_all_end_once(make_cluster: Call
     assert sorted(task.extra["result_doubled"] for task in cluster.closed("note")) == [[2 * n] for n in values]
     assert len({span.task_id for span in spans}) == len(spans) == TASKS
     assert all(span.end is not None for span in spans)
-    assert most_at_once(spans) == CAP
+    assert cluster.most_at_once() == CAP
 
 
 @pytest.mark.slow

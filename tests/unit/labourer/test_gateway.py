@@ -46,14 +46,17 @@ class Broker:
 
         def close(*_: Any, **__: Any) -> None:
             self.closes += 1
-            raise refusal or AssertionError("there is no access to the tables")
+            assert refusal is not None
+            raise refusal
 
-        return SimpleNamespace(
+        services = SimpleNamespace(
             settings=SimpleNamespace(labourer=lambda labourer_id: entry),
             assisted=SimpleNamespace(hold=self.hold),
-            attempts=SimpleNamespace(fail=close, complete=close, go_on=close),
             messenger=self,
         )
+        if refusal is not None:  # else there is not even a client of the tables
+            services.attempts = SimpleNamespace(fail=close, complete=close, go_on=close)
+        return services
 
     def fail(self, refusal: Exception | None = None) -> None:
         """End the attempt through this broker."""

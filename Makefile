@@ -49,7 +49,7 @@ lint: $(INSTALLED) $(FOR_AUDIT) ## Check style (ruff), types (mypy --strict), wh
 	$(BIN)/lint-imports
 	$(FOR_AUDIT)/bin/python tools/audit.py
 
-bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (half an hour), into benchmarks/results.md
+bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (45 minutes), into benchmarks/results.md
 	$(BIN)/python -m benchmarks --output benchmarks/results.md
 
 fuzz: $(ENGINES) ## Make some fifty thousand hostile inputs; `make test` makes some two thousand of them

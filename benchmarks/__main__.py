@@ -19,7 +19,20 @@ from benchmarks.figures import Figure, exit_status, show, tell
 from benchmarks.machine import busy_share, description
 
 #: In the order of the table.
-NAMES = ("chunking", "schedule_rows", "queue_length", "drain", "slots", "aws_cost", "calls", "idle", "memory")
+NAMES = (
+    "chunking",
+    "schedule_rows",
+    "queue_length",
+    "drain",
+    "aws_drain",
+    "tasks_50ms",
+    "slots",
+    "aws_slots",
+    "aws_cost",
+    "calls",
+    "idle",
+    "memory",
+)
 
 
 def run(name: str, *, quick: bool) -> list[Figure]:

@@ -3,6 +3,10 @@
 import json
 import os
 
+from benchmarks.parts import VARIABLE, take_out
+
+take_out(os.environ[VARIABLE].split(","))
+
 sosw = json.loads(os.environ["BENCHMARK_SOSW"])
 
 broker_url = result_backend = sosw["redis_url"]

@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from benchmarks.bare_writes import drain_bare
+from benchmarks.delay import CallTimes
 from benchmarks.figures import Figure, main, median, tell
 from benchmarks.system import Plain, Servers, Side, System
 from benchmarks.usage import cpu_between
+
+__all__ = ["Drained", "Load", "cpu_figure", "drain_ours", "drain_plain", "rate_figure", "round_by_round"]
 
 FULL = {"tasks": 20_000, "rounds": 5}
 QUICK = {"tasks": 300, "rounds": 1}
@@ -35,6 +38,27 @@ START_S = 60.0
 
 
 @dataclass(frozen=True)
+class Load:
+    """What is drained.
+
+    Parameters:
+        processes: Of the worker, on either side.
+        slots: The cap of our labourer.
+        milliseconds: That each body is asleep.
+    """
+
+    tasks: int
+    processes: int = PROCESSES
+    slots: int = SLOTS
+    milliseconds: int = 0
+
+    @property
+    def timeout_s(self) -> float:
+        """How long the drain may take."""
+        return START_S + self.tasks * (1 / SLOWEST_PER_S + self.milliseconds / 1000 / self.processes)
+
+
+@dataclass(frozen=True)
 class Drained:
     """One side of a round.
 
@@ -43,6 +67,7 @@ class Drained:
         started_at, ended_at: Monotonic seconds at which the clock began, and at which the last run ended.
         cpu_ms: CPU milliseconds per task of each process.
         archived_at: When the last task was archived; ours only.
+        calls: Of DynamoDB, timed meanwhile where they are delayed.
     """
 
     tasks: int
@@ -50,6 +75,7 @@ class Drained:
     ended_at: float
     cpu_ms: dict[str, float]
     archived_at: float = math.inf
+    calls: CallTimes = field(default_factory=CallTimes)
 
     @property
     def rate(self) -> float:
@@ -86,7 +112,7 @@ def measure(tasks: int, rounds: int) -> list[Figure]:
             "drain, ours to plain Celery",
             median(ratios),
             at_least=0.5,
-            detail=f"{tasks:,} tasks, median of {_each(ratios)}",
+            detail=f"{tasks:,} tasks, median of {round_by_round(ratios)}",
         ),
         Figure(
             "drain until archived, ours to plain Celery",
@@ -102,14 +128,15 @@ def measure(tasks: int, rounds: int) -> list[Figure]:
             median(one.bare_archived / one.plain.rate for one in drained),
             detail=f"the same, {median(one.bare_archived for one in drained):,.0f} tasks/s",
         ),
-        _rate_figure("drain, plain Celery", plain),
-        _rate_figure("drain, ours", ours),
-        _cpu_figure("CPU per task, plain Celery", plain),
-        _cpu_figure("CPU per task, ours", ours),
+        rate_figure("drain, plain Celery", plain),
+        rate_figure("drain, ours", ours),
+        cpu_figure("CPU per task, plain Celery", plain),
+        cpu_figure("CPU per task, ours", ours),
     ]
 
 
-def _each(ratios: Sequence[float]) -> str:
+def round_by_round(ratios: Sequence[float]) -> str:
+    """Return the ratio of each round, in their order."""
     return ", ".join(f"{ratio:.2f}" for ratio in ratios)
 
 
@@ -119,7 +146,7 @@ def _round(tasks: int) -> Round:
     The engine gets slower with what it holds, several times over in a few rounds. So each drain has it to itself.
     """
     with Servers() as servers:
-        plain, ours = drain_plain(servers, tasks), drain_ours(servers, tasks)
+        plain, ours = drain_plain(servers, Load(tasks)), drain_ours(servers, Load(tasks))
     tell(f"drain, {tasks:,}: plain {plain.rate:.0f}/s, ours {ours.rate:.0f}/s, archived {ours.archived_rate:.0f}/s")
     bare, bare_archived = (_bare(tasks, archive=archive) for archive in (False, True))
     tell(f"drain, {tasks:,}: bare claims and closes {bare:.0f}/s, archived as well {bare_archived:.0f}/s")
@@ -131,50 +158,51 @@ def _bare(tasks: int, *, archive: bool) -> float:
         return drain_bare(servers, tasks, PROCESSES, archive=archive)
 
 
-def drain_plain(servers: Servers, tasks: int) -> Drained:
-    """Drain so many messages with plain Celery."""
+def drain_plain(servers: Servers, load: Load) -> Drained:
+    """Drain messages with plain Celery."""
     with Plain(servers) as plain:
-        plain.queue(tasks)
-        plain.start_worker(PROCESSES)
-        return _drained(plain, tasks)
+        plain.queue(load.tasks, load.milliseconds)
+        plain.start_worker(load.processes)
+        return _drained(plain, load)
 
 
-def drain_ours(servers: Servers, tasks: int) -> Drained:
-    """Drain so many rows with ours."""
-    with System(servers, slots=SLOTS) as system:
-        job_id = system.queue(tasks)
+def drain_ours(servers: Servers, load: Load, without: Sequence[str] = ()) -> Drained:
+    """Drain rows with ours.
+
+    Parameters:
+        without: Parts that the system does without (`benchmarks.parts`).
+    """
+    with System(servers, slots=load.slots, without=without) as system:
+        job_id = system.queue(load.tasks, load.milliseconds)
         system.start_own()
-        system.start_node(PROCESSES)
-        drained = _drained(system, tasks)
-        system.wait_for_end(job_id, timeout_s(tasks))
+        system.start_node(load.processes)
+        drained = _drained(system, load)
+        system.wait_for_end(job_id, load.timeout_s)
         return replace(drained, archived_at=time.monotonic())
 
 
-def timeout_s(tasks: int) -> float:
-    """Return how long a drain may take."""
-    return START_S + tasks / SLOWEST_PER_S
-
-
-def _drained(side: Side, tasks: int) -> Drained:
+def _drained(side: Side, load: Load) -> Drained:
     """Return how it went, once all tasks have run."""
-    warm = tasks // 10
-    side.wait_for_runs(warm, timeout_s(tasks))
-    before, counted = side.usage(), tasks - side.spans.count()
-    side.wait_for_runs(tasks, timeout_s(tasks))
+    warm = load.tasks // 10
+    side.wait_for_runs(warm, load.timeout_s)
+    before, counted = side.usage(), load.tasks - side.spans.count()
+    with side.servers.timing_calls() as calls:
+        side.wait_for_runs(load.tasks, load.timeout_s)
     cpu = cpu_between(before, side.usage())
     ends = sorted(span.end for span in side.spans.read())
-    assert len(ends) == tasks, f"{len(ends)} runs of {tasks} tasks"
+    assert len(ends) == load.tasks, f"{len(ends)} runs of {load.tasks} tasks"
     # With a handful of tasks all may have run before the first look.
     cpu_ms = {name: value / counted * 1000 for name, value in cpu.items() if counted}
-    return Drained(tasks - warm, ends[warm - 1], ends[-1], cpu_ms)
+    return Drained(load.tasks - warm, ends[warm - 1], ends[-1], cpu_ms, calls=calls)
 
 
-def _rate_figure(name: str, drained: Sequence[Drained]) -> Figure:
+def rate_figure(name: str, drained: Sequence[Drained]) -> Figure:
+    """Return the rate of all rounds."""
     rates = [one.rate for one in drained]
     return Figure(name, median(rates), "tasks/s", detail=f"rounds from {min(rates):,.0f} to {max(rates):,.0f}")
 
 
-def _cpu_figure(name: str, drained: Sequence[Drained]) -> Figure:
+def cpu_figure(name: str, drained: Sequence[Drained]) -> Figure:
     """Return the CPU time of all processes, with that of each."""
     names = sorted({name for one in drained for name in one.cpu_ms})
     each = {name: median(one.cpu_ms.get(name, 0.0) for one in drained) for name in names}

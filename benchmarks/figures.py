@@ -10,7 +10,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -94,8 +94,18 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main(description: str | None, measure: Measure, full: Mapping[str, int], quick: Mapping[str, int]) -> None:
-    """Measure as the command line asks for and print the figures; exit status 3 if a target is missed."""
+def main(
+    description: str | None,
+    measure: Measure,
+    full: Mapping[str, int],
+    quick: Mapping[str, int],
+    parts: Collection[str] = (),
+) -> None:
+    """Measure as the command line asks for and print the figures; exit status 3 if a target is missed.
+
+    Parameters:
+        parts: What the benchmark can do without: it is given the names that follow `--without`.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -104,17 +114,35 @@ def main(description: str | None, measure: Measure, full: Mapping[str, int], qui
     for name, value in full.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=int, metavar="N", help=f"default {value:,}, with --quick {quick[name]:,}")
-    given = parser.parse_args()
-    sizes = quick if given.quick else full
+    if parts:
+        parser.add_argument(
+            "--without", type=_some_of(parts), default=(), metavar="PART,...", help=f"some of: {', '.join(parts)}"
+        )
+    given = vars(parser.parse_args())
+    sizes = quick if given["quick"] else full
     local_credentials()
+    options = {"without": given["without"]} if parts else {}
     figures = measure(
-        **{name: value if vars(given)[name] is None else vars(given)[name] for name, value in sizes.items()}
+        **{name: value if given[name] is None else given[name] for name, value in sizes.items()}, **options
     )
-    if given.json:
+    if given["json"]:
         print(json.dumps([asdict(figure) for figure in figures]))
     else:
         show(figures)
     sys.exit(exit_status(figures))
+
+
+def _some_of(parts: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return what reads names with commas between."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in parts:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(parts)}")
+        return names
+
+    return read
 
 
 def exit_status(figures: Iterable[Figure]) -> int:

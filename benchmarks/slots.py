@@ -21,8 +21,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from benchmarks.delay import CallTimes, delay_figures, more_per_call
 from benchmarks.figures import Figure, main, median, percentile, tell
 from benchmarks.spans import Span
 from benchmarks.system import LABOURER, Servers, System
@@ -61,6 +62,7 @@ class Filled:
         gaps_s: From the end of each task to the start of the one that follows it.
         leased, running, in_bodies: Share of the slots that had a lease, an attempt, a body.
         bodies_at_once, leases_at_once: The most that were seen.
+        calls: Of DynamoDB, timed meanwhile where they are delayed.
     """
 
     gaps_s: Sequence[float]
@@ -69,36 +71,42 @@ class Filled:
     in_bodies: float
     bodies_at_once: int
     leases_at_once: int
+    calls: CallTimes = field(default_factory=CallTimes)
 
 
-def measure(tasks: int, long_tasks: int, rounds: int) -> list[Figure]:
-    """Return the figures of both lengths."""
-    short, long = [], []
-    with Servers() as servers:
+def measure(tasks: int, long_tasks: int, rounds: int, delay_ms: int = 0) -> list[Figure]:
+    """Return the figures of both lengths.
+
+    Parameters:
+        delay_ms: That a call of DynamoDB takes more. What a free slot waits for has no target then.
+    """
+    short, long, more = [], [], more_per_call(delay_ms)
+    with Servers(delay_ms) as servers:
         for number in range(rounds):
             short.append(fill(servers, tasks, SHORT_MS))
             long.append(fill(servers, long_tasks, LONG_MS))
             shares = ", ".join(
                 f"{one.leased:.1%} / {one.running:.1%} / {one.in_bodies:.1%}" for one in (short[-1], long[-1])
             )
-            tell(f"slots, round {number + 1} of {rounds}: leased / running / in bodies {shares}")
+            tell(f"slots{more}, round {number + 1} of {rounds}: leased / running / in bodies {shares}")
     return [
         Figure(
-            "free slot to next start, median",
+            f"free slot to next start{more}, median",
             1000 * median(median(one.gaps_s) for one in short),
             "ms",
-            at_most=15,
+            at_most=None if delay_ms else 15,
             detail=f"cap {SLOTS}, tasks of {SHORT_MS} ms, median of {rounds} rounds",
         ),
         Figure(
-            "free slot to next start, 99th percentile",
+            f"free slot to next start{more}, 99th percentile",
             1000 * median(percentile(one.gaps_s, 0.99) for one in short),
             "ms",
-            at_most=60,
+            at_most=None if delay_ms else 60,
             detail=f"worst {1000 * max(max(one.gaps_s) for one in short):.0f} ms",
         ),
-        *_shares(short, f"{SHORT_MS} ms"),
-        *_shares(long, f"{LONG_MS // 1000} s"),
+        *_shares(short, f"{SHORT_MS} ms{more}"),
+        *_shares(long, f"{LONG_MS // 1000} s{more}"),
+        *delay_figures(delay_ms, [one.calls for one in (*short, *long)]),
     ]
 
 
@@ -130,11 +138,13 @@ def fill(servers: Servers, tasks: int, milliseconds: int) -> Filled:
         system.start_own()
         system.start_node(PROCESSES)
         with _looking(system.services.slots, looks.append):
-            system.wait_for_runs(tasks, timeout_s)
+            system.wait_for_runs(WARM, timeout_s)
+            with servers.timing_calls() as calls:
+                system.wait_for_runs(tasks, timeout_s)
         system.wait_for_end(job_id, timeout_s)
         spans = system.spans.read()
     assert len(spans) == tasks, f"{len(spans)} runs of {tasks} tasks"
-    return judge(spans, looks)
+    return replace(judge(spans, looks), calls=calls)
 
 
 def judge(spans: Sequence[Span], looks: Sequence[Look]) -> Filled:

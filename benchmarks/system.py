@@ -10,8 +10,8 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 from celery import Celery
 
+from benchmarks.delay import CallTimes, DelayingProxy
+from benchmarks.parts import VARIABLE, settings_without
 from benchmarks.plain import app
 from benchmarks.spans import DIRECTORY_VARIABLE, Spans
 from benchmarks.usage import Usage, usage_of
@@ -46,18 +48,25 @@ START_S = 60.0
 
 
 class Servers:
-    """A Redis and a DynamoDB engine of a benchmark's own, in memory, and a directory."""
+    """A Redis and a DynamoDB engine of a benchmark's own, in memory, and a directory.
 
-    def __init__(self) -> None:
+    Parameters:
+        delay_ms: That a call of a system takes more on its way to the engine and back; 0: nothing is in the way.
+    """
+
+    def __init__(self, delay_ms: int = 0) -> None:
         self._open = ExitStack()
         self.redis = RedisServer()
         self.dynamodb = DynamoServer()
+        self._proxy = DelayingProxy(self.dynamodb, delay_ms) if delay_ms else None
         self.directory = Path()
 
     def __enter__(self) -> Self:
         try:
             self._open.enter_context(self.redis)
             self._open.enter_context(self.dynamodb)
+            if self._proxy:
+                self._open.enter_context(self._proxy)
             self.directory = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="sosw-benchmark-")))
         except BaseException:
             self._open.close()
@@ -68,6 +77,18 @@ class Servers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The address of DynamoDB for systems."""
+        return (self._proxy or self.dynamodb).endpoint
+
+    @contextmanager
+    def timing_calls(self) -> Iterator[CallTimes]:
+        """Have calls of DynamoDB timed in the background while the block runs, where they are delayed."""
+        times = CallTimes()
+        with self._proxy.timing(times) if self._proxy else nullcontext():
+            yield times
 
 
 class Side:
@@ -144,14 +165,14 @@ class Plain(Side):
     def __init__(self, servers: Servers) -> None:
         super().__init__(servers, _new_directory(servers), {"BENCHMARK_BROKER": servers.redis.url})
 
-    def queue(self, tasks: int) -> None:
-        """Have so many messages in the broker."""
+    def queue(self, tasks: int, milliseconds: int = 0) -> None:
+        """Have so many messages in the broker, of tasks that are asleep for so long."""
         app.conf.update(broker_url=self.servers.redis.url)
         with app.connection_for_write() as connection:
             producer: Any = app.amqp.Producer(connection)  # the stubs know of no batches
             with producer, producer.batch():
                 for _ in range(tasks):
-                    app.tasks["timed"].apply_async((0,), producer=producer)
+                    app.tasks["timed"].apply_async((milliseconds,), producer=producer)
 
     def start_worker(self, concurrency: int) -> CeleryProcess:
         """Start a worker with so many processes."""
@@ -163,25 +184,39 @@ class System(Side):
 
     Parameters:
         slots: The cap of the labourer.
-        endpoint: Of DynamoDB, where it is not reached directly.
+        endpoint: Of DynamoDB, where it is another than that of the servers.
+        without: Parts that its processes do without (`benchmarks.parts`).
         section: Laid over the `sosw` section of the configuration.
     """
 
-    def __init__(self, servers: Servers, *, slots: int, endpoint: str | None = None, **section: Any) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        slots: int,
+        endpoint: str | None = None,
+        without: Sequence[str] = (),
+        **section: Any,
+    ) -> None:
         directory = _new_directory(servers)
         self.slots = slots
         self.section: dict[str, Any] = {
             "redis_url": servers.redis.url,
             "redis_prefix": directory.name,
-            "dynamodb_endpoint": endpoint or servers.dynamodb.endpoint,
+            "dynamodb_endpoint": endpoint or servers.endpoint,
             "aws_region": "eu-west-1",
             "queue_bucket": (directory / "queue").as_uri(),
             "job_schema": {"chunkable_attrs": ["value"]},
             "labourers": {LABOURER: {"max_simultaneous_invocations": slots, "duration": 60}},
             "task_config": table_names(directory.name),
+            **settings_without(without),
             **section,
         }
-        told = {"CELERY_CONFIG_MODULE": "benchmarks.configuration", "BENCHMARK_SOSW": json.dumps(self.section)}
+        told = {
+            "CELERY_CONFIG_MODULE": "benchmarks.configuration",
+            "BENCHMARK_SOSW": json.dumps(self.section),
+            VARIABLE: ",".join(without),
+        }
         super().__init__(servers, directory, told)
         self.settings = load_settings(self.section)
         client = Celery("benchmark", broker=servers.redis.url, backend=servers.redis.url, set_as_current=False)

@@ -11,7 +11,6 @@ from typing import Any
 import redis
 from celery import Celery
 
-from benchmarks.system import table_names
 from sosw_celery import clock
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.jobs.plan import Envelope
@@ -20,6 +19,7 @@ from sosw_celery.services.hint_publisher import HintPublisher
 from sosw_celery.services.orchestrator import Orchestrator
 from sosw_celery.stores.dynamodb.tables import create_tables
 from sosw_celery.wiring.container import Services
+from tests.harness.client import table_names
 from tests.harness.messenger import FakeMessenger
 
 __all__ = ["STAGES", "Life"]
@@ -70,7 +70,7 @@ class Life:
                 "labourers": {LABOURER: {"max_simultaneous_invocations": SLOTS}},
                 # Hints wait here while others are measured.
                 "hint_lease_s": 3600,
-                "task_config": table_names(name),
+                "task_config": table_names(f"{name}_"),
             }
         )
         self.services = services = Services(Celery(name, broker="memory://", set_as_current=False), settings)

@@ -28,6 +28,7 @@ from benchmarks.figures import Figure, main, median, percentile, tell
 from benchmarks.spans import Span
 from benchmarks.system import LABOURER, Servers, System
 from sosw_celery.stores.redis.slots import Slots
+from tests.harness.overlap import most_at_once
 
 FULL = {"tasks": 1000, "long_tasks": 150, "rounds": 5}
 QUICK = {"tasks": 100, "long_tasks": 60, "rounds": 1}
@@ -158,19 +159,9 @@ def judge(spans: Sequence[Span], looks: Sequence[Look]) -> Filled:
         leased=sum(look.pending + look.running for look in within) / len(within) / SLOTS,
         running=sum(look.running for look in within) / len(within) / SLOTS,
         in_bodies=inside / (end - begin) / SLOTS,
-        bodies_at_once=most_at_once(spans),
+        bodies_at_once=most_at_once((span.start, span.end) for span in spans),
         leases_at_once=max(look.pending + look.running for look in looks),
     )
-
-
-def most_at_once(spans: Sequence[Span]) -> int:
-    """Return how many bodies overlapped at the worst instant."""
-    changes = sorted([(span.end, -1) for span in spans] + [(span.start, 1) for span in spans])
-    running = worst = 0
-    for _, change in changes:
-        running += change
-        worst = max(worst, running)
-    return worst
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import redis
-from celery import Celery
 
 from benchmarks.delay import CallTimes, DelayingProxy
 from benchmarks.parts import VARIABLE, settings_without
@@ -27,12 +26,8 @@ from benchmarks.spans import DIRECTORY_VARIABLE, Spans
 from benchmarks.usage import Usage, usage_of
 from sosw_celery.cli.processes import CeleryProcess, Processes, Role, beat, essentials, labourer_node
 from sosw_celery.cli.up import ESSENTIALS_CONCURRENCY
-from sosw_celery.config.settings import load_settings
-from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.local import DynamoServer, RedisServer
-from sosw_celery.stores.dynamodb.tables import create_tables
-from sosw_celery.wiring.broker import own_keys
-from sosw_celery.wiring.container import Services
+from tests.harness.client import Client, table_names
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -208,7 +203,7 @@ class System(Side):
             "queue_bucket": (directory / "queue").as_uri(),
             "job_schema": {"chunkable_attrs": ["value"]},
             "labourers": {LABOURER: {"max_simultaneous_invocations": slots, "duration": 60}},
-            "task_config": table_names(directory.name),
+            "task_config": table_names(f"{directory.name}_"),
             **settings_without(without),
             **section,
         }
@@ -218,11 +213,8 @@ class System(Side):
             VARIABLE: ",".join(without),
         }
         super().__init__(servers, directory, told)
-        self.settings = load_settings(self.section)
-        client = Celery("benchmark", broker=servers.redis.url, backend=servers.redis.url, set_as_current=False)
-        client.conf.broker_transport_options = own_keys(directory.name, servers.redis.url, {}) or {}
-        self.services = Services(client, self.settings)
-        create_tables(self.services.dynamodb, self.services.tables)
+        self._client = Client(self.section, servers.redis.url)
+        self.services = self._client.services
 
     # ---- processes
 
@@ -247,11 +239,9 @@ class System(Side):
             "isolate_values": True,
             "values": list(range(tasks)),
         }
-        job_id, _ = self.services.scheduler.submit(job, uuid.uuid4().hex)
-        self.services.scheduler.run(Envelope(job_id))
-        written = self.services.job_table.get(job_id).tasks
-        assert written == tasks, f"{written} of {tasks} tasks"
-        return job_id
+        summary = self._client.schedule(job)
+        assert summary.tasks == tasks, f"{summary.tasks} of {tasks} tasks"
+        return summary.job_id
 
     def wait_for_end(self, job_id: str, timeout_s: float) -> None:
         """Wait until every task of the job is in the closed table, completed.
@@ -263,16 +253,6 @@ class System(Side):
         summary = self.services.job_table.get(job_id)
         if summary.completed != summary.tasks:
             raise SystemExit(f"{summary.completed} of {summary.tasks} completed, {summary.dead} dead")
-
-
-def table_names(prefix: str) -> dict[str, Any]:
-    """Return names of tables that nobody else has."""
-    return {
-        "dynamo_db_config": {"table_name": f"{prefix}_tasks"},
-        "sosw_closed_tasks_table": f"{prefix}_closed",
-        "sosw_retry_tasks_table": f"{prefix}_retry",
-        "sosw_jobs_table": f"{prefix}_jobs",
-    }
 
 
 def _new_directory(servers: Servers) -> Path:

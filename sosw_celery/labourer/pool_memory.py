@@ -203,7 +203,8 @@ class Post:
         self._texts, self._lengths = b"".join(texts), (len(texts[0]), len(texts[1]), len(texts[2]))
 
     def _say(self, stage: Stage, limit_s: float, soft_s: float = math.inf) -> None:
-        if not self.has_place or self._place is None:
+        # A process that has had no attempt yet is at none, also when a message that was refused has ended in it.
+        if not self.has_place or self._place is None or not self._texts:
             return
         self.stage = stage
         head = HEAD.pack(self._pid, stage, steady(), limit_s, soft_s, self.slot_from, *self._lengths)

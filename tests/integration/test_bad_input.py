@@ -153,6 +153,7 @@ def test_poisoned_messages_end_no_worker_and_show_nothing_of_themselves(cluster:
     assert logs.count("message refused") > 20 * len(ALL_QUEUES)
     assert "event loop broken" in logs
     assert CANARY not in logs
+    assert "trying again" not in logs, "leases and limits were looked at all the while"
 
 
 @pytest.mark.slow

@@ -43,6 +43,17 @@ def test_the_last_word_of_each_process_stands(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
+def test_a_process_that_has_had_no_attempt_yet_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first message of a process may be none of ours, or be passed on: its end tells nobody of an attempt."""
+    board = Board()
+    post = post_at(monkeypatch, board, 0)
+    post.be_done()
+    post.close(LIMIT_S)
+    assert (list(board.entries()), board.at(0), board.of_message("")) == ([], None, None)
+    post.ask("a.1", Attempt("resize", "a", 1), LIMIT_S)
+    assert [entry.message_id for entry in board.entries()] == ["a.1"]
+
+
 def test_each_stage_says_since_when_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way of a message with two tasks: each stage begins when it is said."""
     board, times = Board(), iter(range(100, 200))

@@ -26,6 +26,7 @@ from celery.signals import import_modules
 
 from sosw_celery.errors import ConfigError
 from sosw_celery.names import check_labourer_name
+from sosw_celery.text import kind_of
 
 __all__ = [
     "app",
@@ -70,12 +71,18 @@ def install(app: AnyApp, config: Mapping[str, Any] | None = None) -> AnyApp:
             Django projects have one, under `CELERY_SOSW`.
 
     Raises:
-        ConfigError: The app has the system already, with another section.
+        ConfigError: It is no Celery app, or the section is no dict; or the app has the system already, with another
+            section.
     """
+    if not isinstance(app, Celery):
+        raise ConfigError("install(app)", app, "a Celery app: install(Celery(...))")
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigError("install(app, config)", kind_of(config), "a dict, the section `sosw`")
     with _lock:
         if is_installed(app):
             if config is not None and config != vars(app)[_ATTRIBUTE]:
-                raise ConfigError("install(app, config)", config, "what this app was installed with before")
+                # Without its values: passwords may be among them.
+                raise ConfigError("install(app, config)", sorted(config), "what this app was installed with before")
             return app
         vars(app)[_ATTRIBUTE] = config
         _installed.append(app)
@@ -115,9 +122,16 @@ def installed() -> list[Celery]:
 
 
 def stated_section(app: Celery) -> Any:
-    """Return the section `sosw` as the app's configuration states it, unchecked; an empty one where there is none."""
-    section = vars(app).get(_ATTRIBUTE)
-    return section if section is not None else app.conf.get("sosw") or {}
+    """Return the section `sosw` as the app's configuration states it, unchecked; an empty one where there is none.
+
+    Raises:
+        ConfigError: It stands in two places, and says different things there.
+    """
+    given, stated = vars(app).get(_ATTRIBUTE), app.conf.get("sosw") or {}
+    if given is not None and stated and stated != given:
+        keys = sorted(stated) if isinstance(stated, Mapping) else kind_of(stated)
+        raise ConfigError("app.conf.sosw", keys, "nothing, or what `install(app, config)` was given")
+    return stated if given is None else given
 
 
 def section_of(app: Celery) -> Any:

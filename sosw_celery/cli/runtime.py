@@ -105,6 +105,14 @@ def command_app_name() -> str:
     return "sosw_celery"
 
 
+def shown_app_name() -> str:
+    """Return what follows `celery -A` in a command line that is shown; `APP` where nobody said it."""
+    try:
+        return command_app_name()
+    except ConfigError:
+        return "APP"
+
+
 def _found_app(name: str) -> Any:
     """Return the app at `-A`, found as Celery finds it."""
     utils = importlib.import_module("celery.app.utils")

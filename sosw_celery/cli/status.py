@@ -12,7 +12,7 @@ import click
 
 from sosw_celery.cli import Command
 from sosw_celery.cli.output import duration, json_option, number, print_json, print_table
-from sosw_celery.cli.runtime import data_option, services_at
+from sosw_celery.cli.runtime import data_option, services_at, shown_app_name
 from sosw_celery.services.overview import COUNT_LIMIT, LabourerStatus, NotServed
 from sosw_celery.services.scheduled_jobs import LastTick
 from sosw_celery.text import did_you_mean
@@ -30,8 +30,9 @@ def not_served_lines(found: NotServed, labourers: Collection[str]) -> list[str]:
         labourers: Those that are configured.
     """
     own = ",".join(found.own)
-    lines = [f"no worker serves {', '.join(found.own)}: celery -A sosw_celery worker -Q {own}"] if own else []
-    lines += [f"no worker serves {one}: celery -A sosw_celery worker -Q {one}" for one in found.labourers]
+    worker = f"celery -A {shown_app_name()} worker -Q"
+    lines = [f"no worker serves {', '.join(found.own)}: {worker} {own}"] if own else []
+    lines += [f"no worker serves {one}: {worker} {one}" for one in found.labourers]
     lines += [
         f"labourer {one} is not configured, its tasks wait until it is{did_you_mean(one, labourers)}"
         for one in found.not_configured

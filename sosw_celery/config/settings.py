@@ -34,6 +34,7 @@ from sosw_celery.core.redis_address import redis_address
 from sosw_celery.core.tasks.retrying import RetryPolicy
 from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.errors import ConfigError
+from sosw_celery.text import kind_of
 
 __all__ = ["KNOWN_KEYS", "Reading", "Settings", "greenfield_delta", "load_settings", "read_settings"]
 
@@ -299,7 +300,9 @@ def load_settings(section: Mapping[str, Any]) -> Settings:
 def read_settings(section: Any) -> Reading:
     """Return all that there is to say about a section. Raises nothing and logs nothing."""
     if not isinstance(section, Mapping):
-        return Reading(None, (ConfigError(SECTION, section, "a dict of settings"),))
+        # Without what a list says: nobody knows which of its values are passwords.
+        found = kind_of(section) if isinstance(section, (list, tuple)) else section
+        return Reading(None, (ConfigError(SECTION, found, "a dict of settings"),))
     translation = sosw_keys.translate(section, KNOWN_KEYS)
     problems = list(translation.problems)
     settings = None

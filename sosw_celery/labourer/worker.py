@@ -211,6 +211,17 @@ class Worker(Processor, CeleryTask):
         return task
 
     @classmethod
+    def annotate(cls) -> None:
+        """Take what `task_annotations` says of this labourer by its name; `"*"` means the app's own tasks."""
+        app: Any = cls.app  # the stubs take it for a method
+        for annotation in app.annotations:
+            for option, value in (annotation.annotate(cls) or {}).items():
+                if option.startswith("@"):
+                    cls.add_around(option[1:], value)
+                else:
+                    setattr(cls, option, value)
+
+    @classmethod
     def on_bound(cls, app: Any) -> None:
         """Refuse options of Celery's that would have no effect, also those of `task_annotations`; see `task_options`.
 

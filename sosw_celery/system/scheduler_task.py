@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
 from celery.result import AsyncResult
 from celery.signals import worker_shutting_down
 from celery.utils import uuid
@@ -22,6 +22,7 @@ from sosw_celery.delays import seconds_until
 from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.labourer.pool_memory import shared_numbers
 from sosw_celery.names import QUEUES, SCHEDULER
+from sosw_celery.system.system_task import SystemTask
 from sosw_celery.wiring.container import services_of
 
 __all__ = ["SchedulerTask", "scheduler_of"]
@@ -81,7 +82,7 @@ def _wait_s(options: dict[str, Any], now_s: float) -> float:
     return 0.0 if eta is None else seconds_until(eta, now_s, "eta")
 
 
-class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs only
+class SchedulerTask(SystemTask):
     """`scheduler.delay(job)`: turns a job into tasks; its result is the job's summary as a dict.
 
     `delay` and `apply_async` return when the job is stored for good: it then ends as exactly the tasks that chunking
@@ -93,7 +94,6 @@ class SchedulerTask(Task):  # type: ignore[type-arg]  # generic in its stubs onl
     """
 
     name = SCHEDULER
-    acks_late = True
     #: Logged in one line, without a traceback: its last line would show a part of the job.
     throws = (InvalidJob,)
     ignore_result = False  # the app's default is True: labourers' results are on their tasks

@@ -16,6 +16,7 @@ from sosw_celery.names import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_JO
 from sosw_celery.services.alerts import TELL_LIMIT_S
 from sosw_celery.services.worker_assistant import wait_after
 from sosw_celery.system.scheduler_task import scheduler_of
+from sosw_celery.system.system_task import SystemTask
 from sosw_celery.wiring.container import services_of
 
 __all__ = ["TASKS", "add_tasks", "scheduler"]
@@ -74,24 +75,22 @@ def worker_assistant(task: Task[..., Any], /, message: dict[str, Any], **_: Any)
         raise task.retry(exc=problem, countdown=random.uniform(wait_s / 2, wait_s)) from problem
 
 
-#: Name -> what it does, and the options that it has beside `OURS`.
+#: Name -> what it does, and its own options.
 TASKS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     DISPATCH: (dispatch, {}),
     DISPATCH_ALL: (dispatch_all, {}),
     SWEEP: (sweep, {}),
     SWEEP_ALL: (sweep_all, {}),
     SWEEP_JOBS: (sweep_jobs, {}),
-    TELL_OF_DEAD: (tell_of_dead, {"time_limit": TELL_LIMIT_S}),
+    TELL_OF_DEAD: (tell_of_dead, {"time_limit": TELL_LIMIT_S, "soft_time_limit": TELL_LIMIT_S}),
     # What is refused can be seen by who sent it; `send_task(...).get()` raises it.
     WORKER_ASSISTANT: (worker_assistant, {"max_retries": None, "store_errors_even_if_ignored": True}),
 }
-#: What keeps the promises, whatever the app's own tasks have.
-OURS = {"acks_late": True, "ignore_result": True, "reject_on_worker_lost": False}
 
 
 def add_tasks(app: Celery) -> None:
     """Register the tasks of the system on an app, and on no other one."""
     scheduler_of(app)
     for name, (run, options) in TASKS.items():
-        make: Any = app.task(name=name, bind=True, shared=False, lazy=False, **{**OURS, **options})
+        make: Any = app.task(name=name, bind=True, base=SystemTask, shared=False, lazy=False, **options)
         make(run)

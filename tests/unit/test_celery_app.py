@@ -218,3 +218,39 @@ except ConfigError as problem:
     print(problem)
 """
     assert run(tmp_path, program).stdout.startswith("install(app, config): expected what this app was installed with")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ('install("x")', "install(app): expected a Celery app: install(Celery(...)), got 'x'"),
+        ("install(Celery)", "install(app): expected a Celery app: install(Celery(...)), got"),
+        ("install(Celery('one'), 5)", "install(app, config): expected a dict, the section `sosw`, got"),
+        (
+            "install(install(Celery('one'), SECRET), {})",
+            "install(app, config): expected what this app was installed with",
+        ),
+        ("settings_of(both())", "app.conf.sosw: expected nothing, or what `install(app, config)` was given, got"),
+    ],
+)
+def test_what_cannot_be_installed_is_refused_at_once_in_one_line(tmp_path: Path, call: str, said: str) -> None:
+    """With what was expected and where, and without what may be a password."""
+    program = f"""
+from celery import Celery
+from sosw_celery import install
+from sosw_celery.errors import ConfigError
+from sosw_celery.wiring.container import settings_of
+SECRET = {{"redis_url": "redis://:s3cret@h:6379/0"}}
+def both():
+    app = install(Celery("two", set_as_current=False), {{"lease_s": 9}})
+    app.conf.sosw = SECRET
+    return app
+try:
+    {call}
+except ConfigError as problem:
+    print(problem)
+"""
+    shown = run(tmp_path, program).stdout
+    assert shown.startswith(said)
+    assert shown.count("\n") == 1
+    assert "s3cret" not in shown

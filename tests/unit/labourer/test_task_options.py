@@ -122,6 +122,33 @@ def test_a_class_its_base_and_annotations_are_asked_as_well(app: Celery) -> None
         make(app)
 
 
+def test_annotations_of_every_task_are_not_meant_for_labourers(app: Celery) -> None:
+    """A project's own tasks have them; those of a labourer's name count, also what they put around a method."""
+    around: list[str] = []
+
+    def noted(method: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            around.append("called")
+            return method(*args, **kwargs)
+
+        return call
+
+    app.conf.task_annotations = {
+        "*": {"rate_limit": "10/s", "max_retries": 5, "time_limit": 9, "serializer": "pickle"},
+        "resize": {"soft_time_limit": 3, "@after_return": noted},
+    }
+    labourer = make(app)
+    assert (labourer.rate_limit, labourer.time_limit, labourer.soft_time_limit) == (None, None, 3)
+    labourer.after_return(None, None, "id", [], {}, None)
+    assert around == ["called"]
+
+    @app.task(name="plain", shared=False)
+    def plain() -> None: ...
+
+    app.finalize()
+    assert (app.tasks["plain"].rate_limit, app.tasks["plain"].time_limit) == ("10/s", 9)
+
+
 def test_a_default_rate_for_all_tasks_is_refused_where_there_are_labourers(app: Celery) -> None:
     """Celery's counts per node and holds hints back, which then lose their slots."""
     app.conf.task_default_rate_limit = "10/s"

@@ -7,9 +7,7 @@ really took longer, on a machine that was as busy as it was then.
 
 from __future__ import annotations
 
-import random
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 
 from benchmarks import delaying_proxy
 from benchmarks.figures import Figure, median, percentile
+from benchmarks.sampling import sampling
 from benchmarks.usage import cpu_between, usage_of
 from sosw_celery.local.servers import LOOPBACK, Server
 from sosw_celery.stores.dynamodb.client import connect
@@ -81,25 +80,19 @@ class DelayingProxy(Server):
     @contextmanager
     def timing(self, times: CallTimes) -> Iterator[None]:
         """Add to `times` while the block runs; for a target that is an engine of DynamoDB."""
-        done = threading.Event()
+        for client in self._clients:
+            _time_of_call(client)  # the first one connects
 
         def take_times() -> None:
-            for client in self._clients:
-                _time_of_call(client)  # the first one connects
-            while True:
-                for client, seconds in zip(self._clients, (times.delayed_s, times.direct_s), strict=True):
-                    seconds.append(_time_of_call(client))
-                if done.wait(random.uniform(0, 2 * CALL_S)):
-                    return
+            for client, seconds in zip(self._clients, (times.delayed_s, times.direct_s), strict=True):
+                seconds.append(_time_of_call(client))
 
-        thread = threading.Thread(target=take_times)
         before, began = usage_of({self.name: self.pid}), time.monotonic()
-        thread.start()
+        take_times()  # one of each in any case
         try:
-            yield
+            with sampling(take_times, CALL_S):
+                yield
         finally:
-            done.set()
-            thread.join()
             times.elapsed_s += time.monotonic() - began
             times.proxy_cpu_s += sum(cpu_between(before, usage_of({self.name: self.pid})).values())
 

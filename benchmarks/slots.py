@@ -16,18 +16,15 @@ process has its connections, to the start of the last task.
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.delay import CallTimes, delay_figures, more_per_call
 from benchmarks.figures import Figure, main, median, percentile, tell
+from benchmarks.sampling import sampling
 from benchmarks.spans import Span
 from benchmarks.system import LABOURER, Servers, System
-from sosw_celery.stores.redis.slots import Slots
 from tests.harness.overlap import most_at_once
 
 FULL = {"tasks": 1000, "long_tasks": 150, "rounds": 5}
@@ -135,10 +132,15 @@ def fill(servers: Servers, tasks: int, milliseconds: int) -> Filled:
     looks: list[Look] = []
     timeout_s = START_S + PATIENCE * tasks * milliseconds / 1000 / SLOTS
     with System(servers, slots=SLOTS) as system:
+
+        def look() -> None:
+            at, usage = time.monotonic(), system.services.slots.look(LABOURER)
+            looks.append(Look(at, usage.pending, usage.running))
+
         job_id = system.queue(tasks, milliseconds)
         system.start_own()
         system.start_node(PROCESSES)
-        with _looking(system.services.slots, looks.append):
+        with sampling(look, LOOK_S):
             system.wait_for_runs(WARM, timeout_s)
             with servers.timing_calls() as calls:
                 system.wait_for_runs(tasks, timeout_s)
@@ -162,25 +164,6 @@ def judge(spans: Sequence[Span], looks: Sequence[Look]) -> Filled:
         bodies_at_once=most_at_once((span.start, span.end) for span in spans),
         leases_at_once=max(look.pending + look.running for look in looks),
     )
-
-
-@contextmanager
-def _looking(slots: Slots, keep: Callable[[Look], None]) -> Iterator[None]:
-    """Look into Redis at random times, in the background."""
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.wait(random.uniform(0, 2 * LOOK_S)):
-            at, usage = time.monotonic(), slots.look(LABOURER)
-            keep(Look(at, usage.pending, usage.running))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 if __name__ == "__main__":

@@ -127,9 +127,7 @@ def _print_ticks(ticks: Sequence[LastTick]) -> None:
 
 
 def _labourer_dict(labourer: LabourerStatus) -> dict[str, Any]:
-    fields = asdict(labourer)
-    del fields["rate"]  # it stands in the configuration
-    return {**fields, "count_limit": COUNT_LIMIT}
+    return {**asdict(labourer), "count_limit": COUNT_LIMIT}
 
 
 def _tick_dict(tick: LastTick) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from itertools import islice
 from sosw_celery.clock import Clock
 from sosw_celery.config.settings import Settings
 from sosw_celery.core.health import allowed
-from sosw_celery.core.rates import Rate
 from sosw_celery.core.schedules import instant
 from sosw_celery.core.tasks import greenfield
 from sosw_celery.core.tasks.durations import eta_s
@@ -61,7 +60,6 @@ class LabourerStatus:
             first dispatch.
         health: Eco status 0 to 4 of the worst metric; None without metrics, or while one is not known.
         limit: Slots that its health leaves it.
-        rate: How often one may start, as it is configured; None is not limited.
         average_duration_s, max_duration_s: What its last tasks took; None when none was closed yet.
         eta_s: Seconds until nothing is queued, waiting or running if it goes on like this; None when that cannot be
             told: it is held back, no task was closed yet, or there is more than is counted.
@@ -78,7 +76,6 @@ class LabourerStatus:
     slots: Readiness
     health: int | None
     limit: int
-    rate: Rate | None
     average_duration_s: float | None
     max_duration_s: float | None
     eta_s: float | None
@@ -183,7 +180,7 @@ class Overview:
         self._clock = clock
 
     def system(self, jobs: int) -> SystemStatus:
-        """Return what all are at.
+        """Return what all are at, by counts that stop at `COUNT_LIMIT`.
 
         Parameters:
             jobs: Open jobs to look at, at most.
@@ -196,11 +193,6 @@ class Overview:
             not_served=self._not_served([*configured, *stray_jobs(self._job_table, configured)], nodes),
             ticks=self._ticks(),
         )
-
-    def labourers(self) -> list[LabourerStatus]:
-        """Return what each labourer of the configuration is at, by counts that stop at `COUNT_LIMIT`."""
-        nodes = self._nodes.all()
-        return [self._labourer(labourer_id, nodes) for labourer_id in self._settings.labourers]
 
     def not_served(self, labourer_ids: Iterable[str]) -> NotServed:
         """Return what nobody does: of the system's own work, and of that of these labourers."""
@@ -266,7 +258,6 @@ class Overview:
             slots=usage.ready,
             health=None if eco_status is None else int(eco_status),
             limit=limit,
-            rate=labourer.rate,
             average_duration_s=labourer.average_duration_s,
             max_duration_s=labourer.max_duration_s,
             eta_s=eta_s(

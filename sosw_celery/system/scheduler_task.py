@@ -96,7 +96,7 @@ class SchedulerTask(SystemTask):
     name = SCHEDULER
     #: Logged in one line, without a traceback: its last line would show a part of the job.
     throws = (InvalidJob,)
-    ignore_result = False  # the app's default is True: labourers' results are on their tasks
+    ignore_result = False  # the one task of the system whose result somebody waits for
 
     def apply_async(  # type: ignore[override]  # the stubs spell out all of Celery's options
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any

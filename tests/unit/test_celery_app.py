@@ -230,6 +230,7 @@ except ConfigError as problem:
             "install(install(Celery('one'), SECRET), {})",
             "install(app, config): expected what this app was installed with",
         ),
+        ("settings_of(listed())", "sosw: expected a dict of settings, got 'a list of 1'"),
         ("settings_of(both())", "app.conf.sosw: expected nothing, or what `install(app, config)` was given, got"),
     ],
 )
@@ -244,6 +245,10 @@ SECRET = {{"redis_url": "redis://:s3cret@h:6379/0"}}
 def both():
     app = install(Celery("two", set_as_current=False), {{"lease_s": 9}})
     app.conf.sosw = SECRET
+    return app
+def listed():
+    app = install(Celery("three", set_as_current=False))
+    app.conf.sosw = [*SECRET.items()]
     return app
 try:
     {call}

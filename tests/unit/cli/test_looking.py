@@ -19,7 +19,6 @@ from sosw_celery.cli.job import job_fields, time_text
 from sosw_celery.cli.output import duration
 from sosw_celery.cli.task import task_dict, task_fields
 from sosw_celery.config.settings import load_settings
-from sosw_celery.core.rates import Rate
 from sosw_celery.core.tasks.model import JobState, JobSummary, Task
 from sosw_celery.services.overview import COUNT_LIMIT, LabourerStatus, NotServed, SystemStatus, TaskState, TaskStatus
 from sosw_celery.services.scheduled_jobs import LastTick
@@ -91,7 +90,6 @@ LABOURER = LabourerStatus(
     slots="ready",
     health=None,
     limit=4,
-    rate=Rate(100),
     average_duration_s=4.0,
     max_duration_s=9.5,
     eta_s=11.0,
@@ -203,6 +201,15 @@ def test_status_names_what_nobody_serves(run: Callable[..., Result], missing: No
     found = replace(NOTHING, not_served=missing)
     assert run(found).stderr.splitlines() == [f"warning: {text}" for text in warnings]
     assert json.loads(run(found, "--json").stdout)["warnings"] == warnings
+
+
+def test_the_command_that_would_help_is_that_of_the_app_which_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project of one's own has workers of its own; `-A sosw_celery` would be another app."""
+    found = replace(NOTHING, not_served=NotServed(labourers=("resize",)))
+    services = SimpleNamespace(settings=SETTINGS, overview=SimpleNamespace(system=lambda jobs: found))
+    monkeypatch.setattr(status, "services_at", lambda data: services)
+    shown = CliRunner().invoke(sosw, ["-A", "proj.celery:app", "status"])
+    assert shown.stderr == "warning: no worker serves resize: celery -A proj.celery:app worker -Q resize\n"
 
 
 def test_status_tells_what_became_of_scheduled_jobs(run: Callable[..., Result]) -> None:

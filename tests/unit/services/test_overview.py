@@ -13,7 +13,6 @@ import pytest
 
 from sosw_celery.config.settings import load_settings
 from sosw_celery.core.health import EcoStatus
-from sosw_celery.core.rates import Rate
 from sosw_celery.core.tasks.history import Event, Origin
 from sosw_celery.core.tasks.model import JobState, Task
 from sosw_celery.errors import JobNotFound, StoreError, TaskNotFound
@@ -107,10 +106,10 @@ def test_a_labourers_slots_and_tasks_are_counted(make_system: Callable[..., Syst
     system.orchestrator.dispatch("resize")
     first, *_ = system.begin_all()
     system.attempts.fail(first.attempt, "broken")  # its slot goes to the next task
-    (found,) = overview_of(system).labourers()
+    (found,) = overview_of(system).system(0).labourers
     assert (found.labourer_id, found.slots, found.cap, found.limit) == ("resize", "ready", 3, 3)
     assert (found.running, found.handed_out, found.queued, found.waiting) == (2, 1, 2, 1)
-    assert (found.rate, found.health) == (Rate(100), None)
+    assert found.health is None
 
 
 def test_a_huge_queue_is_not_counted_to_its_end(system: System) -> None:
@@ -118,7 +117,7 @@ def test_a_huge_queue_is_not_counted_to_its_end(system: System) -> None:
     asked: list[int] = []
     durations = SimpleNamespace(measured=lambda labourer: replace(labourer, average_duration_s=4.0))
     overview = overview_of(system, task_table=counts(COUNT_LIMIT + 2345, 7, asked), durations=durations)
-    (found,) = overview.labourers()
+    (found,) = overview.system(0).labourers
     assert (found.queued, found.waiting, found.eta_s) == (COUNT_LIMIT, 7, None)
     assert asked == [COUNT_LIMIT, COUNT_LIMIT]
 
@@ -151,7 +150,7 @@ def test_health_tells_how_many_slots_are_left_and_when_a_queue_will_be_done(
         ),
         durations=DurationLog(closed, looked_at=50),  # type: ignore[arg-type]
     )
-    (found,) = overview.labourers()
+    (found,) = overview.system(0).labourers
     assert (found.health, found.limit, found.cap, found.eta_s) == (status, limit, 4, eta_s)
     assert (found.average_duration_s, found.max_duration_s) == (4.0, 4.0)
 
@@ -160,9 +159,9 @@ def test_the_cap_is_that_in_force(system: System) -> None:
     """It may be another one than this process is configured with; while slots are missing that is all there is."""
     settings = load_settings({"labourers": {"resize": {"max_simultaneous_invocations": 4}}})
     overview = overview_of(system, settings=settings)
-    assert [(found.slots, found.cap) for found in overview.labourers()] == [("missing", 4)]
+    assert [(found.slots, found.cap) for found in overview.system(0).labourers] == [("missing", 4)]
     system.orchestrator.dispatch("resize")
-    assert [(found.slots, found.cap) for found in overview.labourers()] == [("ready", 2)]
+    assert [(found.slots, found.cap) for found in overview.system(0).labourers] == [("ready", 2)]
 
 
 def test_workers_are_the_processes_of_nodes_that_take_messages(system: System) -> None:
@@ -171,7 +170,7 @@ def test_workers_are_the_processes_of_nodes_that_take_messages(system: System) -
     node(system, "b@h", 2, "resize")
     node(system, "c@h", 8, "resize", is_stopping=True)
     node(system, "d@h", 16, "other")
-    (found,) = overview_of(system).labourers()
+    (found,) = overview_of(system).system(0).labourers
     assert (found.nodes, found.processes) == (2, 6)
 
 

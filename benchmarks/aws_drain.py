@@ -1,7 +1,7 @@
 """How fast queued no-op tasks are drained where a call of DynamoDB takes as long as on AWS, beside plain Celery.
 
     python -m benchmarks.aws_drain [--tasks 10000] [--rounds 5] [--processes 2] [--slots 10] [--delay-ms 5]
-    python -m benchmarks.aws_drain --without http_pool
+    python -m benchmarks.aws_drain --without item_parser
 
 As `benchmarks.drain`, but between all processes of our side and the engine stands a proxy that holds each answer back
 for 5 ms. With `--delay-ms 0` there is none: that is the same drain on this machine alone. Each side has servers of its

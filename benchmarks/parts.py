@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
-from botocore.parsers import ResponseParserFactory
-
 from sosw_celery.stores.dynamodb import client
-from sosw_celery.stores.dynamodb.fast import install
 
 __all__ = ["CODE", "PARTS", "VARIABLE", "settings_without", "take_out"]
 
@@ -29,22 +25,10 @@ class Replacement(NamedTuple):
     value: Any
 
 
-def _shorten_by_rules(client: Any, *, endpoint_is_given: bool) -> None:
-    install.shorten(client, endpoint_is_given=False)
-
-
 #: Parts that are code.
 CODE: Mapping[str, Replacement] = {
-    # Requests in one packet, answers read by llhttp, instead of urllib3 and http.client.
-    "http_pool": Replacement(install, "POOLS", {"http": AWSHTTPConnectionPool, "https": AWSHTTPSConnectionPool}),
     # Items read as they stand in the answer.
-    "item_parser": Replacement(install, "ItemParserFactory", ResponseParserFactory),
-    # Items written as they stand in the request.
-    "item_serializer": Replacement(install, "ItemSerializer", lambda serializer: serializer),
-    # Proxy, certificates and pool of a URL found once.
-    "remembered_urls": Replacement(install, "_functions_of_url", lambda session: ()),
-    # A configured endpoint taken as it stands, without botocore's rules; on AWS none is configured.
-    "endpoint_rules": Replacement(client, "shorten", _shorten_by_rules),
+    "item_parser": Replacement(client, "read_items_as_they_stand", lambda client: None),
     # One text instead of one that is put together for each request.
     "user_agent": Replacement(client, "USER_AGENT", None),
 }

@@ -1,7 +1,7 @@
 """How fast tasks of 50 ms are worked off where a call of DynamoDB takes as long as on AWS, beside plain Celery.
 
     python -m benchmarks.tasks_50ms [--tasks 4000] [--rounds 5] [--processes 10] [--slots 10] [--delay-ms 5]
-    python -m benchmarks.tasks_50ms --without http_pool
+    python -m benchmarks.tasks_50ms --without item_parser
 
 Both sides run the same bodies at the same concurrency: one worker of 10 processes each, a body is asleep for 50 ms, and
 our cap is the number of processes. So what is left of a process's time counts, not of a core's. All else is as in

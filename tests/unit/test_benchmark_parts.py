@@ -10,32 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSHTTPConnectionPool
+from botocore.parsers import ResponseParserFactory
 
 from benchmarks.aws_drain import pair_of
 from benchmarks.figures import main
 from benchmarks.parts import CODE, PARTS, VARIABLE, settings_without, take_out
 from sosw_celery.config.settings import load_settings
 from sosw_celery.stores.dynamodb import client as dynamodb_client
-from sosw_celery.stores.dynamodb.fast.http_pool import POOLS
-from sosw_celery.stores.dynamodb.fast.parser import ItemParserFactory
-from sosw_celery.stores.dynamodb.fast.serializer import ItemSerializer
+from sosw_celery.stores.dynamodb.botocore_fixes.item_parser import ItemParserFactory
 
 ROOT = Path(__file__).parents[2]
 
 #: Tell whether a client has a part.
 HAS: dict[str, Callable[[Any], bool]] = {
-    "http_pool": lambda client: _session(client)._manager.pool_classes_by_scheme == POOLS,
     "item_parser": lambda client: isinstance(client._endpoint._response_parser_factory, ItemParserFactory),
-    "item_serializer": lambda client: isinstance(client._serializer, ItemSerializer),
-    "remembered_urls": lambda client: hasattr(_session(client)._manager.connection_from_url, "cache_info"),
-    "endpoint_rules": lambda client: client._ruleset_resolver is None,
     "user_agent": lambda client: client.meta.config.user_agent.startswith("sosw-celery/"),
 }
-
-
-def _session(client: Any) -> Any:
-    return client._endpoint.http_session
 
 
 def parts_of_new_client() -> set[str]:
@@ -62,7 +52,7 @@ def test_one_part_is_taken_out_and_the_others_stay(part: str) -> None:
 
 def test_lines_are_switched_off_by_the_systems_own_setting() -> None:
     """The setting is one that the system knows; parts that are code come with none."""
-    assert settings_without(["http_pool", "lines"]) == {"line_s": 0}
+    assert settings_without(["item_parser", "lines"]) == {"line_s": 0}
     assert load_settings(settings_without(PARTS)).line_s == 0
 
 
@@ -71,13 +61,13 @@ def test_a_process_of_the_system_does_without_what_its_environment_names() -> No
     code = (
         "import benchmarks.configuration; from sosw_celery.stores.dynamodb.client import connect\n"
         "client = connect(endpoint_url='http://127.0.0.1:1', region_name='eu-west-1')\n"
-        "print(client._endpoint.http_session._manager.pool_classes_by_scheme['http'].__name__)"
+        "print(type(client._endpoint._response_parser_factory).__name__)"
     )
-    environment = {**os.environ, VARIABLE: "item_parser,http_pool", "BENCHMARK_SOSW": '{"redis_url": "redis://"}'}
+    environment = {**os.environ, VARIABLE: "user_agent,item_parser", "BENCHMARK_SOSW": '{"redis_url": "redis://"}'}
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert ended.stdout.strip() == AWSHTTPConnectionPool.__name__
+    assert ended.stdout.strip() == ResponseParserFactory.__name__
 
 
 def test_a_benchmark_is_told_which_parts_to_do_without(
@@ -97,10 +87,10 @@ def test_a_benchmark_is_told_which_parts_to_do_without(
         return ended.value.code
 
     assert run("--quick") == 0
-    assert run("--without", "http_pool,lines") == 0
-    assert told == [{"tasks": 1, "without": ()}, {"tasks": 9, "without": ("http_pool", "lines")}]
-    assert run("--without", "http_pol") == 2
-    assert "'http_pol' is none of http_pool," in capsys.readouterr().err
+    assert run("--without", "item_parser,lines") == 0
+    assert told == [{"tasks": 1, "without": ()}, {"tasks": 9, "without": ("item_parser", "lines")}]
+    assert run("--without", "item_parsr") == 2
+    assert "'item_parsr' is none of item_parser," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ours_first", "order"), [(True, ["ours", "other"]), (False, ["other", "ours"])])

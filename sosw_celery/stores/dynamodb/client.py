@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import platform
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -13,17 +14,20 @@ import boto3
 import botocore
 from botocore.config import Config
 
-from sosw_celery.stores.dynamodb.fast.http_pool import CheckedBody
-from sosw_celery.stores.dynamodb.fast.install import shorten
+from sosw_celery.stores.dynamodb.botocore_fixes.item_parser import read_items_as_they_stand
+from sosw_celery.stores.dynamodb.botocore_fixes.reset_at_close import reset_at_close
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["connect", "sent_only_if"]
+__all__ = ["CheckedBody", "connect", "sent_only_if"]
 
 #: botocore would put its own together anew for every request, which is an eighth of the time that a call takes.
 USER_AGENT = f"sosw-celery/{version('sosw-celery')} Botocore/{botocore.__version__} Python/{platform.python_version()}"
+
+#: Seconds that connecting may take.
+CONNECT_S = 3
 
 
 def connect(
@@ -41,12 +45,12 @@ def connect(
 
     Parameters:
         sends: How often a request is sent at most, where errors say that it may be sent again.
-        timeout_s: Seconds that the sending of a request may take, and as many for its answer; then its connection is
-            reset.
+        timeout_s: Seconds that an answer may keep a client waiting; then its connection is reset. The sending may stand
+            still for `CONNECT_S`.
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": sends},
-        connect_timeout=3,
+        connect_timeout=CONNECT_S,
         read_timeout=timeout_s,
         max_pool_connections=max_connections,
         parameter_validation=False,
@@ -54,7 +58,8 @@ def connect(
     )
     client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
     client.meta.events.register("before-send.dynamodb", _guard_sending)
-    shorten(client, endpoint_is_given=endpoint_url is not None)
+    read_items_as_they_stand(client)
+    reset_at_close(client)
     return client
 
 
@@ -71,6 +76,27 @@ def sent_only_if(check: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _check_before_sending.reset(token)
+
+
+class CheckedBody(io.BytesIO):
+    """A request's body that `check` lets go right before the socket takes it; what that raises keeps it back.
+
+    That is later than botocore's last event by a look at the connection, perhaps the making of one, and a few turns of
+    other threads. The head of the request has gone by then, but one that breaks off before its body is no request.
+    botocore takes what the check raises here for an error of the connection; where it repeats that, its last event asks
+    the check again, whose error comes through then.
+    """
+
+    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
+        super().__init__(body)
+        self.check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return some of the body, if it may go. At its end there is nothing left to keep back."""
+        data = super().read(size)
+        if data:
+            self.check()
+        return data
 
 
 _check_before_sending: ContextVar[Callable[[], None] | None] = ContextVar("check_before_sending", default=None)

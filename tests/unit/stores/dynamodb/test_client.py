@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from moto import mock_aws
@@ -10,6 +14,7 @@ from moto import mock_aws
 from sosw_celery.errors import TransitionRefused
 from sosw_celery.stores.dynamodb.client import connect, sent_only_if
 from sosw_celery.stores.dynamodb.requests import translated
+from tests.harness.waiting import wait_for
 
 
 def test_a_request_can_be_stopped_when_it_is_sent() -> None:
@@ -41,3 +46,71 @@ def test_a_request_can_be_stopped_when_it_is_sent() -> None:
             thread.start()
             thread.join()
         put()
+
+
+@dataclass
+class Received:
+    """What came to a server: bytes of each request's body, and how many were announced."""
+
+    port: int
+    bodies: list[tuple[int, int]] = field(default_factory=list)
+
+
+@pytest.fixture
+def received() -> Iterator[Received]:
+    """A server that takes any request, and ends with the test."""
+
+    class Noting(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # the name that http.server calls
+            announced = int(self.headers["Content-Length"])
+            try:
+                body = self.rfile.read(announced)
+            except ConnectionResetError:
+                body = b""
+            noted.bodies.append((len(body), announced))
+            if len(body) == announced:
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Noting)
+    noted = Received(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield noted
+    server.shutdown()
+    server.server_close()  # waits for the threads of all requests
+    thread.join()
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_request_is_kept_back_at_its_last_bytes(received: Received, size: int) -> None:
+    """What kept the sending may have taken longer than the check allowed: each block of the body is asked for.
+
+    A service does nothing for a request that breaks off, and what goes out whole was let go at its last block. botocore
+    takes what was raised there for an error of the connection, and the check raises it again before the repetition.
+    """
+    client = connect(endpoint_url=f"http://127.0.0.1:{received.port}", region_name="eu-west-1", sends=2)
+    may_go = itertools.count()
+    allowed = 10_000
+
+    def check() -> None:
+        if next(may_go) >= allowed:
+            raise TransitionRefused("t", "write", "a lease that ran out")
+
+    def put() -> None:
+        with sent_only_if(check):
+            client.put_item(TableName="t", Item={"text": {"S": "x" * size}})
+
+    put()
+    allowed, may_go = next(may_go) - 1, itertools.count()
+    with pytest.raises(TransitionRefused), translated("PutItem"):
+        put()
+    wait_for(lambda: len(received.bodies) == 2, 10, "both requests")
+    assert [came == announced for came, announced in received.bodies] == [True, False]

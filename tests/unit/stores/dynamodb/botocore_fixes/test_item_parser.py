@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -12,7 +13,8 @@ from botocore.parsers import ResponseParserError, ResponseParserFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sosw_celery.stores.dynamodb.fast.parser import ItemParserFactory
+from sosw_celery.stores.dynamodb.botocore_fixes.item_parser import ItemParserFactory, read_items_as_they_stand
+from sosw_celery.stores.dynamodb.client import connect
 
 MODEL = boto3.client("dynamodb", region_name="eu-west-1").meta.service_model
 NUMBERS = st.integers().map(str) | st.decimals(allow_nan=False, allow_infinity=False).map(str)
@@ -94,3 +96,19 @@ def test_what_is_no_answer_is_left_to_botocore(body: bytes) -> None:
 def test_members_without_a_value_are_left_out() -> None:
     """As botocore does."""
     same("Query", {"Items": [], "LastEvaluatedKey": None})
+
+
+def test_only_this_client_reads_so() -> None:
+    """If this fails, botocore has moved the place: the client works as before, but slower."""
+    ours: Any = connect(endpoint_url="http://127.0.0.1:1", region_name="eu-west-1")
+    theirs: Any = boto3.client("dynamodb", region_name="eu-west-1", endpoint_url="http://127.0.0.1:1")
+    assert isinstance(ours._endpoint._response_parser_factory, ItemParserFactory)
+    assert type(theirs._endpoint._response_parser_factory) is ResponseParserFactory
+
+
+@pytest.mark.parametrize("client", [SimpleNamespace(), SimpleNamespace(_endpoint=SimpleNamespace())])
+def test_a_place_that_is_gone_is_done_without(client: Any) -> None:
+    """So a new botocore breaks nothing."""
+    before = repr(client)
+    read_items_as_they_stand(client)
+    assert repr(client) == before

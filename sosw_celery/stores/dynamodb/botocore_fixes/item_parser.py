@@ -12,12 +12,23 @@ from typing import Any
 
 from botocore.parsers import ResponseParserFactory
 
-__all__ = ["ItemParserFactory"]
+__all__ = ["ItemParserFactory", "read_items_as_they_stand"]
 
 #: Answers of items, and of numbers and texts beside them.
 OUTPUTS = frozenset({"BatchExecuteStatementOutput", "QueryOutput", "UpdateItemOutput"})
 #: What stands before a binary value (`"B"`, `"BS"`); it stands before others too, and in texts.
 PERHAPS_BINARY = b'"B'
+
+
+def read_items_as_they_stand(client: Any) -> None:
+    """Have the client read answers so from now on.
+
+    botocore has a public place for this, a component of the session. That one is the user's, who may make other
+    clients of it.
+    """
+    endpoint: Any = getattr(client, "_endpoint", None)
+    if hasattr(endpoint, "_response_parser_factory"):
+        endpoint._response_parser_factory = ItemParserFactory()
 
 
 class ItemParserFactory(ResponseParserFactory):

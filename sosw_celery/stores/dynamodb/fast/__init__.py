@@ -1,1 +1,0 @@
-"""What spends less CPU on calls of DynamoDB than botocore does."""

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from celery import Celery
-from celery.result import AsyncResult
+from celery.result import AsyncResult, EagerResult
 from celery.signals import worker_shutting_down
+from celery.states import SUCCESS
 from celery.utils import uuid
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
@@ -21,7 +22,8 @@ from sosw_celery.core.jobs.plan import Envelope
 from sosw_celery.delays import seconds_until
 from sosw_celery.errors import ConfigError, InvalidJob, StoreUnavailable
 from sosw_celery.labourer.pool_memory import shared_numbers
-from sosw_celery.names import QUEUES, SCHEDULER
+from sosw_celery.names import NOT_OF_SYSTEM, QUEUES, SCHEDULER
+from sosw_celery.system.eager import run_here
 from sosw_celery.system.system_task import SystemTask
 from sosw_celery.wiring.container import services_of
 
@@ -91,6 +93,8 @@ class SchedulerTask(SystemTask):
 
     A message that carries the job itself (`app.send_task("scheduler", [job])` from code without this class) is accepted
     when a worker gets it; until then the broker alone has it.
+
+    Under Celery's `task_always_eager` the job runs in this process, and nothing is stored.
     """
 
     name = SCHEDULER
@@ -113,10 +117,13 @@ class SchedulerTask(SystemTask):
             TypeError: There is no job, or another argument, or `expires`, which a job does not keep.
             ValueError: `eta` or `countdown` is no time to wait for.
             InvalidJob: It cannot be a job.
+            ConfigError: `task_always_eager` is set, and the labourer has no code in this process.
             StoreUnavailable: Whether it is accepted is not known: call again, with the same `job_id` or `task_id`.
         """
         event = _job_of(*(args or ()), **(kwargs or {}))
         task_id = task_id or uuid()
+        if self.app.conf.task_always_eager:
+            return EagerResult(task_id, run_here(self.app, event, task_id).as_dict(), SUCCESS, name=self.name)
         # Like the messages for siblings, so that one setting of `task_routes` cannot part them.
         options.setdefault("queue", QUEUES[SCHEDULER])
         envelope = Envelope.from_message(event)
@@ -168,5 +175,5 @@ def scheduler_of(app: Celery) -> SchedulerTask:
         app.register_task(SchedulerTask())
     task = app.tasks[SCHEDULER]
     if not isinstance(task, SchedulerTask):
-        raise ConfigError("the task", SCHEDULER, "no task of this name beside the system's")
+        raise ConfigError("name of a task", SCHEDULER, NOT_OF_SYSTEM)
     return task

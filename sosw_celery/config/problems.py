@@ -31,6 +31,10 @@ def problems_in(refusal: ValidationError, root: type[BaseModel]) -> list[ConfigE
 def _problem(found: Mapping[str, Any], root: type[BaseModel]) -> ConfigError:
     # Keys in angle brackets or with "function-" are pydantic's own words for a union's branches.
     steps = [str(step) for step in found["loc"] if not str(step).startswith(("function-", "callable", "is-instance"))]
+    is_key = (found["type"], steps[-1:]) == ("string_type", ["[key]"])
+    if is_key or found["type"] == "invalid_key":
+        place = steps[: -2 if is_key else -1]
+        return ConfigError(".".join([sosw_keys.ROOT, *place]), found["loc"][len(place)], "keys that are texts")
     key = ".".join([sosw_keys.ROOT, *steps])
     if found["type"] == "extra_forbidden":
         return ConfigError(key, found["input"], f"a known key{_suggestion(steps, root)}")

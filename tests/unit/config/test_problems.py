@@ -48,6 +48,16 @@ from sosw_celery.errors import ConfigError
         ({"labourers": {"a": {"rate_burst": 2}}}, "sosw.labourers.a.rate_burst", "a rate_limit beside it"),
         ({"labourers": {"a": {"rate_limit": "1/s", "rate_burst": 0}}}, "sosw.labourers.a.rate_burst", "greater than"),
         ([], "sosw", "a dict of settings"),
+        ({"labourers": {5: {}}}, "sosw.labourers:", "keys that are texts, got 5"),
+        ({"labourers": {"a": {5: 1}}}, "sosw.labourers.a:", "keys that are texts, got 5"),
+        ({5: {}}, "sosw:", "keys that are texts, got 5"),
+        (
+            {"labourers": {"a": {"max_simultaneous_invocations": True}}},
+            "max_simultaneous_invocations",
+            "a number, got True",
+        ),
+        ({"labourers": {"a": {"retry_backoff": False}}}, "sosw.labourers.a.retry_backoff", "a number, got False"),
+        ({"sweep_s": True}, "sosw.sweep_s", "a number, got True"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_expected(section: Any, key: str, expected: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +120,13 @@ def _found_app(name: str) -> Any:
     try:
         return utils.find_app(name)
     except (Exception, SystemExit) as problem:
-        reason = importlib.import_module("sosw_celery.config.places").reason_of(problem)
+        module = sys.modules.get(name.partition(":")[0])
+        if module is None or isinstance(problem, SystemExit):
+            reason = importlib.import_module("sosw_celery.config.places").reason_of(problem)
+        else:  # Celery says what it looked for last, whatever was meant
+            celery = importlib.import_module("celery").Celery
+            apps = [f"{module.__name__}:{key}" for key, value in vars(module).items() if isinstance(value, celery)]
+            reason = f"{module.__name__} has {', '.join(apps) or 'none'}"
         raise ConfigError("--app", name, f"a module with a Celery app, as `celery -A` takes it ({reason})") from problem
 
 

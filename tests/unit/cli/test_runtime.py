@@ -40,3 +40,14 @@ def test_the_app_that_is_named_is_meant(tmp_path: Path) -> None:
     refused = subprocess.run([*by_celery, "up"], cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == ExitCode.CONFIG
     assert "`sosw-celery -A APP`, for a command that starts processes" in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "found"), [("proj:nope", "(proj has proj:app)"), ("empty", "(empty has none)")])
+def test_a_module_without_the_app_that_is_meant_says_which_it_has(tmp_path: Path, name: str, found: str) -> None:
+    """Not what Celery looked for last."""
+    (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery('proj')\n")
+    (tmp_path / "empty.py").write_text("")
+    done = run_in(tmp_path, "-A", name, "config", "show")
+    assert done.returncode == ExitCode.CONFIG
+    assert found in done.stderr
+    assert done.stderr.count("\n") == 1

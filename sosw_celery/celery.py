@@ -25,7 +25,7 @@ from celery.result import AsyncResult
 from celery.signals import import_modules
 
 from sosw_celery.errors import ConfigError
-from sosw_celery.names import check_labourer_name
+from sosw_celery.names import check_labourer_name, check_task_name
 from sosw_celery.text import kind_of
 
 __all__ = [
@@ -190,12 +190,15 @@ def _task(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
     So what is wrong with a labourer is said at its own line, and no other app of the program takes it up.
 
     Raises:
-        ConfigError: The labourer has a name that is not free.
+        ConfigError: The labourer has a name that is not free, or another task has one of the system's.
         TypeError: Its body would never run.
     """
-    if hasattr(options.get("base"), "register_as"):
-        check_labourer_name(options.get("name") or "")
+    base, name = options.get("base"), options.get("name") or ""
+    if hasattr(base, "register_as"):
+        check_labourer_name(name)
         options = {"lazy": False, "shared": False, **options}
+    elif not hasattr(base, "is_of_system"):
+        check_task_name(name)
     return make(*args, **options)
 
 

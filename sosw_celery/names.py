@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sosw_celery.errors import ConfigError
 
-__all__ = ["QUEUES", "UNRESERVED", "check_labourer_name", "is_reserved"]
+__all__ = ["NOT_OF_SYSTEM", "QUEUES", "UNRESERVED", "check_labourer_name", "check_task_name", "is_reserved"]
 
 #: Names of the Celery tasks that services send to each other, and their queues.
 DISPATCH = "sosw.dispatch"
@@ -37,6 +37,8 @@ RESERVED_BEGINNINGS = ("sosw.", "celery.")
 
 #: What is expected of a labourer's name, for errors.
 UNRESERVED = "a name that no task or queue of sosw-celery or Celery has"
+#: The same of the name of any other task.
+NOT_OF_SYSTEM = "a name that no task of sosw-celery has"
 
 
 def is_reserved(name: str) -> bool:
@@ -52,3 +54,13 @@ def check_labourer_name(name: str) -> None:
     """
     if is_reserved(name):
         raise ConfigError("name of a labourer", name, UNRESERVED)
+
+
+def check_task_name(name: str) -> None:
+    """Make sure that somebody's task is not called as one of the system's.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if name in QUEUES:
+        raise ConfigError("name of a task", name, NOT_OF_SYSTEM)

@@ -13,11 +13,17 @@ from sosw_celery.celery import LOADER, install
 from sosw_celery.labourer import worker
 
 
-def theirs(monkeypatch: pytest.MonkeyPatch, section: Mapping[str, Any], **options: Any) -> Celery:
-    """Return an app of somebody's, with the system on it: the only one that has it, as long as the test lasts."""
+def theirs(
+    monkeypatch: pytest.MonkeyPatch, section: Mapping[str, Any], app: Celery | None = None, **options: Any
+) -> Celery:
+    """Return an app of somebody's, with the system on it: the only one that has it, as long as the test lasts.
+
+    Parameters:
+        app: One that is there already.
+    """
     monkeypatch.setattr(apps, "_installed", [])
     monkeypatch.setattr(worker, "_labourers", [])  # a class of another test is bound to the app of that one
-    return install(Celery("of-this-test", broker="memory://", set_as_current=False, **options), section)
+    return install(app or Celery("of-this-test", broker="memory://", set_as_current=False, **options), section)
 
 
 def like_ours(monkeypatch: pytest.MonkeyPatch, name: str, **settings: Any) -> Celery:

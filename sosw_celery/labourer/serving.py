@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 from celery import Celery
 from celery.app import app_or_default
 
-from sosw_celery.celery import is_installed
+from sosw_celery.celery import is_installed, section_of
+from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.worker import is_labourer
 from sosw_celery.names import QUEUES
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["Serves", "our_queues", "serves", "serves_ours"]
+__all__ = ["Serves", "our_names", "our_queues", "serves", "serves_ours"]
 
 
 class Serves(enum.Enum):
@@ -26,9 +28,26 @@ class Serves(enum.Enum):
     BOTH = enum.auto()
 
 
+def our_names(app: Celery) -> set[str]:
+    """Return the queues of the system and of the labourers, as far as a configuration that is wrong names them."""
+    try:
+        return {*QUEUES.values(), *settings_of(app).labourers}
+    except ConfigError:
+        return {*QUEUES.values(), *_stated_labourers(app)}
+
+
+def _stated_labourers(app: Celery) -> list[str]:
+    try:
+        section = section_of(app)
+    except ConfigError:  # it stands in two places
+        return []
+    labourers = section.get("labourers") if isinstance(section, Mapping) else None
+    return [name for name in labourers if isinstance(name, str)] if isinstance(labourers, Mapping) else []
+
+
 def our_queues(app: Celery) -> list[str]:
     """Return those of this worker's queues that are a labourer's or the system's; they are chosen by then."""
-    known = {*QUEUES.values(), *settings_of(app).labourers}
+    known = our_names(app)
     return [queue for queue in app.amqp.queues.consume_from if queue in known or is_labourer(queue)]
 
 

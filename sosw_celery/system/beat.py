@@ -32,7 +32,7 @@ from sosw_celery.core.schedules import Schedule, instant, tick_job_id
 from sosw_celery.errors import InvalidJob
 from sosw_celery.names import DISPATCH_ALL, QUEUES, SCHEDULER, SWEEP_ALL, SWEEP_JOBS, TELL_OF_DEAD
 from sosw_celery.services.scheduled_jobs import plan_of, problem_of
-from sosw_celery.system.loading import ending_commands, tell_of_missing
+from sosw_celery.system.loading import end_if_needed, ending_commands, tell_of_missing
 from sosw_celery.wiring.container import settings_of
 from sosw_celery.wiring.messenger import MESSAGE_EXPIRES_S
 
@@ -147,6 +147,7 @@ class SoswBeat(PersistentScheduler):
 
     def setup_schedule(self) -> None:
         """Read what is remembered, and plan. That needs names of labourers alone, so missing code ends nothing."""
+        end_if_needed(self.app)
         tell_of_missing(self.app)
         try:
             super().setup_schedule()

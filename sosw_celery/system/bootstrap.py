@@ -15,15 +15,16 @@ from sosw_celery.celery_fixes.log_privacy import keep_private, shown_arguments
 from sosw_celery.celery_fixes.signing import AUTH, sign_messages
 from sosw_celery.core.celery_message import SYSTEM_HEADER
 from sosw_celery.errors import ConfigError
+from sosw_celery.labourer.serving import our_names
 from sosw_celery.labourer.worker import labourers
 from sosw_celery.local.configuration import configured_for
 from sosw_celery.node import close_signals, pool_process, shutdown
 from sosw_celery.system import own_worker
 from sosw_celery.system.beat import plan_with_ours
-from sosw_celery.system.loading import MissingCode, missing_code, stack_here
+from sosw_celery.system.loading import MissingCode, Needed, missing_code, stack_here
 from sosw_celery.system.registration import register_configured
 from sosw_celery.system.remote import mask_replies, report_of
-from sosw_celery.system.routes import queue_of
+from sosw_celery.system.routes import define_queues, queue_of
 from sosw_celery.system.steps import add_steps
 from sosw_celery.system.tasks import add_tasks
 from sosw_celery.wiring.container import settings_of
@@ -64,11 +65,15 @@ def _use_stack(app: Celery) -> None:
 
 def finalized(app: Celery) -> None:
     """Give the app our tasks, and the labourers that are written as classes."""
-    add_tasks(app)
+    # What these raise Celery would log, and nodes that need it would start.
+    try:
+        add_tasks(app)
+    except ConfigError as problem:
+        missing_code(app).append(MissingCode(problem, Needed.BY_ALL))
     for labourer in labourers():
         try:
             labourer.register_on(app)
-        except ConfigError as problem:  # Celery would log it, and nodes that are to run it would start
+        except ConfigError as problem:
             missing_code(app).append(MissingCode(problem, labourer.name))
 
 
@@ -76,14 +81,21 @@ def imported(app: Celery) -> None:
     """Make this process one of ours, a worker or beat: not one of a program that only sends.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration of our own app is wrong. Another app may have a worker for its own tasks alone,
+            which that does not end: `NeededCode` and beat tell who else needs it.
     """
     sign_messages(app)  # what it raised when the app was configured, Celery has logged and no more
     if is_ours(app):  # on another app's worker: where it serves ours, see `own_worker`
         keep_private()
     mask_replies()
     add_steps(app)
-    register_configured(app)
+    try:
+        register_configured(app)
+        define_queues(app, our_names(app))
+    except ConfigError as problem:
+        if is_ours(app):
+            raise
+        missing_code(app).append(MissingCode(problem, Needed.BY_ALL))
 
 
 def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +113,7 @@ def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[
     if queue is None:
         return dict(options)
     headers = {SYSTEM_HEADER: settings_of(app).system, **(options.get("headers") or {})}
+    define_queues(app, [queue])
     place = {} if PLACES & options.keys() else {"queue": queue}
     own = {"serializer": _serializer_of(app), "headers": headers}
     return {**place, **shown_arguments(args, kwargs), **options, **own}

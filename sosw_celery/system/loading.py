@@ -11,12 +11,13 @@ note of that: a node that is to run those labourers does not start (`NeededCode`
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,9 @@ from sosw_celery.wiring.container import settings_of
 __all__ = [
     "Loader",
     "MissingCode",
+    "Needed",
     "NeededCode",
+    "end_if_needed",
     "ending_commands",
     "is_node",
     "missing_code",
@@ -56,22 +59,31 @@ DEBUG = "SOSW_DEBUG"
 _ATTRIBUTE = "_sosw_missing_code"
 
 
+class Needed(enum.Enum):
+    """Which nodes of ours need something."""
+
+    #: It may hold any labourer.
+    BY_LABOURERS = enum.auto()
+    #: Nothing of ours works without it.
+    BY_ALL = enum.auto()
+
+
 @dataclass(frozen=True)
 class MissingCode:
-    """Code that could not be imported.
+    """Code that could not be imported, or a configuration that cannot be used.
 
     Parameters:
-        labourer_id: Whose it is; None: of a module of `imports`, which may hold any labourer.
+        needed: By which nodes; a text names the one labourer whose code it is.
     """
 
     problem: ConfigError
-    labourer_id: str | None = None
+    needed: Needed | str = Needed.BY_LABOURERS
 
     def is_needed_for(self, queues: frozenset[str]) -> bool:
         """Return whether a node that takes from these queues needs it."""
-        if self.labourer_id is None:
-            return bool(queues - frozenset(QUEUES.values()))
-        return self.labourer_id in queues
+        if isinstance(self.needed, Needed):
+            return self.needed is Needed.BY_ALL or bool(queues - frozenset(QUEUES.values()))
+        return self.needed in queues
 
 
 class Loader(AppLoader):
@@ -146,12 +158,10 @@ class NeededCode(bootsteps.Step):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         if not is_node(parent.app):
+            tell_of_missing(parent.app, needed=[Needed.BY_ALL])
             return
         queues = frozenset(parent.app.amqp.queues.consume_from)
-        for missing in missing_code(parent.app):
-            if missing.is_needed_for(queues):
-                with ending_commands(parent.app):
-                    raise missing.problem
+        end_if_needed(parent.app, queues)
         tell_of_missing(parent.app)
         if QUEUES[SCHEDULER] in queues:
             _tell_of_missing_chunker(parent.app)
@@ -162,10 +172,31 @@ def is_node(app: Celery) -> bool:
     return is_ours(app) or serves_ours(app)
 
 
-def tell_of_missing(app: Celery) -> None:
-    """Log what could not be imported, where nobody needs it."""
+def end_if_needed(app: Celery, queues: frozenset[str] = frozenset()) -> None:
+    """End this process if something is missing that it needs.
+
+    Parameters:
+        queues: That a node takes from; none of beat, which needs what all of ours need.
+
+    Raises:
+        ConfigError: Something is, and this is no command of the `celery` program.
+        SystemExit: The same in such a command.
+    """
     for missing in missing_code(app):
-        logger.error("not needed here, but nodes that run it will not start: %s", missing.problem)
+        if missing.is_needed_for(queues):
+            with ending_commands(app):
+                raise missing.problem
+
+
+def tell_of_missing(app: Celery, needed: Collection[Needed] | None = None) -> None:
+    """Log what is missing, where nobody needs it.
+
+    Parameters:
+        needed: By whom; None: by anybody.
+    """
+    for missing in missing_code(app):
+        if needed is None or missing.needed in needed:
+            logger.error("not needed here, but nodes that need it will not start: %s", missing.problem)
 
 
 def _tell_of_missing_chunker(app: Celery) -> None:

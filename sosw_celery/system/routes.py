@@ -5,13 +5,15 @@ For `app.send_task("resize", [event])`, `celery -A proj call resize` and Flower.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from celery import Celery
 
 from sosw_celery.labourer.worker import is_labourer
 from sosw_celery.names import QUEUES
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["is_private", "queue_of"]
+__all__ = ["define_queues", "is_private", "queue_of"]
 
 
 def queue_of(app: Celery, name: str) -> str | None:
@@ -24,3 +26,14 @@ def queue_of(app: Celery, name: str) -> str | None:
 def is_private(name: str) -> bool:
     """Return whether what a task is called with is not to be logged: it is the system's, or a labourer."""
     return name in QUEUES or is_labourer(name)
+
+
+def define_queues(app: Celery, names: Iterable[str]) -> None:
+    """Have these queues known to the app, also where `task_create_missing_queues` is off.
+
+    They are for routing, and for `-Q`: a worker without that option takes from the queues of `task_queues` as before.
+    """
+    queues = app.amqp.queues
+    for name in names:
+        if name not in queues:
+            queues.add(queues.new_missing(name))

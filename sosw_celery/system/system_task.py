@@ -17,6 +17,8 @@ class SystemTask(Task):  # type: ignore[type-arg]  # generic in its stubs only
     the system.
     """
 
+    #: By this mark the system's tasks are known where their class must not be imported.
+    is_of_system = True
     # What keeps the promises.
     acks_late = True
     reject_on_worker_lost = False

@@ -12,7 +12,16 @@ from celery.local import Proxy
 from sosw_celery.celery import current
 from sosw_celery.core.isolation import each_by_itself
 from sosw_celery.errors import StoreError
-from sosw_celery.names import DISPATCH, DISPATCH_ALL, SWEEP, SWEEP_ALL, SWEEP_JOBS, TELL_OF_DEAD, WORKER_ASSISTANT
+from sosw_celery.names import (
+    DISPATCH,
+    DISPATCH_ALL,
+    SWEEP,
+    SWEEP_ALL,
+    SWEEP_JOBS,
+    TELL_OF_DEAD,
+    WORKER_ASSISTANT,
+    check_task_name,
+)
 from sosw_celery.services.alerts import TELL_LIMIT_S
 from sosw_celery.services.worker_assistant import wait_after
 from sosw_celery.system.scheduler_task import scheduler_of
@@ -89,8 +98,14 @@ TASKS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
 
 
 def add_tasks(app: Celery) -> None:
-    """Register the tasks of the system on an app, and on no other one."""
+    """Register the tasks of the system on an app, and on no other one.
+
+    Raises:
+        ConfigError: The app has another task of such a name: one that it had before the system, or a shared one.
+    """
     scheduler_of(app)
     for name, (run, options) in TASKS.items():
+        if not isinstance(app.tasks.get(name), SystemTask | None):
+            check_task_name(name)
         make: Any = app.task(name=name, bind=True, base=SystemTask, shared=False, lazy=False, **options)
         make(run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from celery import Celery
 
@@ -40,3 +42,28 @@ def test_an_app_without_the_system_serves_none_of_ours() -> None:
     app = Celery("plain", broker="memory://", set_as_current=False)
     app.amqp.queues.select(["sosw_scheduler"])
     assert not serves_ours(app)
+
+
+@pytest.mark.parametrize(
+    ("section", "ours"),
+    [
+        ({"labourers": {"resize": {"duration": "long"}, 5: {}}}, ["resize"]),
+        ({"labourerz": {"resize": {}}}, []),
+        ({"labourers": ["resize"]}, []),
+    ],
+)
+def test_a_wrong_section_says_whose_queues_are_ours_as_far_as_it_can(
+    monkeypatch: pytest.MonkeyPatch, section: Any, ours: list[str]
+) -> None:
+    """So a worker that is for others alone is not taken for one of ours, nor the other way round."""
+    app = theirs(monkeypatch, section)
+    app.amqp.queues.select(["mails", "resize", "sosw_scheduler"])
+    assert our_queues(app) == [*ours, "sosw_scheduler"]
+
+
+def test_a_section_in_two_places_names_no_labourer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of them would be meant is not known."""
+    app = theirs(monkeypatch, {"labourers": {"resize": {}}})
+    app.conf.sosw = {"labourers": {"crop": {}}}
+    app.amqp.queues.select(["resize", "crop", "sosw_scheduler"])
+    assert our_queues(app) == ["sosw_scheduler"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import Queue
 
 from sosw_celery import Worker
 from sosw_celery.errors import ConfigError
+from sosw_celery.names import QUEUES
 from sosw_celery.node.shutdown import write_history
 from sosw_celery.system import bootstrap
-from sosw_celery.system.loading import missing_code
+from sosw_celery.system.loading import NeededCode, missing_code
 from sosw_celery.system.own_worker import BOTH_KINDS
 from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.system.start_checks import StartChecks
@@ -24,6 +25,17 @@ from tests.apps import theirs
 def sent(app: Celery, name: str, **options: Any) -> dict[str, Any]:
     """Return the options with which a task is sent."""
     return bootstrap.options_of(app, name, [{"canary": 1}], None, options)
+
+
+def nothing() -> None:
+    """Be the body of a task."""
+
+
+def node_on(app: Celery, queue: str) -> None:
+    """Have a node start that takes from a queue."""
+    app.finalize()
+    app.amqp.queues.select([queue])
+    NeededCode(SimpleNamespace(app=app))
 
 
 def test_a_task_of_theirs_is_sent_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,18 +58,56 @@ def test_a_wrong_section_keeps_no_task_of_theirs_from_being_sent(monkeypatch: py
         scheduler_of(app).delay({"lambda_name": "resize"})
 
 
-def test_a_task_of_theirs_with_the_schedulers_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs would go to it."""
+@pytest.mark.parametrize("name", ["scheduler", "worker_assistant", "sosw.dispatch"])
+def test_a_task_of_theirs_may_not_be_called_as_one_of_ours(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Jobs, or closes, would go to it: its definition says so."""
     app = theirs(monkeypatch, {})
+    with pytest.raises(ConfigError, match=f"name of a task: expected .*, got '{name}'"):
+        app.task(name=name, shared=False)(nothing)
 
-    @app.task(name="scheduler", shared=False)
-    def scheduler() -> None: ...
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Celery has its own word about names that are taken
-        assert scheduler.name == "scheduler"
-        with pytest.raises(ConfigError, match="no task of this name beside the system's"):
+@pytest.mark.parametrize("name", ["scheduler", "worker_assistant"])
+def test_a_task_that_was_there_before_us_keeps_our_nodes_from_starting(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A node of the essentials would do that one's work. Whoever submits is told as well."""
+    app = Celery("before", broker="memory://", set_as_current=False)
+    app.task(name=name, shared=False, lazy=False)(nothing)
+    app = theirs(monkeypatch, {"labourers": {"resize": {}}}, app=app)
+    with pytest.raises(ConfigError, match=name):
+        node_on(app, "resize")
+    with pytest.raises(ConfigError, match=name):
+        node_on(app, QUEUES[name])
+    node_on(app, "mails")
+    if name == "scheduler":
+        with pytest.raises(ConfigError, match=name):
             scheduler_of(app)
+
+
+def test_a_wrong_section_ends_the_nodes_that_need_it_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker for tasks of theirs alone runs on, and says what is wrong."""
+    app = theirs(monkeypatch, {"labourers": {"resize": {"duration": "long"}}})
+    app.loader.import_default_modules()
+    for queue in ("resize", QUEUES["scheduler"]):
+        with pytest.raises(ConfigError, match=r"sosw\.labourers\.resize\.duration"):
+            node_on(app, queue)
+    assert caplog.text == ""
+    node_on(app, "mails")
+    assert "sosw.labourers.resize.duration: expected" in caplog.text
+
+
+def test_our_queues_are_known_where_no_queue_is_made_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For messages and for `-Q`; a worker without that takes from the same queues as before."""
+    app = theirs(monkeypatch, {"labourers": {"resize": {}}})
+    app.conf.update(task_create_missing_queues=False, task_queues=[Queue("mails")])
+    app.send_task("resize", [{}])
+    app.loader.import_default_modules()
+    assert list(app.amqp.queues.consume_from) == ["mails"]
+    app.amqp.queues.select(["resize", *QUEUES.values()])
+    with pytest.raises(KeyError):
+        app.amqp.queues.select(["crop"])
 
 
 def test_a_class_is_a_labourer_of_each_app_that_has_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +136,7 @@ def test_a_class_that_cannot_be_a_labourer_keeps_its_nodes_from_starting(monkeyp
 
     app.finalize()
     (missing,) = missing_code(app)
-    assert (missing.labourer_id, "rate_limit" in str(missing.problem)) == ("shrink", True)
+    assert (missing.needed, "rate_limit" in str(missing.problem)) == ("shrink", True)
 
 
 def test_what_ends_a_process_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from sosw_celery.core.tasks.model import JobState
 from sosw_celery.local import DynamoServer, RedisServer
+from sosw_celery.system.exits import ExitCode
 from tests.acceptance.shell import Shell, await_
 
 PROJECTS = Path(__file__).parent / "projects"
@@ -122,6 +123,24 @@ def test_a_project_runs_its_tasks_and_its_jobs(environment: dict[str, str], tmp_
         assert plain.python("from proj.tasks import add; print(add.delay(2, 3).get(timeout=30))") == "5"
         assert "proj.tasks.add" in own.read_text()
         assert {row["labourer_id"] for row in plain.json("status")["labourers"]} == {"fetch_prices", "count_shops"}
+
+
+def test_a_mistake_in_the_section_stops_ours_in_one_line_and_none_of_theirs(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A worker and a beat that need it end with the code of a wrong configuration; the project's own task runs."""
+    with Project(tmp_path / "plain", "plain", "proj", environment, has_tables=False) as plain:
+        text = (plain.directory / "proj" / "celery.py").read_text()
+        plain.write("proj/celery.py", text.replace('"duration": 30', '"duration": "long"', 1))
+        for command in (["worker", "-Q", "fetch_prices"], ["worker", "-Q", SYSTEM], ["beat"]):
+            ended = plain.run("celery", "-A", "proj", *command)
+            said = [line for line in ended.stderr.splitlines() if "error: " in line]
+            assert (ended.returncode, len(said)) == (ExitCode.CONFIG, 1), ended.stderr
+            assert "sosw.labourers.fetch_prices.duration: expected" in said[0]
+            assert "Traceback" not in ended.stderr
+        own = plain.worker("sums")
+        assert plain.python("from proj.tasks import add; print(add.delay(2, 3).get(timeout=30))") == "5"
+        assert own.read_text().count("sosw.labourers.fetch_prices.duration: expected") == 1
 
 
 SUBMIT = """

@@ -153,12 +153,12 @@ class _Watch:
     is_loss_noticed: bool = False
 
     def until_all_have_ended(self) -> None:
-        deadline = time.monotonic() + TIME_LIMIT_S
         """Return when both jobs have ended.
 
         Raises:
             CommandFailed: A process ended by itself, or the jobs did not end in time.
         """
+        deadline = time.monotonic() + TIME_LIMIT_S
         sights = self.observer.look()
         while not all(sight.has_ended for sight in sights):
             self.screen.progress(sights)

@@ -4,7 +4,7 @@
 
 What a client sends goes on at once. Each chunk of an answer waits by itself, from when it came: an answer in ten chunks
 is as late as one in a single chunk, calls side by side do not wait for one another, and as much passes at a time as
-without the proxy.
+without the proxy. The way through the proxy takes some time as well, which is not known here.
 
 It shares its cores with what is measured. So it is a bare loop, which takes half of the CPU time that asyncio would.
 Only the standard library is used, so that it starts in some milliseconds.

@@ -88,7 +88,8 @@ def shared_numbers(count: int) -> Sequence[ctypes.c_double]:
     return [ctypes.c_double.from_buffer(shared, index * size) for index in range(count)]
 
 
-#: Not 0 while somebody follows the events of this node's tasks. Set by its main process.
+#: Not 0 while each task takes a message: because somebody follows the events of this node's tasks, or because it was
+#: asked to end. Set by its main process.
 is_watched = shared_numbers(1)[0]
 
 

@@ -2,16 +2,19 @@
 
 Then each task has a message, and a request in the main process, of its own: Flower, `celery events` and `inspect` see
 all of them. Nobody is told when `enable_events` comes in by remote control (celery 5.7 changes a set), so one looks.
+The same goes for a node that was asked to end.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from celery.signals import worker_shutting_down
+
 from sosw_celery.labourer.pool_memory import is_watched
 from sosw_celery.node.step import NodeStep
 
-__all__ = ["EventWatch", "sends_task_events"]
+__all__ = ["EventWatch", "end_lines", "sends_task_events"]
 
 #: Seconds between two looks.
 LOOK_S = 0.25
@@ -51,6 +54,12 @@ class EventWatch(NodeStep):
         dispatcher = getattr(worker.consumer, "event_dispatcher", None)
         if dispatcher is not None:  # else it connects
             is_watched.value = sends_task_events(dispatcher)
+
+
+@worker_shutting_down.connect(weak=False)
+def end_lines(**_: Any) -> None:
+    """Have a node that ends wait for the tasks that run, and not for those behind them in their lines."""
+    is_watched.value = True
 
 
 def sends_task_events(dispatcher: Any) -> bool:

@@ -95,6 +95,21 @@ def test_without_lines_every_task_takes_a_message(start: Callable[..., Cluster])
 
 
 @pytest.mark.slow
+def test_a_node_that_is_asked_to_end_waits_for_no_line(start: Callable[..., Cluster]) -> None:
+    """The task that runs is finished and closed; those behind it in its line are left to other nodes."""
+    cluster = start(line_s=60)
+    node = cluster.worker("count", "-c", "1")
+    groups = {f"g{number:02d}": {"values": [number], "seconds": 0.2} for number in range(300)}
+    cluster.submit(job("count", groups))
+    cluster.wait_for(lambda: len(cluster.spans()) > 5, 30, "a line under way")
+    node.send_signal(signal.SIGTERM)
+    begun = len(cluster.spans())
+    assert node.wait(30) == 0
+    assert begun <= len(cluster.spans()) <= begun + 3
+    assert "Warm shutdown" in cluster.log(node)
+
+
+@pytest.mark.slow
 def test_a_task_within_a_line_fails_as_itself(start: Callable[..., Cluster]) -> None:
     """The one that ran is told as failed, not the message's own, and at once: it is not found lost; none is run again
     beside it."""

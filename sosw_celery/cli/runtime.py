@@ -120,14 +120,30 @@ def _found_app(name: str) -> Any:
     try:
         return utils.find_app(name)
     except (Exception, SystemExit) as problem:
-        module = sys.modules.get(name.partition(":")[0])
-        if module is None or isinstance(problem, SystemExit):
-            reason = importlib.import_module("sosw_celery.config.places").reason_of(problem)
-        else:  # Celery says what it looked for last, whatever was meant
-            celery = importlib.import_module("celery").Celery
-            apps = [f"{module.__name__}:{key}" for key, value in vars(module).items() if isinstance(value, celery)]
-            reason = f"{module.__name__} has {', '.join(apps) or 'none'}"
-        raise ConfigError("--app", name, f"a module with a Celery app, as `celery -A` takes it ({reason})") from problem
+        expected = f"a module with a Celery app, as `celery -A` takes it ({_why_no_app(name, problem)})"
+        raise ConfigError("--app", name, expected) from problem
+
+
+def _why_no_app(name: str, problem: BaseException) -> str:
+    """Return what is wrong with the module that was to have the app: what it raised, or which apps it has instead.
+
+    What Celery says is about the place where it looked last, and it passes over a module `celery` of a package that
+    cannot be imported.
+    """
+    reason_of = importlib.import_module("sosw_celery.config.places").reason_of
+    module = sys.modules.get(name.partition(":")[0])
+    is_not_found = isinstance(problem, AttributeError) or getattr(problem, "name", None) == name
+    if module is None or not is_not_found:
+        return str(reason_of(problem))
+    if hasattr(module, "__path__") and module.__name__ == name:
+        try:
+            importlib.import_module(f"{name}.celery")
+        except (Exception, SystemExit) as own_problem:  # noqa: BLE001  # modules are code, and can fail in any way
+            if getattr(own_problem, "name", None) != f"{name}.celery":
+                return str(reason_of(own_problem))
+    celery = importlib.import_module("celery").Celery
+    apps = [f"{module.__name__}:{key}" for key, value in vars(module).items() if isinstance(value, celery)]
+    return f"{module.__name__} has {', '.join(apps) or 'none'}"
 
 
 def config_module() -> str:

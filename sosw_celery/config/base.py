@@ -14,7 +14,7 @@ from sosw_celery.core.http_address import http_address
 
 __all__ = ["HttpAddress", "Section", "ZoneName", "place_of_class"]
 
-
+#: Types whose values True and False pass for.
 NUMBERS = frozenset({int, float})
 
 

@@ -6,6 +6,7 @@ For `app.send_task("resize", [event])`, `celery -A proj call resize` and Flower.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from celery import Celery
 
@@ -29,11 +30,13 @@ def is_private(name: str) -> bool:
 
 
 def define_queues(app: Celery, names: Iterable[str]) -> None:
-    """Have these queues known to the app, also where `task_create_missing_queues` is off.
+    """Have these queues known to an app whose `task_create_missing_queues` is off; another one makes them as needed.
 
     They are for routing, and for `-Q`: a worker without that option takes from the queues of `task_queues` as before.
     """
-    queues = app.amqp.queues
+    queues: Any = app.amqp.queues  # the stubs do not know what it makes
+    if queues.create_missing:
+        return
     for name in names:
         if name not in queues:
             queues.add(queues.new_missing(name))

@@ -51,3 +51,17 @@ def test_a_module_without_the_app_that_is_meant_says_which_it_has(tmp_path: Path
     assert done.returncode == ExitCode.CONFIG
     assert found in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_module_of_the_app_raises_is_told(tmp_path: Path) -> None:
+    """Celery passes over the module `celery` of a package where its import fails, and says something else."""
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj" / "__init__.py").write_text("")
+    (tmp_path / "proj" / "celery.py").write_text("import no_such_library\n")
+    done = run_in(tmp_path, "-A", "proj", "config", "show")
+    assert done.returncode == ExitCode.CONFIG
+    assert "No module named 'no_such_library'" in done.stderr
+    (tmp_path / "proj" / "celery.py").write_text("1 +\n")
+    assert "SyntaxError" in run_in(tmp_path, "-A", "proj", "config", "show").stderr
+    (tmp_path / "proj" / "celery.py").unlink()
+    assert "(proj has none)" in run_in(tmp_path, "-A", "proj", "config", "show").stderr

@@ -195,6 +195,9 @@ class Scheduler(Chunkers):
         A job counts as silent when it was not chunked, or a part of it not held by anybody, one lease after the last
         messages about it were sent; each time they are sent again, the wait doubles up to eight leases. While all that
         is left of it is held it is not silent: it is looked at again when the first of these leases has ended.
+
+        Parameters:
+            now: By the clock that all nodes share.
         """
         envelopes = self._silent(record, now)
         for envelope in envelopes:
@@ -516,7 +519,11 @@ class Scheduler(Chunkers):
 
     def _silent(self, record: JobRecord, now: Decimal) -> Sequence[Envelope]:
         """Return the messages to send again about a job; none when it is not silent, or somebody else sends them."""
-        lease_s = Decimal(repr(self.settings.part_lease_s))
+        lease_s, margin_s = Decimal(repr(self.settings.part_lease_s)), Decimal(repr(self.settings.part_margin_s))
+        if record.is_being_scheduled and record.sent_at > EXACT.add(now, EXACT.add(lease_s, margin_s)):
+            # By a clock that is ahead of the one that all share: nobody would look for so long.
+            self._job_table.note_held(record, now)
+            return []
         heard_at = max(record.sent_at, record.lease_until or Decimal(0))
         wait_s = EXACT.multiply(lease_s, 2 ** min(record.resent, MOST_DOUBLINGS))
         silent_until = EXACT.add(heard_at, wait_s)
@@ -528,7 +535,7 @@ class Scheduler(Chunkers):
         if held and not parts:
             # A message would find nothing to do, and a part whose owner has just died would wait for the doubled time.
             ends = min(until for until in held.values() if until is not None)
-            free_from = EXACT.add(ends, Decimal(repr(self.settings.part_margin_s)))
+            free_from = EXACT.add(ends, margin_s)
             self._job_table.note_held(record, EXACT.subtract(free_from, wait_s))
             return []
         if not self._job_table.note_resent(record, now):

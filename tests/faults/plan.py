@@ -63,7 +63,7 @@ class Profile:
         first_s: Bounds of the time from when work is under way to the first fault.
         gap_s: Bounds of the time between two faults.
         tail_s: Work that is left when the last fault is over, seconds.
-        stall_s: A run in which nothing happens for so long is given up.
+        stall_s: A run in which nothing happens for so long is given up; where a clock is wrong, `clock_off_s` later.
         timeout_s: So is one that takes longer than this.
         clock_off_s: How wrong a wrong clock is.
         jump_s: How far a clock jumps.
@@ -103,7 +103,7 @@ DEFAULT = Profile(
     gap_s=(0, 12),
     tail_s=5,
     stall_s=150,
-    timeout_s=400,
+    timeout_s=600,
 )
 #: For the tests: leases and pauses of a few seconds.
 SHORT = Profile(

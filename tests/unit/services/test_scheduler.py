@@ -759,6 +759,24 @@ def test_a_job_of_which_all_is_held_is_looked_at_when_a_lease_ends(make: Callabl
     assert gone_on[1:] == [gone_on[0] + 60]
 
 
+def test_a_clock_that_is_minutes_ahead_does_not_keep_a_job_from_being_gone_on_with(world: World) -> None:
+    """Who has chunked it with such a clock notes a time to come; the others count from when they saw that.
+
+    The part that it holds waits for that clock, as it has to.
+    """
+    world.now = NOW + 300
+    with pytest.raises(Killed):
+        world.run(kind=type("Dies", (DiesWhile,), {"step": "before locking"}))
+    assert world.job_table.record("j1").sent_at == NOW + 300
+    world.messenger.envelopes.clear()
+    world.now = NOW
+    gone_on = [
+        seconds for seconds in range(1, 100) if world.scheduler().resume(world.job_table.record("j1"), NOW + seconds)
+    ]
+    assert gone_on == [31, 91]
+    assert world.messenger.envelopes[0] == {"sosw": {"job_id": "j1", "part": 1}}
+
+
 def test_an_end_that_nobody_told_is_found(world: World) -> None:
     """When the last part was written by one who died before saying so, the sweep's message ends the writing."""
     scheduler = world.scheduler()

@@ -25,6 +25,9 @@ class EventWatch(NodeStep):
 
     requires = ("celery.worker.components:Hub",)
 
+    #: Whether the node was asked to end: what a look sees does not count any more.
+    is_ending = False
+
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._entry: Any = None
@@ -53,12 +56,13 @@ class EventWatch(NodeStep):
     def _look(worker: Any) -> None:
         dispatcher = getattr(worker.consumer, "event_dispatcher", None)
         if dispatcher is not None:  # else it connects
-            is_watched.value = sends_task_events(dispatcher)
+            is_watched.value = EventWatch.is_ending or sends_task_events(dispatcher)
 
 
 @worker_shutting_down.connect(weak=False)
 def end_lines(**_: Any) -> None:
     """Have a node that ends wait for the tasks that run, and not for those behind them in their lines."""
+    EventWatch.is_ending = True
     is_watched.value = True
 
 

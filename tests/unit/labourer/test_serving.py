@@ -47,9 +47,9 @@ def test_an_app_without_the_system_serves_none_of_ours() -> None:
 @pytest.mark.parametrize(
     ("section", "ours"),
     [
-        ({"labourers": {"resize": {"duration": "long"}, 5: {}}}, ["resize"]),
-        ({"labourerz": {"resize": {}}}, []),
-        ({"labourers": ["resize"]}, []),
+        ({"labourers": {"shred": {"duration": "long"}, 5: {}}}, ["shred"]),
+        ({"labourerz": {"shred": {}}}, []),
+        ({"labourers": ["shred"]}, []),
     ],
 )
 def test_a_wrong_section_says_whose_queues_are_ours_as_far_as_it_can(
@@ -57,13 +57,13 @@ def test_a_wrong_section_says_whose_queues_are_ours_as_far_as_it_can(
 ) -> None:
     """So a worker that is for others alone is not taken for one of ours, nor the other way round."""
     app = theirs(monkeypatch, section)
-    app.amqp.queues.select(["mails", "resize", "sosw_scheduler"])
+    app.amqp.queues.select(["mails", "shred", "sosw_scheduler"])
     assert our_queues(app) == [*ours, "sosw_scheduler"]
 
 
 def test_a_section_in_two_places_names_no_labourer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which of them would be meant is not known."""
-    app = theirs(monkeypatch, {"labourers": {"resize": {}}})
-    app.conf.sosw = {"labourers": {"crop": {}}}
-    app.amqp.queues.select(["resize", "crop", "sosw_scheduler"])
+    app = theirs(monkeypatch, {"labourers": {"shred": {}}})
+    app.conf.sosw = {"labourers": {"cut": {}}}
+    app.amqp.queues.select(["shred", "cut", "sosw_scheduler"])
     assert our_queues(app) == ["sosw_scheduler"]

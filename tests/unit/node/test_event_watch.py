@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,27 +29,37 @@ def test_a_dispatcher_says_whether_it_sends_events_of_tasks(
         assert sends_task_events(dispatcher) is sends
 
 
-def test_a_change_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`enable_events` by remote control adds a group; while the node connects what was known stays."""
-    watched = shared_numbers(1)[0]
-    monkeypatch.setattr(event_watch, "is_watched", watched)
-    dispatcher = SimpleNamespace(enabled=True, groups={"worker"})
-    looks: list[Any] = []
-    hub = SimpleNamespace(timer=SimpleNamespace(call_repeatedly=lambda every_s, look, args: looks.append((look, args))))
+def started(dispatcher: Any) -> tuple[Any, Callable[[], None]]:
+    """Return a worker in which the step has started, and a look of the step."""
+    looks: list[Callable[[], None]] = []
+
+    def call_repeatedly(every_s: float, look: Callable[..., None], args: Any) -> None:
+        looks.append(lambda: look(*args))
+
+    hub = SimpleNamespace(timer=SimpleNamespace(call_repeatedly=call_repeatedly))
     worker: Any = SimpleNamespace(
         task_events=False, consumer=SimpleNamespace(event_dispatcher=dispatcher), hub=hub, app=None
     )
     step = EventWatch(worker)
     step.create(worker)
     step.start(worker)
-    ((look, args),) = looks
-    look(*args)
+    (look,) = looks
+    return worker, look
+
+
+def test_a_change_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`enable_events` by remote control adds a group; while the node connects what was known stays."""
+    watched = shared_numbers(1)[0]
+    monkeypatch.setattr(event_watch, "is_watched", watched)
+    dispatcher = SimpleNamespace(enabled=True, groups={"worker"})
+    worker, look = started(dispatcher)
+    look()
     assert watched.value == 0
     dispatcher.groups.add("task")
-    look(*args)
+    look()
     assert watched.value == 1
     worker.consumer.event_dispatcher = None
-    look(*args)
+    look()
     assert watched.value == 1
 
 
@@ -58,4 +69,16 @@ def test_a_worker_with_events_is_watched_from_its_start(monkeypatch: pytest.Monk
     monkeypatch.setattr(event_watch, "is_watched", watched)
     worker: Any = SimpleNamespace(task_events=True, app=None)
     EventWatch(worker).create(worker)
+    assert watched.value == 1
+
+
+def test_a_look_does_not_undo_that_the_node_was_asked_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its event loop makes another turn after the signal, with a look perhaps."""
+    watched = shared_numbers(1)[0]
+    monkeypatch.setattr(event_watch, "is_watched", watched)
+    monkeypatch.setattr(EventWatch, "is_ending", False)
+    dispatcher = SimpleNamespace(enabled=True, groups={"worker"})
+    _, look = started(dispatcher)
+    event_watch.end_lines()
+    look()
     assert watched.value == 1

@@ -519,15 +519,16 @@ class Scheduler(Chunkers):
 
     def _silent(self, record: JobRecord, now: Decimal) -> Sequence[Envelope]:
         """Return the messages to send again about a job; none when it is not silent, or somebody else sends them."""
+        if not record.is_being_scheduled:
+            return []
         lease_s, margin_s = Decimal(repr(self.settings.part_lease_s)), Decimal(repr(self.settings.part_margin_s))
-        if record.is_being_scheduled and record.sent_at > EXACT.add(now, EXACT.add(lease_s, margin_s)):
+        if record.sent_at > EXACT.add(now, EXACT.add(lease_s, margin_s)):
             # By a clock that is ahead of the one that all share: nobody would look for so long.
             self._job_table.note_held(record, now)
             return []
         heard_at = max(record.sent_at, record.lease_until or Decimal(0))
         wait_s = EXACT.multiply(lease_s, 2 ** min(record.resent, MOST_DOUBLINGS))
-        silent_until = EXACT.add(heard_at, wait_s)
-        if not record.is_being_scheduled or now < silent_until:
+        if now < EXACT.add(heard_at, wait_s):
             return []
         held = {} if record.state is JobState.ACCEPTED else self._job_table.unwritten_parts(record)
         ended_before = self._ended_before()

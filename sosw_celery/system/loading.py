@@ -17,7 +17,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,7 @@ class NeededCode(bootsteps.Step):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         if not is_node(parent.app):
-            tell_of_missing(parent.app, needed=[Needed.BY_ALL])
+            tell_of_missing(parent.app, Needed.BY_ALL)
             return
         queues = frozenset(parent.app.amqp.queues.consume_from)
         end_if_needed(parent.app, queues)
@@ -188,14 +188,14 @@ def end_if_needed(app: Celery, queues: frozenset[str] = frozenset()) -> None:
                 raise missing.problem
 
 
-def tell_of_missing(app: Celery, needed: Collection[Needed] | None = None) -> None:
+def tell_of_missing(app: Celery, needed: Needed | None = None) -> None:
     """Log what is missing, where nobody needs it.
 
     Parameters:
-        needed: By whom; None: by anybody.
+        needed: Of that alone which these nodes need; None: of all.
     """
     for missing in missing_code(app):
-        if needed is None or missing.needed in needed:
+        if needed in (None, missing.needed):
             logger.error("not needed here, but nodes that need it will not start: %s", missing.problem)
 
 

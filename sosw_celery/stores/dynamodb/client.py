@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["CheckedBody", "connect", "sent_only_if"]
+__all__ = ["connect", "sent_only_if"]
 
 #: botocore would put its own together anew for every request, which is an eighth of the time that a call takes.
 USER_AGENT = f"sosw-celery/{version('sosw-celery')} Botocore/{botocore.__version__} Python/{platform.python_version()}"
@@ -78,7 +78,7 @@ def sent_only_if(check: Callable[[], None]) -> Iterator[None]:
         _check_before_sending.reset(token)
 
 
-class CheckedBody(io.BytesIO):
+class _CheckedBody(io.BytesIO):
     """A request's body that `check` lets go right before the socket takes it; what that raises keeps it back.
 
     That is later than botocore's last event by a look at the connection, perhaps the making of one, and a few turns of
@@ -108,4 +108,4 @@ def _guard_sending(request: AWSPreparedRequest, **_: Any) -> None:
         return
     check()
     if isinstance(request.body, bytes):
-        request.body = CheckedBody(request.body, check)
+        request.body = _CheckedBody(request.body, check)

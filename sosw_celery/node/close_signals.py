@@ -77,11 +77,13 @@ def close_ignored(sender: Any = None, state: Any = None, retval: Any = None, **_
     if not isinstance(sender, Worker) or sender.request.is_eager:  # called within the body of another one
         return
     run = run_of(sender.request)
+    is_ended = state is not None
     if run is not None and run.raised is not None and not terminate_handler_fired():
         _end_failed(sender, run.raised)
+        is_ended = True
     elif run is not None and issubclass(type(retval), (Ignore, Reject)):
         _end_failed(sender, retval)
-    if state is None:  # what it raised ends the process, whose main process ends the attempt then
+    if not is_ended:  # what it raised ends the process, whose main process ends the attempt then
         here.close(LIMIT_S)
     elif not continuation.has_next():
         here.be_done()
@@ -97,6 +99,9 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, me
         return
     entry = board.of_message(message_id)
     is_own = entry is not None and entry.pid == os.getpid()
+    if entry is not None and entry.stage is Stage.DONE:
+        # Its process has ended it, and knew why. Of two messages about one end the assistant may read this one first.
+        return
     if entry is not None and not is_own:
         error = children.lay_to_rest(entry) or error
     attempt = entry.attempt if entry is not None else _attempt_of(args)

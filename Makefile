@@ -4,7 +4,7 @@
 PYTHON ?= python3
 
 # Most tests wait for processes that they start, so a few more run at once than there are cores.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 # Of `make faults`: how many runs, the seed of the first one, how many at a time; MARKDOWN=FILE takes the table.
 RUNS ?= 20

@@ -118,7 +118,7 @@ class Settings(Section):
     hint_lease_s: float = Field(6.0, ge=1)
     #: Seconds after a message came in for which its process goes on with the tasks that its slot is given to next,
     #: without another message; 0: there is a message for every task.
-    line_s: float = Field(1.0, ge=0, le=60)
+    line_s: float = Field(3.0, ge=0, le=60)
     #: Seconds without new grants after Redis came back empty, in which every node reports what it runs.
     settle_s: float = Field(5.0, ge=0)
     #: Seconds between two looks of the safety net at all labourers, in case a message was lost.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from celery import Celery
 from celery.app import app_or_default
 
 from sosw_celery.celery import is_installed, section_of
+from sosw_celery.config.settings import Settings
 from sosw_celery.errors import ConfigError
 from sosw_celery.labourer.worker import is_labourer
 from sosw_celery.names import QUEUES
 from sosw_celery.wiring.container import settings_of
 
-__all__ = ["Serves", "our_names", "our_queues", "serves", "serves_ours"]
+__all__ = ["Serves", "asks_tables", "our_names", "our_queues", "serves", "serves_ours"]
 
 
 class Serves(enum.Enum):
@@ -63,3 +64,9 @@ def serves_ours(app: Celery | None = None) -> bool:
     """Return whether a worker of the app, by default that of this process, takes messages of ours at all."""
     app = app_or_default(app)
     return is_installed(app) and serves(app) is not Serves.THEIRS
+
+
+def asks_tables(settings: Settings, queues: Iterable[str]) -> bool:
+    """Return whether a worker of these queues has to do with DynamoDB: for a labourer of the assistant's it has not."""
+    assisted = {name for name in settings.labourers if settings.labourer(name).through_assistant}
+    return not assisted.issuperset(queues)

@@ -98,10 +98,10 @@ def _end_failed(sender: Worker, error: BaseException | str, args: Any = None, me
         _gateway(sender, run.attempt).fail(run.attempt, raised, outcome, run)
         return
     entry = board.of_message(message_id)
-    is_own = entry is not None and entry.pid == os.getpid()
     if entry is not None and entry.stage is Stage.DONE:
         # Its process has ended it, and knew why. Of two messages about one end the assistant may read this one first.
         return
+    is_own = entry is not None and entry.pid == os.getpid()
     if entry is not None and not is_own:
         error = children.lay_to_rest(entry) or error
     attempt = entry.attempt if entry is not None else _attempt_of(args)

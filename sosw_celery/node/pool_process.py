@@ -10,7 +10,7 @@ from celery.app import app_or_default
 from celery.signals import worker_before_create_process, worker_process_init
 
 from sosw_celery.labourer.pool_memory import is_pool_process
-from sosw_celery.labourer.serving import serves_ours
+from sosw_celery.labourer.serving import asks_tables, our_queues, serves_ours
 from sosw_celery.wiring.container import services_of
 
 __all__ = ["lead_a_session", "leave_soon"]
@@ -20,16 +20,19 @@ LAST_RESULTS_S = 1.0
 
 
 @worker_before_create_process.connect(weak=False)
-def load_for_all(**_: object) -> None:
+def load_for_all(**_options: object) -> None:
     """Have a client of DynamoDB made before the pool's processes are forked.
 
     Each makes one of its own, of what botocore knows of DynamoDB. Where that stands in memory already, they share it,
-    and are ready for a first task sooner. What fails here fails there too, where it is told.
+    and are ready for a first task sooner. What fails here fails there too, where it is told. A worker that has no
+    access to DynamoDB makes none: botocore would look for credentials, and wait for the network where there are none.
     """
     app = app_or_default()
     if serves_ours(app):
         with contextlib.suppress(Exception):
-            services_of(app).dynamodb  # noqa: B018  # is made when it is asked for
+            services = services_of(app)
+            if asks_tables(services.settings, our_queues(app)):
+                _ = services.dynamodb
 
 
 @worker_process_init.connect(weak=False)

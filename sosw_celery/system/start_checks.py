@@ -16,7 +16,7 @@ from celery import bootsteps
 from sosw_celery.celery import is_ours
 from sosw_celery.config.masking import masked
 from sosw_celery.errors import StoreError, TaskNotFound
-from sosw_celery.labourer.serving import Serves, our_queues, serves
+from sosw_celery.labourer.serving import Serves, asks_tables, our_queues, serves
 from sosw_celery.labourer.worker import Worker
 from sosw_celery.names import QUEUES
 from sosw_celery.system.exits import CONFIGURED_WRONG, line_of
@@ -101,8 +101,7 @@ def _ask_stores(services: Services, queues: Collection[str]) -> None:
     """Log what the stores of this node refuse, with what is to be done; one that is away is told of by its users."""
     settings = services.settings
     _tell(services.slots.now, masked(settings.redis_url))
-    reads_tables = set(queues) - {name for name in settings.labourers if settings.labourer(name).through_assistant}
-    if reads_tables:
+    if asks_tables(settings, queues):
         _tell(lambda: services.task_table.find(NO_TASK), "")
 
 

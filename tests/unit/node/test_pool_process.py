@@ -9,14 +9,27 @@ from sosw_celery.wiring.container import has_services, services_of
 from tests.apps import theirs
 
 
-@pytest.mark.parametrize(("queue", "is_ours"), [("resize", True), ("sosw_scheduler", True), ("mails", False)])
-def test_botocore_is_read_once_for_all_processes(monkeypatch: pytest.MonkeyPatch, queue: str, is_ours: bool) -> None:
-    """Before they are forked, and only where they will ask DynamoDB."""
-    app = theirs(monkeypatch, {"labourers": {"resize": {}}, "aws_region": "eu-west-1"})
-    app.amqp.queues.select([queue])
+@pytest.mark.parametrize(
+    ("queues", "is_made"),
+    [
+        (["resize"], True),
+        (["sosw_scheduler"], True),
+        (["mails"], False),
+        (["assisted"], False),
+        (["assisted", "resize"], True),
+        (["assisted", "mails"], False),
+    ],
+)
+def test_botocore_is_read_once_for_all_processes(
+    monkeypatch: pytest.MonkeyPatch, queues: list[str], is_made: bool
+) -> None:
+    """Before they are forked, and only where they will ask DynamoDB: a worker without access to it looks for none."""
+    labourers = {"resize": {}, "assisted": {"close_through": "assistant"}}
+    app = theirs(monkeypatch, {"labourers": labourers, "aws_region": "eu-west-1"})
+    app.amqp.queues.select(queues)
     monkeypatch.setattr(pool_process, "app_or_default", lambda: app)
     pool_process.load_for_all()
-    assert (has_services(app) and "dynamodb" in vars(services_of(app))) is is_ours
+    assert (has_services(app) and "dynamodb" in vars(services_of(app))) is is_made
 
 
 def test_what_cannot_be_read_before_the_fork_hinders_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery import Celery
 
 from sosw_celery.node import pool_process
 from sosw_celery.wiring.container import has_services, services_of
@@ -30,6 +31,15 @@ def test_botocore_is_read_once_for_all_processes(
     monkeypatch.setattr(pool_process, "app_or_default", lambda: app)
     pool_process.load_for_all()
     assert (has_services(app) and "dynamodb" in vars(services_of(app))) is is_made
+
+
+def test_an_app_without_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its queues are called."""
+    app = Celery("plain", broker="memory://", set_as_current=False)
+    app.amqp.queues.select(["sosw_scheduler"])
+    monkeypatch.setattr(pool_process, "app_or_default", lambda: app)
+    pool_process.load_for_all()
+    assert not has_services(app)
 
 
 def test_what_cannot_be_read_before_the_fork_hinders_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

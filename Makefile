@@ -13,6 +13,7 @@ AT_ONCE ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
+FOR_DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
 FOR_DOCS := $(VENV)/.docs
 FOR_AUDIT := $(VENV)/.audit
@@ -30,16 +31,16 @@ help: ## Show this list
 demo: $(ENGINES) ## Run a nested job end to end on real servers and real Celery workers
 	$(BIN)/sosw-celery demo
 
-picture: $(ENGINES) ## Run the demo and draw what it shows into docs/demo.svg, for the README
+picture: $(INSTALLED) $(ENGINES) ## Run the demo and draw what it shows into docs/demo.svg, for the README
 	$(BIN)/python -m tools.picture docs/demo.svg
 
-test: $(ENGINES) ## Run the tests: units, contracts of the stores, a whole system for each feature (7 minutes)
+test: $(INSTALLED) $(ENGINES) ## Run the tests: units, contracts of the stores, a whole system for each feature (7 minutes)
 	$(BIN)/python -m pytest tests --ignore tests/acceptance --numprocesses $(TEST_PROCESSES) --dist load --maxschedchunk 1
 
-acceptance: $(ENGINES) ## Run the commands as a user's shell does, and short fault runs of whole systems (6 minutes)
+acceptance: $(INSTALLED) $(ENGINES) ## Run the commands as a user's shell does, and short fault runs of whole systems (6 minutes)
 	$(BIN)/python -m pytest tests/acceptance --numprocesses $(TEST_PROCESSES) --dist loadfile
 
-faults: $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise
+faults: $(INSTALLED) $(ENGINES) ## Kill, freeze and cut what can be, RUNS times from SEED on, and check every promise
 	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --at-once $(AT_ONCE) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
 lint: $(INSTALLED) $(FOR_AUDIT) ## Check style (ruff), types (mypy --strict), which way imports go, and for known weaknesses in the code (bandit)
@@ -49,10 +50,10 @@ lint: $(INSTALLED) $(FOR_AUDIT) ## Check style (ruff), types (mypy --strict), wh
 	$(BIN)/lint-imports
 	$(FOR_AUDIT)/bin/python tools/audit.py
 
-bench: $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (45 minutes), into benchmarks/results.md
+bench: $(INSTALLED) $(ENGINES) ## Measure speed and cost beside plain Celery and sosw (an hour), into benchmarks/results.md
 	$(BIN)/python -m benchmarks --output benchmarks/results.md
 
-fuzz: $(ENGINES) ## Make some fifty thousand hostile inputs; `make test` makes some two thousand of them
+fuzz: $(INSTALLED) $(ENGINES) ## Make some fifty thousand hostile inputs; `make test` makes some two thousand of them
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/fuzz --timeout 1800 --show-capture no
 
 audit: $(INSTALLED) $(FOR_AUDIT) ## Look for known weaknesses in the code (bandit) and in its packages (pip-audit)
@@ -69,8 +70,14 @@ clean: ## Remove everything that the other targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps depend on what decides their content, so a change there brings the environment up to date.
-$(INSTALLED): setup.cfg pyproject.toml
+#
+# Who wants to see the demo needs none of the developers' tools: this is 140 MB, with them it is 640.
+$(FOR_DEMO): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	touch $@
+
+$(INSTALLED): $(FOR_DEMO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,test,dev]'
 	touch $@
 
@@ -86,5 +93,5 @@ $(FOR_AUDIT): setup.cfg
 	touch $@
 
 # Exit status 3: an engine is not to be had here and a stand-in will do its work; say so again the next time.
-$(ENGINES): $(INSTALLED) sosw_celery/local/engines.py
+$(ENGINES): $(FOR_DEMO) sosw_celery/local/engines.py
 	$(BIN)/python -m sosw_celery.local fetch && touch $@ || test $$? -eq 3

@@ -18,7 +18,7 @@ from sosw_celery.cli.exits import ADDRESSES, APP
 from sosw_celery.config.masking import masked
 from sosw_celery.errors import ConfigError
 from sosw_celery.local.stack_place import DATA_DIR, DATA_VARIABLE
-from sosw_celery.system.exits import CommandFailed, ExitCode, Terminated
+from sosw_celery.system.exits import Terminated
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -84,6 +84,7 @@ def command_app() -> Celery:
         app = _found_app(name)
     elif app is None or app.main == CELERYS_DEFAULT:
         app = apps.ours()
+    _ = app.conf.get("sosw")  # an app may be given the system when it is configured
     if not apps.is_installed(app):
         expected = "an app that has the system: app = sosw_celery.install(Celery(...))"
         raise ConfigError("--app", name or app.main, expected)
@@ -158,19 +159,11 @@ def services_at(data_dir: Path) -> Services:
     the app looks for the stack itself when it reads that.
 
     Raises:
-        ConfigError: See `load_services`.
-        CommandFailed: It is not known which AWS is meant.
+        ConfigError: See `load_services`; or it is not known which AWS is meant.
     """
     os.environ[DATA_VARIABLE] = str(data_dir)
     services = load_services()
-    no_region = importlib.import_module("botocore.exceptions").NoRegionError
-    try:
-        endpoint = services.dynamodb.meta.endpoint_url
-    except no_region as error:
-        message = (
-            f"no AWS region, and no `sosw-celery up` runs on {data_dir}; set sosw.aws_region or AWS_DEFAULT_REGION"
-        )
-        raise CommandFailed(message, ExitCode.CONFIG) from error
+    endpoint = services.dynamodb.meta.endpoint_url
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[ADDRESSES] = {"dynamodb": endpoint, "redis": masked(services.settings.redis_url)}

@@ -29,13 +29,13 @@ from celery.loaders.app import AppLoader
 from sosw_celery.celery import is_ours
 from sosw_celery.config.places import importable_beside, reason_of
 from sosw_celery.errors import ConfigError, SoswError
-from sosw_celery.labourer.serving import serves_ours
+from sosw_celery.labourer.serving import asks_tables, serves_ours
 from sosw_celery.local.stack_place import data_dir, may_run
 from sosw_celery.names import QUEUES, SCHEDULER
 from sosw_celery.services.preview import Chunker
 from sosw_celery.system.defaults import unstated
 from sosw_celery.system.exits import code_of, line_of
-from sosw_celery.wiring.container import settings_of
+from sosw_celery.wiring.container import services_of, settings_of
 
 __all__ = [
     "Loader",
@@ -163,6 +163,10 @@ class NeededCode(bootsteps.Step):
         queues = frozenset(parent.app.amqp.queues.consume_from)
         end_if_needed(parent.app, queues)
         tell_of_missing(parent.app)
+        services = services_of(parent.app)
+        if asks_tables(services.settings, queues):
+            with ending_commands(parent.app):
+                _ = services.dynamodb  # of nowhere, where nobody says in which region it is
         if QUEUES[SCHEDULER] in queues:
             _tell_of_missing_chunker(parent.app)
 
@@ -260,6 +264,6 @@ def _placed_on(stack: Mapping[str, str], conf: Any) -> dict[str, Any]:
 
 def _unreadable(obj: Any, problem: BaseException) -> ConfigError:
     if isinstance(problem, ModuleNotFoundError) and problem.name == obj:
-        cure = f"go where your celeryconfig.py is, or set {CONFIG_MODULE}"
+        cure = f"go where your celeryconfig.py is, or set {CONFIG_MODULE}; or import the module of your own app first"
         return ConfigError("configuration", obj, f"a module that is found from {os.getcwd()} ({cure})")
     return ConfigError("configuration", obj, f"a module that can be imported ({reason_of(problem)})")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, NoRegionError
 
+from sosw_celery.errors import ConfigError
 from sosw_celery.stores.dynamodb.botocore_fixes.item_parser import read_items_as_they_stand
 from sosw_celery.stores.dynamodb.botocore_fixes.reset_at_close import reset_at_close
 
@@ -26,6 +28,8 @@ __all__ = ["connect", "sent_only_if"]
 #: botocore would put its own together anew for every request, which is an eighth of the time that a call takes.
 USER_AGENT = f"sosw-celery/{version('sosw-celery')} Botocore/{botocore.__version__} Python/{platform.python_version()}"
 
+#: What is expected where no region is known.
+REGION = "a region of AWS, here or in AWS_DEFAULT_REGION; or a local stack: sosw-celery up"
 #: Seconds that connecting may take.
 CONNECT_S = 3
 
@@ -47,6 +51,9 @@ def connect(
         sends: How often a request is sent at most, where errors say that it may be sent again.
         timeout_s: Seconds that an answer may keep a client waiting; then its connection is reset. The sending may stand
             still for `CONNECT_S`.
+
+    Raises:
+        ConfigError: Nothing says in which region of AWS the tables are, or what boto3 reads of AWS cannot be used.
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": sends},
@@ -56,7 +63,12 @@ def connect(
         parameter_validation=False,
         user_agent=USER_AGENT,
     )
-    client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
+    try:
+        client = boto3.client("dynamodb", endpoint_url=endpoint_url, region_name=region_name, config=config)
+    except NoRegionError as problem:
+        raise ConfigError("sosw.aws_region", region_name, REGION) from problem
+    except BotoCoreError as problem:  # an AWS_PROFILE that is not there, a file that cannot be read
+        raise ConfigError("configuration of AWS", str(problem), "one that boto3 can use") from problem
     client.meta.events.register("before-send.dynamodb", _guard_sending)
     read_items_as_they_stand(client)
     reset_at_close(client)

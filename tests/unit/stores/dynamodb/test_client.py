@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import boto3
 import pytest
 from moto import mock_aws
 
-from sosw_celery.errors import TransitionRefused
+from sosw_celery.errors import ConfigError, TransitionRefused
 from sosw_celery.stores.dynamodb.client import connect, sent_only_if
 from sosw_celery.stores.dynamodb.requests import translated
 from tests.harness.waiting import wait_for
@@ -114,3 +116,24 @@ def test_a_request_is_kept_back_at_its_last_bytes(received: Received, size: int)
         put()
     wait_for(lambda: len(received.bodies) == 2, 10, "both requests")
     assert [came == announced for came, announced in received.bodies] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("environment", "error"),
+    [
+        ({}, r"sosw\.aws_region: expected a region of AWS, .*AWS_DEFAULT_REGION"),
+        ({"AWS_PROFILE": "nobody"}, r"configuration of AWS: expected one that boto3 can use, got .*nobody"),
+    ],
+)
+def test_what_boto3_lacks_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], error: str
+) -> None:
+    """Whoever submits a job gets an error of ours, as is said of it, and not one of botocore's."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # what it read before, it keeps
+    with pytest.raises(ConfigError, match=error):
+        connect(endpoint_url=None, region_name=None)

@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 from celery import Celery
 from celery.app import app_or_default
 from celery.result import AsyncResult
-from celery.signals import import_modules
+from celery.signals import celeryd_init, import_modules
 
 from sosw_celery.errors import ConfigError
-from sosw_celery.names import check_labourer_name, check_task_name
+from sosw_celery.names import check_task_name
 from sosw_celery.text import kind_of
 
 __all__ = [
@@ -53,6 +53,8 @@ LOADER = "sosw_celery.system.loading:Loader"
 _ATTRIBUTE = "_sosw_section"
 #: Where it keeps that with other servers in it.
 _PLACED = "_sosw_placed_section"
+#: Where it keeps that its modules were imported, so that this process is a worker or beat.
+_IMPORTED = "_sosw_imported"
 
 _lock = threading.RLock()
 #: In the order of their installation. Apps live as long as their program.
@@ -87,8 +89,8 @@ def install(app: AnyApp, config: Mapping[str, Any] | None = None) -> AnyApp:
         vars(app)[_ATTRIBUTE] = config
         _installed.append(app)
         # Methods of this one app: Celery has no signal that says which app sends, and none for a task that is made.
-        app.task = functools.partial(_task, app.task)  # type: ignore[method-assign]
-        app.send_task = functools.partial(_send_task, app, app.send_task)  # type: ignore[method-assign]
+        app.task = functools.partial(_task, _method(app, "task"))  # type: ignore[method-assign]
+        app.send_task = functools.partial(_send_task, app, _method(app, "send_task"))  # type: ignore[method-assign]
         app.bugreport = functools.partial(_bugreport, app)  # type: ignore[method-assign]
         app.on_after_configure.connect(_on_configured, weak=False)
         app.on_after_finalize.connect(_on_finalized, weak=False)
@@ -127,8 +129,9 @@ def stated_section(app: Celery) -> Any:
     Raises:
         ConfigError: It stands in two places, and says different things there.
     """
-    given, stated = vars(app).get(_ATTRIBUTE), app.conf.get("sosw") or {}
-    if given is not None and stated and stated != given:
+    given, stated = vars(app).get(_ATTRIBUTE), app.conf.get("sosw")
+    stated = {} if stated is None else stated
+    if given is not None and stated != {} and stated != given:
         keys = sorted(stated) if isinstance(stated, Mapping) else kind_of(stated)
         raise ConfigError("app.conf.sosw", keys, "nothing, or what `install(app, config)` was given")
     return stated if given is None else given
@@ -185,28 +188,48 @@ def __getattr__(name: str) -> Any:
 
 
 def _task(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Make a function a task, as Celery does; a labourer (`base=Worker`) at once, and one of this app alone.
+    """Make a function a task, as Celery does; a labourer (`base=Worker`) is one of this app alone.
 
-    So what is wrong with a labourer is said at its own line, and no other app of the program takes it up.
+    What is wrong with a labourer is said at its own line. As with any task, the app is not configured by it.
 
     Raises:
         ConfigError: The labourer has a name that is not free, or another task has one of the system's.
         TypeError: Its body would never run.
     """
-    base, name = options.get("base"), options.get("name") or ""
+    base: Any = options.get("base")
+    name = options.get("name") or ""
     if hasattr(base, "register_as"):
-        check_labourer_name(name)
-        options = {"lazy": False, "shared": False, **options}
-    elif not hasattr(base, "is_of_system"):
+        if args:
+            base.check_function(args[0], options)
+        made = make(*args, **{"shared": False, **options})
+        return made if args else functools.partial(_labourer, made, base, options)
+    if not hasattr(base, "is_of_system"):
         check_task_name(name)
     return make(*args, **options)
 
 
+def _labourer(make: Callable[..., Any], base: Any, options: Mapping[str, Any], function: Any) -> Any:
+    base.check_function(function, options)
+    return make(function)
+
+
+def _method(app: Celery, name: str) -> Callable[..., Any]:
+    """Return a method of the app as it is when it is called: somebody may replace that of its class later."""
+    own = vars(app).get(name)
+    return own or (lambda *args, **options: getattr(type(app), name)(app, *args, **options))
+
+
 def _send_task(
-    app: Celery, send: Callable[..., AsyncResult[Any]], name: str, args: Any = None, kwargs: Any = None, **options: Any
+    app: Celery,
+    send: Callable[..., AsyncResult[Any]],
+    name: str,
+    args: Any = None,
+    kwargs: Any = None,
+    *more: Any,
+    **options: Any,
 ) -> AsyncResult[Any]:
     """Send a task by its name, as Celery does; one of the system with the options that it needs."""
-    return send(name, args, kwargs, **_bootstrap().options_of(app, name, args, kwargs, options))
+    return send(name, args, kwargs, *more, **_bootstrap().options_of(app, name, args, kwargs, options))
 
 
 def _bugreport(app: Celery) -> str:
@@ -225,7 +248,16 @@ def _on_finalized(sender: Celery, **_: object) -> None:
 
 def _on_import(sender: Celery, **_: object) -> None:
     """Make this process one of ours, not one of a program that only sends."""
+    vars(sender)[_IMPORTED] = True
     _bootstrap().imported(sender)
+
+
+@celeryd_init.connect(weak=False)
+def _on_worker(instance: Any, **_: object) -> None:
+    """Do the same in a worker whose loader, written by somebody else, sends no signal about its imports."""
+    app = instance.app
+    if is_installed(app) and not vars(app).get(_IMPORTED):
+        _on_import(app)
 
 
 def _is_configured(app: Celery) -> bool:

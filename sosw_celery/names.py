@@ -5,9 +5,20 @@ A labourer's name is that of its task and of its queue: with one of these it wou
 
 from __future__ import annotations
 
+import re
+
 from sosw_celery.errors import ConfigError
 
-__all__ = ["NOT_OF_SYSTEM", "QUEUES", "UNRESERVED", "check_labourer_name", "check_task_name", "is_reserved"]
+__all__ = [
+    "NAME",
+    "NOT_OF_SYSTEM",
+    "QUEUES",
+    "UNRESERVED",
+    "can_name",
+    "check_labourer_name",
+    "check_task_name",
+    "is_reserved",
+]
 
 #: Names of the Celery tasks that services send to each other, and their queues.
 DISPATCH = "sosw.dispatch"
@@ -35,10 +46,18 @@ RESERVED = frozenset({"celery", *BROKERS_OWN, *QUEUES, *QUEUES.values()})
 #: Begin the names of tasks of ours and of Celery.
 RESERVED_BEGINNINGS = ("sosw.", "celery.")
 
+#: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,139}"
 #: What is expected of a labourer's name, for errors.
+NAME = "at most 140 letters, digits, '.', '_' and '-', a letter or digit first"
 UNRESERVED = "a name that no task or queue of sosw-celery or Celery has"
 #: The same of the name of any other task.
 NOT_OF_SYSTEM = "a name that no task of sosw-celery has"
+
+
+def can_name(name: str) -> bool:
+    """Return whether queues, keys and functions can have this name."""
+    return re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def is_reserved(name: str) -> bool:
@@ -52,6 +71,8 @@ def check_labourer_name(name: str) -> None:
     Raises:
         ConfigError: It may not.
     """
+    if not can_name(name):
+        raise ConfigError("name of a labourer", name, NAME)
     if is_reserved(name):
         raise ConfigError("name of a labourer", name, UNRESERVED)
 

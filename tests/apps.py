@@ -14,7 +14,7 @@ from sosw_celery.labourer import worker
 
 
 def theirs(
-    monkeypatch: pytest.MonkeyPatch, section: Mapping[str, Any], app: Celery | None = None, **options: Any
+    monkeypatch: pytest.MonkeyPatch, section: Mapping[str, Any] | None, app: Celery | None = None, **options: Any
 ) -> Celery:
     """Return an app of somebody's, with the system on it: the only one that has it, as long as the test lasts.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,16 +16,13 @@ from sosw_celery.core.rates import Rate, parse_rate
 from sosw_celery.core.tasks.retrying import RetryPolicy
 from sosw_celery.delays import LONGEST_DELAY_S
 from sosw_celery.errors import ConfigError
-from sosw_celery.names import UNRESERVED, is_reserved
+from sosw_celery.names import NAME, UNRESERVED, can_name, is_reserved
 
 __all__ = ["Labourer", "LabourerSettings", "problems_of_lambdas", "problems_of_names"]
 
 T = TypeVar("T")
 
 KEY = f"{sosw_keys.ROOT}.labourers"
-
-#: Labourer and queue names travel in DynamoDB keys, Redis keys and queue names: what AWS allows a Lambda's name to be.
-LABOURER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,139}$"
 
 #: Seconds that a labourer may take to be made ready for a task, however short its tasks are.
 READY_S = 300.0
@@ -141,8 +137,8 @@ def problems_of_names(labourers: Mapping[str, LabourerSettings]) -> Iterator[Con
     for name, labourer in labourers.items():
         if labourer.rate_burst is not None and labourer.rate_limit is None:
             yield ConfigError(f"{KEY}.{name}.rate_burst", labourer.rate_burst, "a rate_limit beside it")
-        if not re.match(LABOURER_ID_PATTERN, name):
-            yield ConfigError(KEY, name, "names of letters, digits, '.', '_' and '-'")
+        if not can_name(name):
+            yield ConfigError(KEY, name, f"names of {NAME}")
         elif is_reserved(name):
             yield ConfigError(KEY, name, UNRESERVED)
 

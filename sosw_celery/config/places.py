@@ -1,8 +1,8 @@
 """Finds what the configuration names by a dotted path: `my_module:name`.
 
 Every path of a configuration is resolved here: classes of labourers and of their clients, `scheduler_class`, functions
-of periods, of metrics and of notices. Its module may stand beside the configuration, as those of Celery's `imports`
-may: `importable_beside` sees to that.
+of periods, of metrics and of notices. Its module may stand in the working directory, as those of Celery's `imports`
+may; or beside the configuration of our own app, where `importable_beside` sees to that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import traceback
 from types import ModuleType
 from typing import Any
+
+from celery.utils import imports
 
 from sosw_celery.errors import ConfigError
 
@@ -31,7 +33,7 @@ def found_at(key: str, place: str, expected: str) -> Any:
     """
     module, _, name = place.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(imports.import_from_cwd(module), name)
     except (Exception, SystemExit) as problem:  # modules are code, and can fail in any way
         raise ConfigError(key, place, f"{expected} ({reason_of(problem)})") from problem
 
@@ -63,4 +65,4 @@ def reason_of(problem: BaseException) -> str:
 
 
 #: Files that are on the way to any import.
-OUR_FRAMES = frozenset({__file__, importlib.__file__})
+OUR_FRAMES = frozenset({__file__, importlib.__file__, imports.__file__})

@@ -98,9 +98,6 @@ REFUSED = {
     "serializer": _APPS,
 }
 
-#: Settings of Celery that give an option to every task, of those that a labourer has not, and that take effect.
-_DEFAULTS = {"rate_limit": "task_default_rate_limit"}
-
 
 def check_task_options(labourer: type[AnyTask], base: type[AnyTask], app: Celery | None = None) -> None:
     """Make sure that a labourer states no option that has no effect.
@@ -123,10 +120,6 @@ def check_task_options(labourer: type[AnyTask], base: type[AnyTask], app: Celery
         if option in stated and not (option in configured and value in (None, configured[option])):
             expected = f"no such option: {instead.format(name=name)}"
             raise ConfigError(f"{option} of labourer {name!r}", value, expected)
-    for option, setting in _DEFAULTS.items():
-        if configured.get(option) is not None and stated.get(option) == configured[option]:
-            expected = f"none where there are labourers: {REFUSED[option].format(name=name)}"
-            raise ConfigError(setting, configured[option], expected)
 
 
 def _stated(labourer: type[AnyTask], base: type[AnyTask]) -> Mapping[str, Any]:

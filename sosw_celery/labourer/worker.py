@@ -158,6 +158,8 @@ class Worker(Processor, CeleryTask):
     acks_late = ignore_result = typing = True
     acks_on_failure = acks_on_timeout = acks_on_failure_or_timeout = True
     reject_on_worker_lost = retry_on_worker_lost = False
+    #: None, instead of `task_default_rate_limit`, which is of the app's own tasks.
+    rate_limit = "0"
     #: A wanted retry is logged in one line, without a traceback.
     throws = (RetryLater,)
 
@@ -195,20 +197,36 @@ class Worker(Processor, CeleryTask):
             cls._register()
 
     @classmethod
-    def register_as(cls, name: str, custom_config: Mapping[str, Any] | None = None) -> Worker:
+    def register_as(
+        cls, name: str, custom_config: Mapping[str, Any] | None = None, *, app: Celery | None = None
+    ) -> Worker:
         """Make this class the labourer `name` and return its Celery task; one class may be several labourers.
 
         The same as naming the class in the configuration, `"labourers": {NAME: {"worker": "my_module:Class"}}`.
 
         Parameters:
             custom_config: As the constructor takes it; `custom_config` of the labourer's entry is laid over it.
+            app: Whose task is returned, of several that have the system; by default that of the current one.
         """
         if cls.name != name:
             members = {"name": name, "__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": name}
             type(str(cls.__name__), (cls,), members)  # registers itself
-        task = cast(Worker, current().tasks[name])
+        task = cast(Worker, (app or current()).tasks[name])
         task.default_custom_config = custom_config or {}
         return task
+
+    @classmethod
+    def check_function(cls, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        """Make sure that `@app.task(base=cls, **options)` makes a labourer of this function, long before it does.
+
+        Raises:
+            ConfigError: Its name is not free, or an option has no effect.
+            TypeError: Its body would never run.
+        """
+        name = options.get("name") or f"{function.__module__}.{function.__name__}"
+        body = function if options.get("bind") else staticmethod(function)
+        members = {**options, "name": name, "run": body, "_decorated": True, "__module__": function.__module__}
+        check_task_options(type(function.__name__, (cls,), members), Worker)
 
     @classmethod
     def annotate(cls) -> None:

@@ -39,6 +39,8 @@ SERVERS = (
     *("broker_url", "broker_read_url", "broker_write_url", "broker_transport_options", "broker_use_ssl"),
     *("result_backend", "result_backend_transport_options", "redis_backend_use_ssl"),
 )
+#: Of Celery's two kinds of messages the one that has the task's name in its headers.
+PROTOCOL = 2
 #: Options of a message that say where it goes.
 PLACES = frozenset({"queue", "exchange", "routing_key", "router"})
 
@@ -112,6 +114,9 @@ def options_of(app: Celery, name: str, args: Any, kwargs: Any, options: Mapping[
         queue = None  # a section that is wrong keeps nobody's own tasks from being sent
     if queue is None:
         return dict(options)
+    if app.conf.task_protocol != PROTOCOL:
+        expected = f"{PROTOCOL} where there are labourers: what is sent to them says in its headers what it is"
+        raise ConfigError("task_protocol", app.conf.task_protocol, expected)
     headers = {SYSTEM_HEADER: settings_of(app).system, **(options.get("headers") or {})}
     define_queues(app, [queue])
     place = {} if PLACES & options.keys() else {"queue": queue}

@@ -25,18 +25,18 @@ def register_configured(app: Celery) -> None:
     for name, labourer in settings_of(app).labourers.items():
         if labourer.worker is not None:
             try:
-                _register(name, labourer.worker)
+                _register(app, name, labourer.worker)
             except ConfigError as problem:
                 missing_code(app).append(MissingCode(problem, name))
         elif labourer.invoke == "lambda":
-            LambdaWorker.register_as(name)
+            LambdaWorker.register_as(name, app=app)
 
 
-def _register(name: str, path: str) -> None:
+def _register(app: Celery, name: str, path: str) -> None:
     key = f"sosw.labourers.{name}.worker"
     found = worker_class(key, path)
     try:
-        found.register_as(name)
+        found.register_as(name, app=app)
     except (TypeError, ValueError) as problem:
         raise ConfigError(key, path, f"a class that can be a labourer ({problem})") from problem
 

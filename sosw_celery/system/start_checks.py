@@ -78,7 +78,7 @@ def problems_of_queues(queues: Iterable[str], labourers: Collection[str], coded:
     """
     own, queues = frozenset(QUEUES.values()), list(queues)
     known = [*labourers, *dict.fromkeys(QUEUES.values())]
-    if not set(queues) & set(known):
+    if not set(queues) & {*known, *coded}:
         example = next(iter(labourers), "LABOURER_ID")
         unknown = ", ".join(f"{queue!r}{did_you_mean(queue, known)}" for queue in queues)
         return [
@@ -87,7 +87,9 @@ def problems_of_queues(queues: Iterable[str], labourers: Collection[str], coded:
         ]
     problems = []
     for queue in queues:
-        if queue not in known:
+        if queue in coded and queue not in labourers:
+            problems.append(f"labourer {queue!r} has code here and is not configured: expected sosw.labourers.{queue}")
+        elif queue not in known:
             problems.append(f"queue {queue!r} is neither a labourer's nor the system's{did_you_mean(queue, known)}")
         elif queue not in own and queue not in coded:
             problems.append(

@@ -62,3 +62,11 @@ def test_modules_beside_the_configuration_can_be_imported(tmp_path: Path, name: 
     importable_beside(module)
     assert sys.path.count(str(tmp_path)) == 1
     assert found_at("sosw.x", "beside_it:name", "a thing") == 7
+
+
+def test_modules_of_the_working_directory_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that `imports` names: the script `celery` does not have that directory on its path, nor has it later."""
+    (tmp_path / "beside_the_app.py").write_text("name = 'found'\n")
+    monkeypatch.chdir(tmp_path)
+    assert found_at("sosw.x", "beside_the_app:name", "a thing") == "found"
+    assert str(tmp_path) not in sys.path

@@ -19,7 +19,8 @@ from sosw_celery.errors import ConfigError
         ({"dynamodb_endpoint": "localhost:8000"}, "sosw.dynamodb_endpoint", "an address with its scheme"),
         ({"s3_endpoint": "minio"}, "sosw.s3_endpoint", "an address with its scheme"),
         ({"ecology_config": {"cloudwatch_endpoint": ":5000"}}, "cloudwatch_endpoint", "an address with its scheme"),
-        ({"labourers": {"a b": {}}}, "sosw.labourers", "names of letters"),
+        ({"labourers": {"a b": {}}}, "sosw.labourers", "names of at most 140 letters"),
+        ({"labourers": {"a\n": {}}}, "sosw.labourers", "names of at most 140 letters"),
         (
             {"labourers": {"scheduler": {}}},
             "sosw.labourers",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.signals import celeryd_init
 from kombu import Queue
 
 from sosw_celery import Worker
@@ -18,7 +19,7 @@ from sosw_celery.system.loading import NeededCode, missing_code
 from sosw_celery.system.own_worker import BOTH_KINDS
 from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.system.start_checks import StartChecks
-from sosw_celery.wiring.container import has_services
+from sosw_celery.wiring.container import has_services, settings_of
 from tests.apps import theirs
 
 
@@ -159,3 +160,90 @@ def test_a_worker_of_both_kinds_says_what_that_means(
     app.amqp.queues.select(["resize", "mails"])
     StartChecks(SimpleNamespace(app=app)).start(SimpleNamespace(app=app))
     assert [record.getMessage() for record in caplog.records] == [BOTH_KINDS]
+
+
+def test_a_labourer_leaves_the_configuration_of_its_app_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows its line counts as well: settings, the section, and what is planned when the app is configured."""
+    app = theirs(monkeypatch, None)
+
+    @app.on_after_configure.connect
+    def plan(sender: Celery, **_: Any) -> None:
+        sender.add_periodic_task(5, later.s(), name="later")
+
+    @app.task(base=Worker, name="crop_later")
+    def crop_later(event: Any) -> None: ...
+
+    assert not app.configured
+    app.conf.update(sosw={"labourers": {"crop_later": {}}}, broker_url="memory://later")
+
+    @app.task(name="later")
+    def later() -> None: ...
+
+    assert "later" in app.conf.beat_schedule
+    assert app.conf.broker_url == "memory://later"
+    assert (crop_later.name, list(settings_of(app).labourers)) == ("crop_later", ["crop_later"])
+    assert isinstance(app.tasks["crop_later"], Worker)
+
+
+def yields(event: Any) -> Any:
+    """Would never run."""
+    yield event
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "error"),
+    [
+        (nothing, {"name": "a b"}, "name of a labourer: expected at most 140 letters"),
+        (nothing, {"name": "scheduler"}, "name of a labourer"),
+        (nothing, {"name": "crop", "priority": 3}, "priority of labourer 'crop'"),
+        (yields, {"name": "crop"}, "without `yield`"),
+    ],
+)
+def test_what_is_wrong_with_a_labourer_is_said_at_its_own_line(
+    monkeypatch: pytest.MonkeyPatch, function: Any, options: dict[str, Any], error: str
+) -> None:
+    """Not when the app is used for the first time, which may be much later, and elsewhere."""
+    app = theirs(monkeypatch, {})
+    with pytest.raises((ConfigError, TypeError), match=error):
+        app.task(base=Worker, **options)(function)
+    with pytest.raises((ConfigError, TypeError), match=error):
+        app.task(function, base=Worker, **options)
+    assert not app.configured
+
+
+def test_tasks_are_sent_by_every_argument_that_celery_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By position as well: countdown, eta, id; and by what somebody puts in place of Celery's method later."""
+    app = theirs(monkeypatch, {})
+    assert app.send_task("theirs", (), {}, None, None, "an-id").id == "an-id"
+    monkeypatch.setattr(Celery, "send_task", lambda self, name, *args, **options: (name, args, options))
+    assert app.send_task("theirs", (1,), {}, 5, queue="mails") == ("theirs", ((1,), {}, 5), {"queue": "mails"})
+
+
+def test_messages_without_headers_are_refused_for_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`task_protocol: 1` would have every message of ours refused where it comes to."""
+    app = theirs(monkeypatch, {"labourers": {"resize": {}}}, task_protocol=1)
+    assert sent(app, "send_mail") == {}
+    with pytest.raises(ConfigError, match=r"task_protocol: expected 2 .*, got 1"):
+        sent(app, "resize")
+
+
+@pytest.mark.parametrize("section", [[], "", 0, False])
+def test_a_section_that_is_no_dict_is_refused(monkeypatch: pytest.MonkeyPatch, section: Any) -> None:
+    """Also one that Python takes for nothing."""
+    app = theirs(monkeypatch, None)
+    app.conf.sosw = section
+    with pytest.raises(ConfigError, match="sosw: expected"):
+        settings_of(app)
+
+
+def test_a_worker_is_ours_whatever_loader_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that somebody wrote need not tell of its imports; and one that does is told of once."""
+    imported: list[Celery] = []
+    monkeypatch.setattr(bootstrap, "imported", imported.append)
+    app = theirs(monkeypatch, {})
+    celeryd_init.send(sender="node", instance=SimpleNamespace(app=app), conf=app.conf, options={})
+    assert imported == [app]
+    told = theirs(monkeypatch, {})
+    told.loader.import_default_modules()
+    celeryd_init.send(sender="node", instance=SimpleNamespace(app=told), conf=told.conf, options={})
+    assert imported == [app, told]

@@ -39,3 +39,9 @@ def test_a_labourer_whose_code_nobody_imported_is_named() -> None:
         "labourer 'resize' has no code here, its tasks wait: name its module in `imports`, "
         "or its class in sosw.labourers.resize.worker"
     )
+
+
+def test_a_labourer_with_code_and_no_entry_is_named() -> None:
+    """Nothing is handed out to it: what is missing is its entry, not another queue."""
+    (line,) = problems_of_queues(["crop"], ["resize"], {"resize", "crop"})
+    assert line == "labourer 'crop' has code here and is not configured: expected sosw.labourers.crop"

@@ -29,7 +29,7 @@ __all__ = ["connect", "sent_only_if"]
 USER_AGENT = f"sosw-celery/{version('sosw-celery')} Botocore/{botocore.__version__} Python/{platform.python_version()}"
 
 #: What is expected where no region is known.
-REGION = "a region of AWS, here or in AWS_DEFAULT_REGION; or a local stack: sosw-celery up"
+REGION = "a region of AWS, here or in AWS_DEFAULT_REGION, or a running `sosw-celery up`"
 #: Seconds that connecting may take.
 CONNECT_S = 3
 

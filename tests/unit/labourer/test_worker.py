@@ -126,11 +126,11 @@ def test_a_labourer_takes_no_other_tasks_place(name: str) -> None:
 def test_every_form_of_a_labourer_runs_when_it_is_called() -> None:
     """A function, a bound function, a class with `run` and one with `__call__`, called as in a unit test."""
 
-    @app.task(base=Worker, name="as function")
+    @app.task(base=Worker, name="as-function")
     def function(event: dict[str, Any]) -> int:
         return len(event)
 
-    @app.task(base=Worker, name="as bound function", bind=True)
+    @app.task(base=Worker, name="as-bound-function", bind=True)
     def bound(self: Any, event: dict[str, Any]) -> int:
         self.stats["calls"] += 1
         return len(event) + int(self.stats["calls"])
@@ -138,7 +138,7 @@ def test_every_form_of_a_labourer_runs_when_it_is_called() -> None:
     class WithRun(Worker):
         """With `run`."""
 
-        name = "with run"
+        name = "with-run"
 
         def run(self, event: Any = None, *args: Any, **kwargs: Any) -> int:
             """Return the length."""
@@ -147,7 +147,7 @@ def test_every_form_of_a_labourer_runs_when_it_is_called() -> None:
     assert function({"a": 1}) == 1
     assert bound({"a": 1}) == 2
     assert WithRun()({"a": 1}) == 1
-    assert app.tasks["with run"]({"a": 1}) == 1
+    assert app.tasks["with-run"]({"a": 1}) == 1
 
 
 # ---- called directly

@@ -84,7 +84,6 @@ def command_app() -> Celery:
         app = _found_app(name)
     elif app is None or app.main == CELERYS_DEFAULT:
         app = apps.ours()
-    _ = app.conf.get("sosw")  # an app may be given the system when it is configured
     if not apps.is_installed(app):
         expected = "an app that has the system: app = sosw_celery.install(Celery(...))"
         raise ConfigError("--app", name or app.main, expected)

@@ -89,7 +89,7 @@ def install(app: AnyApp, config: Mapping[str, Any] | None = None) -> AnyApp:
         vars(app)[_ATTRIBUTE] = config
         _installed.append(app)
         # Methods of this one app: Celery has no signal that says which app sends, and none for a task that is made.
-        app.task = functools.partial(_task, _method(app, "task"))  # type: ignore[method-assign]
+        app.task = functools.partial(_task, app, _method(app, "task"))  # type: ignore[method-assign]
         app.send_task = functools.partial(_send_task, app, _method(app, "send_task"))  # type: ignore[method-assign]
         app.bugreport = functools.partial(_bugreport, app)  # type: ignore[method-assign]
         app.on_after_configure.connect(_on_configured, weak=False)
@@ -130,11 +130,12 @@ def stated_section(app: Celery) -> Any:
         ConfigError: It stands in two places, and says different things there.
     """
     given, stated = vars(app).get(_ATTRIBUTE), app.conf.get("sosw")
-    stated = {} if stated is None else stated
-    if given is not None and stated != {} and stated != given:
+    if given is None:
+        return {} if stated is None else stated
+    if stated not in (None, {}, given):
         keys = sorted(stated) if isinstance(stated, Mapping) else kind_of(stated)
         raise ConfigError("app.conf.sosw", keys, "nothing, or what `install(app, config)` was given")
-    return stated if given is None else given
+    return given
 
 
 def section_of(app: Celery) -> Any:
@@ -187,7 +188,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _task(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _task(app: Celery, make: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Make a function a task, as Celery does; a labourer (`base=Worker`) is one of this app alone.
 
     What is wrong with a labourer is said at its own line. As with any task, the app is not configured by it.
@@ -197,20 +198,17 @@ def _task(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
         TypeError: Its body would never run.
     """
     base: Any = options.get("base")
-    name = options.get("name") or ""
+
+    def labourer(function: Any) -> Any:
+        name = options.get("name") or app.gen_task_name(function.__name__, function.__module__)
+        base.check_function(function, {**options, "name": name})
+        return make(function, **{"shared": False, **options})
+
     if hasattr(base, "register_as"):
-        if args:
-            base.check_function(args[0], options)
-        made = make(*args, **{"shared": False, **options})
-        return made if args else functools.partial(_labourer, made, base, options)
+        return labourer(*args) if args else labourer
     if not hasattr(base, "is_of_system"):
-        check_task_name(name)
+        check_task_name(options.get("name") or "")
     return make(*args, **options)
-
-
-def _labourer(make: Callable[..., Any], base: Any, options: Mapping[str, Any], function: Any) -> Any:
-    base.check_function(function, options)
-    return make(function)
 
 
 def _method(app: Celery, name: str) -> Callable[..., Any]:

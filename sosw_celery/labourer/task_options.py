@@ -72,12 +72,11 @@ OURS = {
 
 _EVERY_EXCEPTION = "every exception is tried again, as sosw.labourers.{name}.max_attempts and retry_backoff say"
 _OWN_QUEUE = "its queue has its name"
-_APPS = "messages are those of the app: task_serializer, task_compression"
 
 #: Options that a labourer has not, and what is there in their place.
 REFUSED = {
     "autoretry_for": _EVERY_EXCEPTION,
-    "compression": _APPS,
+    "compression": "that of the app: task_compression",
     "default_retry_delay": "sosw.labourers.{name}.retry_backoff",
     "delivery_mode": _OWN_QUEUE,
     "dont_autoretry_for": _EVERY_EXCEPTION,
@@ -95,7 +94,7 @@ REFUSED = {
     "retry_jitter": "sosw.labourers.{name}.retry_jitter",
     "retry_kwargs": _EVERY_EXCEPTION,
     "routing_key": _OWN_QUEUE,
-    "serializer": _APPS,
+    "serializer": "messages are JSON, whatever task_serializer says",
 }
 
 

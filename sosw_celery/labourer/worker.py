@@ -219,13 +219,15 @@ class Worker(Processor, CeleryTask):
     def check_function(cls, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
         """Make sure that `@app.task(base=cls, **options)` makes a labourer of this function, long before it does.
 
+        Parameters:
+            options: Its name is among them.
+
         Raises:
             ConfigError: Its name is not free, or an option has no effect.
             TypeError: Its body would never run.
         """
-        name = options.get("name") or f"{function.__module__}.{function.__name__}"
         body = function if options.get("bind") else staticmethod(function)
-        members = {**options, "name": name, "run": body, "_decorated": True, "__module__": function.__module__}
+        members = {**options, "run": body, "_decorated": True, "__module__": function.__module__}
         check_task_options(type(function.__name__, (cls,), members), Worker)
 
     @classmethod

@@ -153,7 +153,7 @@ def missing_code(app: Celery) -> list[MissingCode]:
 
 
 class NeededCode(bootsteps.Step):
-    """Worker bootstep: ends a node that lacks the code of what it is to run; other nodes say what is missing."""
+    """Worker bootstep: ends a node that lacks code, or a place of its tables; other nodes say what is missing."""
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
@@ -166,7 +166,7 @@ class NeededCode(bootsteps.Step):
         services = services_of(parent.app)
         if asks_tables(services.settings, queues):
             with ending_commands(parent.app):
-                _ = services.dynamodb  # of nowhere, where nobody says in which region it is
+                _ = services.dynamodb  # raises if nobody says in which region it is
         if QUEUES[SCHEDULER] in queues:
             _tell_of_missing_chunker(parent.app)
 

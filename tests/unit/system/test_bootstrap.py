@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from celery import Celery
 from celery.signals import celeryd_init
 from kombu import Queue
 
-from sosw_celery import Worker
+from sosw_celery import Worker, install
 from sosw_celery.errors import ConfigError
 from sosw_celery.names import QUEUES
 from sosw_celery.node.shutdown import write_history
 from sosw_celery.system import bootstrap
 from sosw_celery.system.loading import NeededCode, missing_code
 from sosw_celery.system.own_worker import BOTH_KINDS
+from sosw_celery.system.registration import register_configured
 from sosw_celery.system.scheduler_task import scheduler_of
 from sosw_celery.system.start_checks import StartChecks
 from sosw_celery.wiring.container import has_services, settings_of
@@ -247,3 +250,37 @@ def test_a_worker_is_ours_whatever_loader_it_has(monkeypatch: pytest.MonkeyPatch
     told.loader.import_default_modules()
     celeryd_init.send(sender="node", instance=SimpleNamespace(app=told), conf=told.conf, options={})
     assert imported == [app, told]
+
+
+def test_a_labourer_of_a_program_is_named_as_celery_names_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the app: `__main__` is no name that a queue can have."""
+    app = theirs(monkeypatch, {}, Celery("proj", broker="memory://", set_as_current=False))
+
+    def crop(event: Any) -> None: ...
+
+    crop.__module__ = "__main__"
+    assert app.task(base=Worker)(crop).name == "proj.crop"
+
+
+def test_a_node_that_asks_the_tables_ends_if_nobody_says_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose labourers all go through the assistant has no need of them."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    app = theirs(monkeypatch, {"labourers": {"resize": {}, "assisted": {"close_through": "assistant"}}})
+    node_on(app, "assisted")
+    with pytest.raises(ConfigError, match=r"sosw\.aws_region: expected a region"):
+        node_on(app, "resize")
+
+
+def test_a_class_of_the_configuration_is_found_on_the_app_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where several have the system, and none of them is the current one."""
+    monkeypatch.setitem(
+        sys.modules, "of_two_apps", SimpleNamespace(Cropper=type("Cropper", (Worker,), {"run": nothing}))
+    )
+    app = theirs(monkeypatch, {"labourers": {"crop_of_two": {"worker": "of_two_apps:Cropper"}}})
+    install(Celery("other", broker="memory://", set_as_current=False), {})
+    register_configured(app)
+    assert missing_code(app) == []
+    assert isinstance(app.tasks["crop_of_two"], Worker)
